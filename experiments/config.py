@@ -1,0 +1,200 @@
+"""Settings: frozen dataclasses filled from a YAML file and `key.path=value` overrides.
+
+An unknown key is an error that names the nearest valid one, which is why this is not left to a
+configuration library: those we looked at reject the key without a suggestion.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from lm.errors import InputError
+
+T = TypeVar("T")
+
+
+def load_config(cls: type[T], path: str | Path | None, overrides: Sequence[str] = ()) -> T:
+    """Fills a dataclass from a YAML file and overrides.
+
+    Args:
+        cls: A dataclass; its fields may be dataclasses, mappings and tuples of them.
+        path: YAML file, or None to start from the defaults.
+        overrides: `key.path=value`, or `--key.path value` as two items; values are YAML.
+
+    Raises:
+        InputError: The file is missing or no YAML mapping, a key is unknown (the nearest valid
+            one is named), a required key is missing, or a value has the wrong type.
+    """
+    data: dict[str, Any] = {}
+    where = "command line"
+    if path is not None:
+        where = str(path)
+        data = read_yaml(path)
+    for key, value in parse_overrides(overrides):
+        set_path(data, key, value)
+    return build(cls, data, where, "")
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the config: {error.strerror}") from error
+    text = expand(text, Path(path))
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: a config is a mapping of keys to values, not a {type(data)}")
+    return data
+
+
+def expand(text: str, path: Path) -> str:
+    """Fills `${here}` (the config file's folder) and `${NAME:-default}` (environment) in.
+
+    All other paths in a config are relative to the current folder, as on the command line.
+    """
+    text = text.replace("${here}", os.path.relpath(path.resolve().parent))
+
+    def fill(match: re.Match[str]) -> str:
+        name, default = match.group(1), match.group(2)
+        value = os.environ.get(name, default)
+        if value is None:
+            raise InputError(f"{path}: ${{{name}}} is used, but the variable {name} is not set")
+        return value
+
+    return re.sub(r"\$\{(\w+)(?::-([^}]*))?\}", fill, text)
+
+
+def parse_overrides(items: Sequence[str]) -> list[tuple[list[str], Any]]:
+    """`a.b=1` and `--a.b 1` (or `--a.b=1`) as (["a", "b"], 1)."""
+    parsed: list[tuple[list[str], Any]] = []
+    rest = list(items)
+    while rest:
+        item = rest.pop(0)
+        key, equals, value = item.partition("=")
+        if item.startswith("--"):
+            key = key[2:]
+            if not equals:
+                if not rest:
+                    raise InputError(f"{item}: a value must follow")
+                value = rest.pop(0)
+        elif not equals:
+            raise InputError(f"{item!r} is no override; write key.path=value")
+        try:
+            parsed.append((key.split("."), yaml.safe_load(value)))
+        except yaml.YAMLError as error:
+            raise InputError(f"{key}: {value!r} is not valid YAML") from error
+    return parsed
+
+
+def set_path(data: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Sets `data[path[0]][path[1]]… = value`, making mappings on the way."""
+    for key in path[:-1]:
+        inner = data.get(key)
+        if not isinstance(inner, dict):
+            inner = data[key] = {}
+        data = inner
+    data[path[-1]] = value
+
+
+def build(cls: Any, value: Any, where: str, key: str) -> Any:
+    """`value`, as YAML gave it, as an instance of the type `cls`."""
+    origin = typing.get_origin(cls)
+    arguments = typing.get_args(cls)
+    if cls is Any:
+        return value
+    if dataclasses.is_dataclass(cls):
+        return build_dataclass(cls, value, where, key)
+    if origin in (typing.Union, types.UnionType):
+        return build_union(arguments, value, where, key)
+    if origin is typing.Literal:
+        if value not in arguments:
+            wrong(where, key, value, " | ".join(map(str, arguments)))
+        return value
+    if origin is tuple:
+        items = value if isinstance(value, (list, tuple)) else [value]
+        return tuple(build(arguments[0], v, where, f"{key}[{i}]") for i, v in enumerate(items))
+    if origin is not None and issubclass(origin, Mapping):
+        if not isinstance(value, dict):
+            wrong(where, key, value, "a mapping")
+        return {str(k): build(arguments[1], v, where, f"{key}.{k}") for k, v in value.items()}
+    if cls is float and isinstance(value, (int, str)) and not isinstance(value, bool):
+        try:
+            return float(value)  # YAML 1.1 reads 1e-3 as a string
+        except ValueError:
+            wrong(where, key, value, "a number")
+    if not isinstance(value, cls) or (cls is int and isinstance(value, bool)):
+        wrong(where, key, value, cls.__name__)
+    return value
+
+
+def build_dataclass(cls: Any, value: Any, where: str, key: str) -> Any:
+    """A dataclass from a mapping; every key must be one of its fields."""
+    if not isinstance(value, dict):
+        wrong(where, key, value, "a mapping of settings")
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    for name in value:
+        if name not in fields:
+            full = f"{key}.{name}".lstrip(".")
+            near = difflib.get_close_matches(str(name), fields, n=1, cutoff=0.0)[0]
+            raise InputError(
+                f"{where}: unknown key `{full}`; the nearest valid one is "
+                f"`{f'{key}.{near}'.lstrip('.')}` (valid: {', '.join(fields)})"
+            )
+    for name, field in fields.items():
+        required = (
+            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        )
+        if required and name not in value:
+            raise InputError(f"{where}: `{f'{key}.{name}'.lstrip('.')}` is missing; please set it")
+    filled = {
+        name: build(hints[name], v, where, f"{key}.{name}".lstrip("."))
+        for name, v in value.items()
+    }
+    return cls(**filled)
+
+
+def build_union(choices: Sequence[Any], value: Any, where: str, key: str) -> Any:
+    """The first of several types that takes the value."""
+    if value is None and type(None) in choices:
+        return None
+    errors = []
+    for choice in choices:
+        if choice is not type(None):
+            try:
+                return build(choice, value, where, key)
+            except InputError as error:
+                errors.append(error)
+    raise errors[0]
+
+
+def wrong(where: str, key: str, value: Any, expected: str) -> typing.NoReturn:
+    """Raises the error for a value of the wrong type."""
+    raise InputError(f"{where}: `{key}` is {value!r}, but should be {expected}")
+
+
+def to_plain(value: Any) -> Any:
+    """A config as plain dicts, lists and scalars, for JSON and for hashing."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): to_plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value

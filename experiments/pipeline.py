@@ -1,0 +1,353 @@
+"""The stages of one experiment, from utterances to N-best tables with every LM's column.
+
+Each stage is run by `experiments.stages`, so one whose inputs and settings have not changed is
+read back instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from asr.corpus import Utterance, read_corpus
+from asr.decode import DecoderOptions, decode
+from asr.emissions import Emissions, EmissionsMeta, EmissionsWriter
+from asr.interchange import import_nbest
+from asr.nbest import read_nbest, write_nbest
+from experiments.stages import Stage, fingerprint, run_stage
+from lm.errors import InputError, SecondpassError
+from lm.rescore import load_scorer, rescore
+
+
+@dataclass(frozen=True)
+class Split:
+    """One evaluation set: audio to recognise, or N-best lists that exist already.
+
+    Attributes:
+        manifest: JSONL manifest, LibriSpeech folder, CSV/TSV or folder of audio, with references.
+        nbest: N-best lists of another system (or a Parquet table of ours).
+        format: Of `nbest`, see `secondpass import-nbest`; `parquet` for our own.
+        references: Reference texts, where the lists do not carry them.
+        limit: Use only the first so many utterances.
+    """
+
+    manifest: str | None = None
+    nbest: str | None = None
+    format: str = "jsonl"
+    references: str | None = None
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.manifest is None) == (self.nbest is None):
+            raise InputError("a split needs either `manifest` (audio) or `nbest` (lists)")
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"a split's `limit` is {self.limit}; use at least 1 utterance")
+
+
+@dataclass(frozen=True)
+class Acoustic:
+    """The acoustic stage.
+
+    Attributes:
+        model: Any AutoModelForCTC checkpoint, hub name or folder.
+        batch_seconds: Audio in one batch, seconds.
+        device: torch device; by default the GPU if there is one.
+        dtype: Of the computation, `float32` or `float16`; by default float16 on a GPU only.
+        save_dtype: Of the stored log-probs.
+    """
+
+    model: str
+    batch_seconds: float = 60.0
+    device: str | None = None
+    dtype: str | None = None
+    save_dtype: str = "float16"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One language model whose score is added to the lists.
+
+    Attributes:
+        model: Any AutoModelForCausalLM checkpoint (hub name or folder) or an ARPA file.
+        normaliser: From the hypotheses' spelling to the LM's, see `lm.text`.
+        eos: Whether the end of the sentence is scored.
+        device: torch device; by default the GPU if there is one.
+        dtype: Of the computation; by default float16 on a GPU only.
+        batch_tokens: Tokens of one batch, padding counted in.
+    """
+
+    model: str
+    normaliser: str = "none"
+    eos: bool = True
+    device: str | None = None
+    dtype: str | None = None
+    batch_tokens: int = 4096
+
+
+@dataclass(frozen=True)
+class SplitData:
+    """What is known of a split after its stages have run.
+
+    Attributes:
+        references: Reference text by utterance.
+        tables: N-best table by first pass, with all columns.
+        failures: Reason by utterance that failed in any stage.
+        seconds: Wall time by stage (`emit`, `decode.NAME`, `rescore.NAME.COLUMN`).
+        audio_seconds: Length of the audio; 0 where there is none.
+        hashes: Content hash by input.
+        tags: Speaker and the manifest's tags, one row an utterance, indexed by `utt`.
+    """
+
+    references: Mapping[str, str]
+    tables: Mapping[str, pd.DataFrame]
+    failures: Mapping[str, str] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    audio_seconds: float = 0.0
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    tags: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+
+def load_split(
+    name: str,
+    split: Split,
+    acoustic: Acoustic | None,
+    first_passes: Mapping[str, DecoderOptions],
+    columns: Mapping[str, Column],
+    needed: Mapping[str, Iterable[str]],
+    root: Path,
+    processes: int,
+) -> SplitData:
+    """Runs (or reads back) every stage of one split.
+
+    Args:
+        name: The split's name, for folder names and messages.
+        split: Where its data come from.
+        acoustic: The acoustic stage; not needed for imported lists.
+        first_passes: Decoders by name; imported lists are the first pass of every name.
+        columns: Language models by name.
+        needed: Which columns each first pass needs.
+        root: Folder of the stages.
+        processes: Worker processes of the decoder.
+
+    Raises:
+        InputError: An input is missing or wrong.
+    """
+    if split.manifest is not None:
+        if acoustic is None:
+            raise InputError(f"split {name}: audio needs an `acoustic` model in the config")
+        loaded = recognise(name, split, acoustic, first_passes, root, processes)
+    else:
+        loaded = imported(name, split, needed, root)
+    tables, seconds, hashes = dict(loaded.tables), dict(loaded.seconds), dict(loaded.hashes)
+    for lists, wanted in needed.items():
+        for column in wanted:
+            stage = add_column(name, lists, tables[lists], column, columns[column], root)
+            scores = pd.read_parquet(stage.folder / "scores.parquet")
+            tables[lists] = tables[lists].assign(
+                **{c: scores[c].to_numpy() for c in (column, f"{column}.tokens")}
+            )
+            seconds[f"rescore.{lists}.{column}"] = stage.seconds
+            hashes[f"columns.{column}"] = str(stage.facts["model_hash"])
+    return replace(loaded, tables=tables, seconds=seconds, hashes=hashes)
+
+
+def recognise(
+    name: str,
+    split: Split,
+    acoustic: Acoustic,
+    first_passes: Mapping[str, DecoderOptions],
+    root: Path,
+    processes: int,
+) -> SplitData:
+    """Acoustic stage and every first pass of a split of audio."""
+    assert split.manifest is not None
+    utterances = read_corpus(split.manifest)[: split.limit]
+    if not utterances:
+        raise InputError(f"{split.manifest}: no utterances")
+    without = [u.id for u in utterances if u.text is None]
+    if without:
+        raise InputError(
+            f"{split.manifest}: {len(without)} utterances have no reference `text` "
+            f"(first: {without[0]}); WER needs one"
+        )
+    references = {u.id: u.text for u in utterances if u.text is not None}
+    emission = emit_stage(name, utterances, acoustic, root)
+    failures: dict[str, str] = dict(emission.facts["failures"])
+    emissions = Emissions.open(emission.folder / "emissions")
+    tables: dict[str, pd.DataFrame] = {}
+    seconds = {"emit": emission.seconds}
+    hashes = {"acoustic": emission.facts["model_hash"], f"audio.{name}": emission.key}
+    for label, options in first_passes.items():
+        lm_hash = fingerprint(options.lm) if options.lm else None
+
+        def make(
+            folder: Path, options: DecoderOptions = options, label: str = label
+        ) -> dict[str, Any]:
+            with progress(len(emissions), f"{name}: decode {label}", "utt") as bar:
+                result = decode(emissions, options, processes, bar.update)
+            write_nbest(result.table, folder / "nbest.parquet")
+            return {"failures": result.failures}
+
+        inputs = {"emissions": emission.key, "options": asdict(options), "lm": lm_hash}
+        stage = run_stage(root, f"decode-{name}-{label}", inputs, make)
+        failures |= stage.facts["failures"]
+        tables[label] = read_nbest(stage.folder / "nbest.parquet")
+        seconds[f"decode.{label}"] = stage.seconds
+        if lm_hash:
+            hashes[f"first_passes.{label}.lm"] = lm_hash
+    audio_seconds = float(emission.facts["audio_seconds"])
+    return SplitData(
+        references, tables, failures, seconds, audio_seconds, hashes, tags_of(utterances)
+    )
+
+
+def tags_of(utterances: Iterable[Utterance]) -> pd.DataFrame:
+    """Speakers and tags as columns `tag.NAME`, one row an utterance, indexed by `utt`."""
+    rows = [{"utt": u.id, "speaker": u.speaker, **u.tags} for u in utterances]
+    table = pd.DataFrame(rows).set_index("utt").dropna(axis=1, how="all")
+    return table.add_prefix("tag.")
+
+
+def emit_stage(
+    name: str, utterances: list[Utterance], acoustic: Acoustic, root: Path
+) -> Stage:
+    """Audio to log-probs on disk; utterances that fail are noted, the others go on."""
+    model_hash = fingerprint(acoustic.model)
+
+    def make(folder: Path) -> dict[str, Any]:
+        from asr.acoustic import CTCModel, emit  # torch takes seconds to import
+
+        model = CTCModel.load(acoustic.model, acoustic.device, acoustic.dtype)
+        meta = EmissionsMeta(
+            model.vocabulary, model.frame_seconds, model.name, acoustic.save_dtype
+        )
+        failures: dict[str, str] = {}
+        frames = 0
+        with EmissionsWriter(folder / "emissions", meta) as writer:
+            found = emit(model, utterances, acoustic.batch_seconds)
+            for utt, result in progress_over(found, len(utterances), f"{name}: emit", "utt"):
+                if isinstance(result, SecondpassError):
+                    failures[utt] = str(result)
+                else:
+                    writer.add(utt, result)
+                    frames += len(result)
+        return {
+            "failures": failures,
+            "audio_seconds": frames * model.frame_seconds,
+            "model_hash": model_hash,
+        }
+
+    inputs = {
+        "model": model_hash,
+        "utterances": [audio_identity(u) for u in utterances],
+        "dtype": acoustic.dtype,
+        "save_dtype": acoustic.save_dtype,
+    }
+    return run_stage(root, f"emit-{name}", inputs, make)
+
+
+def audio_identity(utterance: Utterance) -> dict[str, Any]:
+    """What an utterance's emissions depend on; a file is known by its size and time of change."""
+    path = Path(utterance.audio_filepath)
+    stat = path.stat() if path.is_file() else None
+    return {
+        "id": utterance.id,
+        "path": str(path.resolve()),
+        "size": stat.st_size if stat else None,
+        "changed": stat.st_mtime_ns if stat else None,
+        "offset": utterance.offset,
+        "duration": utterance.duration,
+        "channel": utterance.channel,
+        "noise": asdict(utterance.noise) if utterance.noise else None,
+    }
+
+
+def imported(
+    name: str, split: Split, needed: Mapping[str, Iterable[str]], root: Path
+) -> SplitData:
+    """N-best lists of another system, as the first pass of every name."""
+    assert split.nbest is not None
+    if split.format == "parquet":
+        table, references = read_nbest(split.nbest), None
+    else:
+        lists = import_nbest(split.nbest, split.format)
+        table, references = lists.table, lists.references
+    if split.references is not None:
+        from asr.corpus import read_references
+
+        references = read_references(split.references)
+    if references is None:
+        raise InputError(f"split {name}: {split.nbest} has no references; set `references`")
+    if split.limit is not None:
+        kept = table["utt"].drop_duplicates().head(split.limit)
+        table = table[table["utt"].isin(kept)].reset_index(drop=True)
+    used = {utt: references[utt] for utt in table["utt"].unique() if utt in references}
+    hashes = {f"nbest.{name}": fingerprint(split.nbest)}
+    return SplitData(used, {label: table for label in needed}, hashes=hashes)
+
+
+def add_column(
+    split: str, lists: str, table: pd.DataFrame, name: str, column: Column, root: Path
+) -> Stage:
+    """Scores of one LM for every hypothesis of a table, row by row."""
+    model_hash = fingerprint(column.model)
+    texts = pd.util.hash_pandas_object(table["text"], index=False).to_numpy()
+
+    def make(folder: Path) -> dict[str, Any]:
+        scorer = load_scorer(
+            column.model,
+            eos=column.eos,
+            device=column.device,
+            dtype=column.dtype,
+            batch_tokens=column.batch_tokens,
+        )
+        with progress(len(table), f"{split}: rescore {lists} with {name}", "hyp") as bar:
+            scored = rescore(table, scorer, name, column.normaliser, progress=bar.update)
+        scored[[name, f"{name}.tokens"]].to_parquet(folder / "scores.parquet", index=False)
+        return {"model_hash": model_hash}
+
+    inputs = {
+        "model": model_hash,
+        "normaliser": column.normaliser,
+        "eos": column.eos,
+        "dtype": column.dtype,
+        "texts": fingerprint_array(texts),
+        "name": name,
+    }
+    return run_stage(root, f"rescore-{split}-{lists}-{name}", inputs, make)
+
+
+def fingerprint_array(values: np.ndarray) -> str:
+    """A hash of an array's content."""
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:16]
+
+
+def progress(total: int, label: str, unit: str) -> tqdm[Any]:
+    """A progress bar on standard error."""
+    return tqdm(total=total, desc=label, unit=unit, dynamic_ncols=True, leave=False)
+
+
+def progress_over(
+    items: Iterator[Any], total: int, label: str, unit: str
+) -> Iterator[Any]:
+    """The items, with a progress bar."""
+    return iter(tqdm(items, total=total, desc=label, unit=unit, dynamic_ncols=True, leave=False))
+
+
+def write_errors(path: Path, failures: Mapping[str, Mapping[str, str]]) -> int:
+    """Writes one JSON line for each utterance that failed; returns their number."""
+    lines = [
+        json.dumps({"split": split, "utt": utt, "error": reason}, ensure_ascii=False)
+        for split, reasons in failures.items()
+        for utt, reason in reasons.items()
+    ]
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    return len(lines)

@@ -1,0 +1,72 @@
+"""The table of systems as a person reads it: per cent, intervals, what changed."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+
+def print_systems(systems: pd.DataFrame, title: str, note: str | None = None) -> None:
+    """Prints one table for each split, in the order in which they stand."""
+    console = Console(width=None if Console().is_terminal else 140)
+    for split, rows in systems.groupby("split", sort=False):
+        count = int(rows["utterances"].iloc[0])
+        words = int(rows["ref_words"].iloc[0])
+        table = Table(title=f"{title}: {split} ({count:,} utterances, {words:,} words)")
+        table.add_column("system", no_wrap=True)
+        for heading in (
+            *("WER %", "95 % interval", "S / D / I", "CER %", "oracle %"),
+            *("Δ WER", "p", "seconds"),
+        ):
+            table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column("weights")
+        for row in rows.to_dict("records"):
+            table.add_row(*cells(row))
+        console.print(table)
+    if note:
+        console.print(note, highlight=False)
+
+
+def cells(row: dict[str, object]) -> list[str]:
+    """One row of `systems.parquet` as text; rates in per cent."""
+    return [
+        str(row["system"]),
+        percent(row["wer"]),
+        spread(row["wer_low"], row["wer_high"]),
+        f"{row['substitutions']} / {row['deletions']} / {row['insertions']}",
+        percent(row["cer"]),
+        percent(row["oracle_wer"]),
+        "" if pd.isna(row["delta_wer"]) else f"{100 * float(str(row['delta_wer'])):+.2f}",
+        "" if pd.isna(row["p_value"]) else p_text(float(str(row["p_value"]))),
+        f"{float(str(row['seconds'])):.1f}",
+        weights_text(row["weights"]),
+    ]
+
+
+def percent(rate: object) -> str:
+    """A fraction in per cent, two decimals."""
+    return f"{100 * float(str(rate)):.2f}"
+
+
+def spread(low: object, high: object) -> str:
+    """An interval in per cent; empty where there is none."""
+    if pd.isna(low):
+        return "–"
+    return f"{percent(low)}–{percent(high)}"
+
+
+def p_text(p: float) -> str:
+    """A p-value, three decimals, or that it is smaller."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def weights_text(weights: object) -> str:
+    """Weights as `name value` pairs; those of 1 by definition (acoustic) are left out."""
+    if not isinstance(weights, str):
+        return ""
+    return ", ".join(
+        f"{name} {value:.3g}" for name, value in json.loads(weights).items() if name != "acoustic"
+    )

@@ -1,0 +1,19 @@
+"""Fixtures that several test modules need."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data; the test is skipped where it is missing."""
+    folder = Path(os.environ.get("SECONDPASS_DATA", PROJECT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"needs real data: {folder} is missing (set SECONDPASS_DATA)")
+    return folder
