@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--normaliser",
         default="none",
-        choices=sorted(NORMALISERS),
-        help="applied to every line (default: none)",
+        metavar="NAME",
+        help=f"applied to every line: {', '.join(NORMALISERS)} (default: none)",
     )
     parser.add_argument(
         "--vocabulary", metavar="FILE", help="keep only words of this list that the text has"

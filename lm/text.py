@@ -1,0 +1,151 @@
+"""Text between systems that spell differently: normalisers by name, sentences, packed files."""
+
+from __future__ import annotations
+
+import bz2
+import difflib
+import gzip
+import lzma
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+from lm.errors import InputError
+
+Normaliser = Callable[[str], str]
+
+# Marks that stand for an apostrophe in print, on keyboards and in old e-texts.
+APOSTROPHES = dict.fromkeys(map(ord, "’‘‛ʼ＇´`"), "'")
+# Letters that NFKD does not take apart, in upper case.
+LETTERS = str.maketrans({"Æ": "AE", "Œ": "OE", "Ø": "O", "Đ": "D", "Ð": "D", "Ł": "L", "Þ": "TH"})
+# Combining accents, soft hyphens and zero-width marks: they vanish, and leave no space.
+INVISIBLE = re.compile("[\u0300-\u036f\u00ad\u200b-\u200d\u2060\ufeff]")
+UNSPOKEN = re.compile("[^A-Z']+")
+# LibriSpeech spells these titles out; "St." is a saint only before a name.
+TITLES = {"MR": "MISTER", "MRS": "MISSUS", "DR": "DOCTOR"}
+TITLE = re.compile(r"\b(?:MR|MRS|DR)\b")
+SAINT = re.compile(r"\bS[tT]\.(?=\s+[A-Z])")
+
+# What a full stop does not end a sentence after. Words that often do end one ("etc.", "Esq.",
+# "Jr.") are not here.
+ABBREVIATIONS = frozenset(
+    "mr mrs ms messrs mme mlle dr st prof rev hon capt col gen lieut lt maj sergt sgt gov sen "
+    "rep pres mt vol ch viz vs cf jas wm chas geo thos".split()
+)
+SENTENCE_END = re.compile(r"""([.?!]+)["'’”)\]_]*\s+(?=["'“‘(\[_]*[A-ZÀ-ÖØ-Þ])""")
+OPENING = "\"'“‘([_-"
+
+
+def as_it_is(text: str) -> str:
+    """The text itself."""
+    return text
+
+
+def librispeech(text: str) -> str:
+    """LibriSpeech's spelling: upper case, the letters A to Z, apostrophes inside words, one space.
+
+    Accents are dropped, and typographic apostrophes become plain ones. Hyphens, digits and every
+    other mark become spaces: digits are not spelled out, so spell them before where they matter.
+    Apostrophes at the edges of words are dropped too, as in LibriSpeech, where they would not be
+    told from quotation marks. MR, MRS, DR and "St." before a name are spelled out, as there.
+    """
+    text = SAINT.sub("SAINT", text.translate(APOSTROPHES))
+    if not text.isascii():
+        text = unicodedata.normalize("NFKD", text)
+    text = text.upper()
+    if not text.isascii():
+        text = INVISIBLE.sub("", text).translate(LETTERS)
+    text = TITLE.sub(lambda title: TITLES[title[0]], text)
+    words = (word.strip("'") for word in UNSPOKEN.sub(" ", text).split())
+    return " ".join(word for word in words if word)
+
+
+def lower(text: str) -> str:
+    """As `librispeech`, in lower case."""
+    return librispeech(text).lower()
+
+
+def whisper() -> Normaliser:
+    """Whisper's normaliser for English (Radford et al. 2022, appendix C), from whisper-normalizer.
+
+    It writes numbers as digits, expands contractions, and takes British to American spelling. The
+    one in transformers lacks the list of spellings.
+    """
+    # Imported here: no other normaliser needs it.
+    from whisper_normalizer.english import EnglishTextNormalizer
+
+    english = EnglishTextNormalizer()
+    return lambda text: " ".join(english(text).split())
+
+
+# Each makes the function when it is asked for. A new normaliser is one line here.
+NORMALISERS: dict[str, Callable[[], Normaliser]] = {
+    "none": lambda: as_it_is,
+    "librispeech": lambda: librispeech,
+    "lower": lambda: lower,
+    "whisper": whisper,
+}
+
+
+def normaliser(name: str) -> Normaliser:
+    """The normaliser of that name, a function from text to text.
+
+    Raises:
+        InputError: There is none of that name; the message names the nearest.
+    """
+    if name not in NORMALISERS:
+        near = difflib.get_close_matches(name.lower(), NORMALISERS, n=1, cutoff=0.4)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise InputError(
+            f"'{name}' names no normaliser: {hint}there are {', '.join(sorted(NORMALISERS))}"
+        )
+    return NORMALISERS[name]()
+
+
+def sentences(lines: Iterable[str]) -> Iterator[str]:
+    """Splits running text, one paragraph a line, into sentences; case and marks stay.
+
+    A sentence ends at full stops, question or exclamation marks, with closing quotes or brackets
+    after them, where white space and a capital letter follow. A single full stop after a title
+    or the like ("Mr.", "St.") or an initial ("J.", but not "I.") ends none. Empty lines are
+    skipped; no sentence reaches over a line's end.
+    """
+    for line in lines:
+        start = 0
+        for end in SENTENCE_END.finditer(line):
+            if end[1] == "." and _is_abbreviation(line[start : end.start()]):
+                continue
+            yield line[start : end.end()].strip()
+            start = end.end()
+        rest = line[start:].strip()
+        if rest:
+            yield rest
+
+
+def _is_abbreviation(before: str) -> bool:
+    """Whether the last word before a full stop is one that the full stop belongs to."""
+    words = before.split()
+    word = words[-1].lstrip(OPENING) if words else ""
+    initial = len(word) == 1 and word.isupper() and word != "I"
+    return initial or word.lower() in ABBREVIATIONS
+
+
+def open_text(path: str | Path) -> IO[str]:
+    """Opens UTF-8 text for reading: plain, .gz, .bz2 or .xz by its name.
+
+    Raises:
+        InputError: There is no such file, or it cannot be opened.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".gz":
+            return gzip.open(path, "rt", encoding="utf-8")
+        if path.suffix == ".bz2":
+            return bz2.open(path, "rt", encoding="utf-8")
+        if path.suffix == ".xz":
+            return lzma.open(path, "rt", encoding="utf-8")
+        return path.open(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error

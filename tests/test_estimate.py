@@ -1,0 +1,283 @@
+"""Kneser-Ney estimation: against KenLM's lmplz, a plain-dictionary version, and properties."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import random
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.cli import main
+from lm.arpa import Arpa, Section, read_arpa, write_arpa
+from lm.counts import count_ngrams, read_corpus
+from lm.errors import InputError
+from lm.estimate import discounts_of, estimate
+from lm.ngram import NgramModel
+
+Gram = tuple[str, ...]
+
+
+def _by_words(model: Arpa, section: Section) -> dict[Gram, tuple[float, float]]:
+    """n-gram -> (log10 probability, log10 back-off weight)."""
+    grams = (tuple(model.vocabulary[i] for i in words) for words in section.words.tolist())
+    values = zip(section.logprob.tolist(), section.backoff.tolist(), strict=True)
+    return dict(zip(grams, values, strict=True))
+
+
+def _assert_equal(ours: Arpa, theirs: Arpa, tolerance: float) -> None:
+    assert ours.order == theirs.order
+    for a, b in zip(ours.sections, theirs.sections, strict=True):
+        mine, other = _by_words(ours, a), _by_words(theirs, b)
+        assert mine.keys() == other.keys()
+        values = np.array([[mine[gram], other[gram]] for gram in mine])
+        np.testing.assert_allclose(values[:, 0], values[:, 1], rtol=0, atol=tolerance)
+
+
+def _text(folder: Path, sentences: Sequence[str]) -> Path:
+    path = folder / "text.txt"
+    path.write_text("".join(f"{sentence}\n" for sentence in sentences), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def zipf_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """500 short sentences, a few frequent words and many rare ones, and an empty sentence."""
+    draw = random.Random(4)
+    words = [f"w{i}" for i in range(120)]
+    weights = [(i + 1) ** -1.3 for i in range(120)]
+    sentences = [" ".join(draw.choices(words, weights, k=draw.randint(1, 7))) for _ in range(500)]
+    return _text(tmp_path_factory.mktemp("zipf"), [*sentences, ""])
+
+
+@pytest.mark.parametrize(
+    ("name", "prune"),
+    [
+        ("o2", [0]),
+        ("o3", [0]),
+        ("o5", [0]),
+        ("o4-prune0011", [0, 0, 1]),
+        ("o4-prune0011", [0, 0, 1, 1]),
+        ("o3-prune012", [0, 1, 2]),
+    ],
+)
+def test_equals_lmplz(shared_data: Path, name: str, prune: list[int]) -> None:
+    folder = shared_data / "lmplz-reference"
+    ours = estimate(read_corpus([folder / "text.txt.gz"]), int(name[1]), prune)
+    _assert_equal(ours, read_arpa(folder / f"{name}.arpa.gz"), 2e-6)
+
+
+def _plain_kneser_ney(
+    path: Path, order: int, prune: Sequence[int], allowed: set[str] | None
+) -> list[dict[Gram, float]]:
+    """Probabilities by Chen and Goodman's formulas, n-gram by n-gram, with dictionaries."""
+    sentences = [["<s>", *line.split(), "</s>"] for line in path.read_text().split("\n")[:-1]]
+    raw: list[Counter[Gram]] = [
+        Counter(tuple(s[i : i + k]) for s in sentences for i in range(len(s) - k + 1))
+        for k in range(1, order + 1)
+    ]
+    raw[0]["<unk>",] = raw[0]["<s>",] = 0
+    special = {("<unk>",), ("<s>",), ("</s>",)}
+    probabilities: list[dict[Gram, float]] = []
+    for k in range(1, order + 1):
+        left: dict[Gram, set[str]] = defaultdict(set)
+        for gram in raw[k] if k < order else ():
+            left[gram[1:]].add(gram[0])
+        adjusted = {
+            gram: count if k == order or gram[0] == "<s>" else len(left[gram])
+            for gram, count in raw[k - 1].items()
+        }
+        n = Counter(adjusted.values())
+        y = n[1] / (n[1] + 2 * n[2])
+        d = [0.0, *(j - (j + 1) * y * n[j + 1] / n[j] for j in (1, 2, 3))]
+        kept = {
+            gram
+            for gram in adjusted
+            if (raw[k - 1][gram] > prune[k - 1] or gram in special)
+            and (allowed is None or all(w in allowed or (w,) in special for w in gram))
+        }
+        total: Counter[Gram] = Counter()
+        held_back: dict[Gram, float] = defaultdict(float)
+        for gram, count in adjusted.items():
+            total[gram[:-1]] += count
+            held_back[gram[:-1]] += d[min(count, 3)] if gram in kept else count
+        table = {}
+        for gram in kept:
+            context, count = gram[:-1], adjusted[gram]
+            lower = probabilities[-1][gram[1:]] if k > 1 else 1 / (len(kept) - 1)
+            discounted = (count - d[min(count, 3)]) / total[context]
+            table[gram] = discounted + held_back[context] / total[context] * lower
+        if k == 1:
+            table["<s>",] = 1.0
+        probabilities.append(table)
+    return probabilities
+
+
+@pytest.mark.parametrize(
+    ("order", "prune", "limited"),
+    [
+        (1, [0], False),
+        (1, [3], False),
+        (2, [0, 0], False),
+        (3, [0, 0, 0], False),
+        (3, [0, 1, 3], False),
+        (3, [2, 4, 4], False),
+        (3, [0, 0, 1], True),
+        (4, [0, 0, 0, 0], False),
+        (4, [0, 0, 1, 1], True),
+    ],
+)
+def test_equals_the_formulas(zipf_text: Path, order: int, prune: list[int], limited: bool) -> None:
+    allowed = {f"w{i}" for i in range(0, 120, 3)} | {"never-seen"} if limited else None
+    ours = estimate(read_corpus([zipf_text]), order, prune, allowed)
+    theirs = _plain_kneser_ney(zipf_text, order, prune, allowed)
+    assert ours.order == order
+    for section, expected in zip(ours.sections, theirs, strict=True):
+        mine = _by_words(ours, section)
+        assert mine.keys() == expected.keys()
+        for gram, (logprob, _) in mine.items():
+            assert 10**logprob == pytest.approx(expected[gram], rel=1e-5), gram
+
+
+@pytest.mark.parametrize(
+    ("order", "prune", "limited"),
+    [(2, [0], False), (3, [0], False), (4, [0, 1, 2, 2], False), (3, [1, 1, 2], True)],
+)
+def test_every_context_sums_to_one(
+    tmp_path: Path, zipf_text: Path, order: int, prune: list[int], limited: bool
+) -> None:
+    """Through the file and KenLM: also contexts that were never seen."""
+    allowed = {f"w{i}" for i in range(0, 120, 2)} if limited else None
+    path = tmp_path / "lm.arpa"
+    write_arpa(estimate(read_corpus([zipf_text]), order, prune, allowed), path)
+    model = NgramModel.load(path)
+    predicted = [word for word in model.vocabulary if word != "<s>"]
+    draw = random.Random(1)
+    inner = [word for word in predicted if word != "</s>"]
+    contexts = [[word] for word in inner] + [draw.choices(inner, k=3) for _ in range(200)]
+    for context in contexts:
+        text = " ".join(context)
+        before = model.kenlm.score(text, bos=True, eos=False)
+        after = [model.kenlm.score(f"{text} {word}", bos=True, eos=False) for word in predicted]
+        assert sum(10 ** (log10 - before) for log10 in after) == pytest.approx(1.0, abs=1e-4), text
+
+
+def test_counts_by_hand(tmp_path: Path) -> None:
+    corpus = read_corpus([_text(tmp_path, ["a b a b", "b", ""])])
+    assert corpus.vocabulary == ["<unk>", "<s>", "</s>", "a", "b"]
+    assert corpus.tokens.tolist() == [1, 3, 4, 3, 4, 2, 1, 4, 2, 1, 2]
+    assert (corpus.words, corpus.sentences) == (5, 3)
+    unigrams, bigrams, trigrams = count_ngrams(corpus, 3)
+    assert unigrams.raw.tolist() == [0, 3, 3, 2, 3]
+    assert unigrams.adjusted.tolist() == [0, 0, 2, 2, 2]  # </s> after <s>, b; a after <s>, b …
+    words = {}
+    for row in range(len(bigrams)):
+        gram = (corpus.vocabulary[bigrams.context[row]], corpus.vocabulary[bigrams.word[row]])
+        assert bigrams.suffix[row] == bigrams.word[row]
+        words[gram] = (int(bigrams.raw[row]), int(bigrams.adjusted[row]))
+    assert words == {
+        ("<s>", "a"): (1, 1),
+        ("<s>", "b"): (1, 1),
+        ("<s>", "</s>"): (1, 1),
+        ("a", "b"): (2, 2),
+        ("b", "a"): (1, 1),
+        ("b", "</s>"): (2, 2),
+    }
+    assert len(trigrams) == 5
+    assert np.array_equal(trigrams.raw, trigrams.adjusted)
+
+
+def test_discounts_by_hand() -> None:
+    adjusted = np.repeat([1, 2, 3, 4, 9], [60, 20, 9, 4, 7])
+    y = 60 / 100
+    expected = [0, 1 - 2 * y * 20 / 60, 2 - 3 * y * 9 / 20, 3 - 4 * y * 4 / 9]
+    np.testing.assert_allclose(discounts_of(adjusted, 2), expected)
+
+
+def test_text_formats_are_read_alike(tmp_path: Path) -> None:
+    text = "one two\ntwo three\r\n\nsœur\u3000naïve\n".encode()
+    openers = {"a.txt": bytes, "a.gz": gzip.compress, "a.xz": lzma.compress, "a.bz2": bz2.compress}
+    for name, compress in openers.items():
+        (tmp_path / name).write_bytes(compress(text))
+        corpus = read_corpus([tmp_path / name])
+        assert corpus.vocabulary[3:] == ["one", "two", "three", "sœur", "naïve"]
+        assert (corpus.words, corpus.sentences) == (6, 4)
+    both = read_corpus([tmp_path / "a.gz", tmp_path / "a.txt"])
+    assert (both.words, both.sentences) == (12, 8)
+    upper = read_corpus([tmp_path / "a.txt"], str.upper)
+    assert upper.vocabulary[3] == "ONE"
+
+
+@pytest.mark.parametrize("word", ["<s>", "</s>", "<unk>"])
+def test_reserved_words_are_named_with_their_line(tmp_path: Path, word: str) -> None:
+    sentences = ["a b"] * 25_000
+    sentences[23_456] = f"a {word} b"
+    path = _text(tmp_path, sentences)
+    with pytest.raises(InputError, match=rf"text\.txt:23457: .*{word}"):
+        read_corpus([path])
+
+
+def test_bad_texts_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gone\.txt"):
+        read_corpus([tmp_path / "gone.txt"])
+    for content in ("", "\n \n"):
+        (tmp_path / "empty.txt").write_text(content)
+        with pytest.raises(InputError, match=r"no words in .*empty\.txt"):
+            read_corpus([tmp_path / "empty.txt"])
+    (tmp_path / "latin.txt").write_bytes("naïve\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"latin\.txt"):
+        read_corpus([tmp_path / "latin.txt"])
+    for name, compress in {"a.gz": gzip.compress, "a.xz": lzma.compress}.items():
+        (tmp_path / name).write_bytes(compress(b"some words\n" * 100)[:-20])
+        with pytest.raises(InputError, match=name):
+            read_corpus([tmp_path / name])
+
+
+def test_bad_settings_are_named(zipf_text: Path) -> None:
+    corpus = read_corpus([zipf_text])
+    for order, prune, allowed, says in [
+        (0, [0], None, "order 0"),
+        (3, [0, 1, 0], None, "do not fall"),
+        (3, [-1], None, "from 0"),
+        (2, [0, 0, 0], None, "3 values"),
+        (2, [0], {"absent"}, "none of the vocabulary's words"),
+    ]:
+        with pytest.raises(InputError, match=says):
+            estimate(corpus, order, prune, allowed)
+
+
+def test_text_without_discounts_needs_the_fallback(tmp_path: Path) -> None:
+    corpus = read_corpus([_text(tmp_path, ["a b c", "a b d"])])
+    with pytest.raises(InputError, match=r"no 1-gram has adjusted count 3.*--discount-fallback"):
+        estimate(corpus, 3)
+    path = tmp_path / "lm.arpa"
+    write_arpa(estimate(corpus, 3, discount_fallback=True), path)
+    unigrams = _by_words(read_arpa(path), read_arpa(path).sections[0])
+    # a, b, c, d are seen after one word each, </s> after two: (1 - 0.5)/6 and (2 - 1)/6, and
+    # (4 * 0.5 + 1)/6 is spread over the five and <unk>.
+    assert 10 ** unigrams["<unk>",][0] == pytest.approx(3 / 6 / 6, rel=1e-5)
+    assert 10 ** unigrams["a",][0] == pytest.approx(0.5 / 6 + 3 / 36, rel=1e-5)
+    assert 10 ** unigrams["</s>",][0] == pytest.approx(1 / 6 + 3 / 36, rel=1e-5)
+    assert NgramModel.load(path).score("a b c").logprob < 0
+
+
+def test_the_command(tmp_path: Path, zipf_text: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("W1 W2\nW3 w4\n")
+    text = tmp_path / "upper.txt"
+    text.write_text(zipf_text.read_text().upper())
+    output = tmp_path / "lm.arpa.gz"
+    options = ["--order", "3", "--prune", "0", "0", "1", "--vocabulary", str(words)]
+    assert main(["ngram", str(text), str(text), "-o", str(output), *options]) == 2
+    assert "--discount-fallback" in capsys.readouterr().err  # doubled text has no count of 1
+    assert not output.exists()
+    assert main(["ngram", str(text), "-o", str(output), *options]) == 0
+    expected = estimate(read_corpus([text]), 3, [0, 0, 1], {"W1", "W2", "W3"})
+    _assert_equal(read_arpa(output), expected, 1e-6)
+    assert main(["ngram", str(text), "-o", str(tmp_path / "no" / "lm.arpa"), *options]) == 2
+    assert "make it first" in capsys.readouterr().err
