@@ -223,27 +223,8 @@ def emit_stage(
     model_hash = fingerprint(acoustic.model)
 
     def make(folder: Path) -> dict[str, Any]:
-        from asr.acoustic import CTCModel, emit  # torch takes seconds to import
-
-        model = CTCModel.load(acoustic.model, acoustic.device, acoustic.dtype)
-        meta = EmissionsMeta(
-            model.vocabulary, model.frame_seconds, model.name, acoustic.save_dtype
-        )
-        failures: dict[str, str] = {}
-        frames = 0
-        with EmissionsWriter(folder / "emissions", meta) as writer:
-            found = emit(model, utterances, acoustic.batch_seconds)
-            for utt, result in progress_over(found, len(utterances), f"{name}: emit", "utt"):
-                if isinstance(result, SecondpassError):
-                    failures[utt] = str(result)
-                else:
-                    writer.add(utt, result)
-                    frames += len(result)
-        return {
-            "failures": failures,
-            "audio_seconds": frames * model.frame_seconds,
-            "model_hash": model_hash,
-        }
+        written = write_emissions(folder / "emissions", utterances, acoustic, f"{name}: emit")
+        return {**asdict(written), "model_hash": model_hash}
 
     inputs = {
         "model": model_hash,
@@ -252,6 +233,40 @@ def emit_stage(
         "save_dtype": acoustic.save_dtype,
     }
     return run_stage(root, f"emit-{name}", inputs, make)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What the acoustic stage did.
+
+    Attributes:
+        failures: Reason by utterance that failed.
+        audio_seconds: Audio that was recognised.
+    """
+
+    failures: dict[str, str]
+    audio_seconds: float
+
+
+def write_emissions(
+    folder: str | Path, utterances: list[Utterance], acoustic: Acoustic, label: str
+) -> Written:
+    """Audio to log-probs in a folder; utterances that fail are noted, the others go on."""
+    from asr.acoustic import CTCModel, emit  # torch takes seconds to import
+
+    model = CTCModel.load(acoustic.model, acoustic.device, acoustic.dtype)
+    meta = EmissionsMeta(model.vocabulary, model.frame_seconds, model.name, acoustic.save_dtype)
+    failures: dict[str, str] = {}
+    frames = 0
+    with EmissionsWriter(folder, meta) as writer:
+        found = emit(model, utterances, acoustic.batch_seconds)
+        for utt, result in progress_over(found, len(utterances), label, "utt"):
+            if isinstance(result, SecondpassError):
+                failures[utt] = str(result)
+            else:
+                writer.add(utt, result)
+                frames += len(result)
+    return Written(failures, frames * model.frame_seconds)
 
 
 def audio_identity(utterance: Utterance) -> dict[str, Any]:
@@ -335,9 +350,7 @@ def progress(total: int, label: str, unit: str) -> tqdm[Any]:
     return tqdm(total=total, desc=label, unit=unit, dynamic_ncols=True, leave=False)
 
 
-def progress_over(
-    items: Iterator[Any], total: int, label: str, unit: str
-) -> Iterator[Any]:
+def progress_over(items: Iterator[Any], total: int, label: str, unit: str) -> Iterator[Any]:
     """The items, with a progress bar."""
     return iter(tqdm(items, total=total, desc=label, unit=unit, dynamic_ncols=True, leave=False))
 

@@ -71,7 +71,7 @@ class CausalLM:
             raise InputError(f"{name}: there is no such folder; give a checkpoint's")
         try:
             tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-            model, found = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 name,
                 dtype=kind,
                 use_safetensors=True,
@@ -85,6 +85,7 @@ class CausalLM:
                 f"{name}: no causal language model can be loaded from it ({reason}); give a hub "
                 "name or a folder with config.json, model.safetensors and a tokenizer"
             ) from error
+        model, found = loaded
         # transformers would fill these with random numbers and go on.
         absent = sorted({*found["missing_keys"], *(key[0] for key in found["mismatched_keys"])})
         if absent:
@@ -137,20 +138,25 @@ class CausalLM:
             logprob[batch] = self._score_batch(self.model, [sequences[i] for i in batch])
             if progress is not None:
                 progress(len(batch))
+        half = self.dtype != torch.float32
         doubtful = np.flatnonzero(~np.isfinite(logprob))
-        if len(doubtful) and self.dtype != torch.float32:
+        if len(doubtful) and half:
             # A copy: back and forth in place would round buffers that are kept in float32.
             precise = copy.deepcopy(self.model).float()
             for batch in _batches(tokens, limit, doubtful):
                 logprob[batch] = self._score_batch(precise, [sequences[i] for i in batch])
-        wrong = np.flatnonzero(np.isnan(logprob) | np.isposinf(logprob))
-        if len(wrong):
-            raise TextError(
-                int(wrong[0]),
-                texts[wrong[0]],
-                f"has the log-prob {logprob[wrong[0]]} under {self.name}, in float32 too; check "
-                "the model's weights, or load it in float32",
-            )
+        else:
+            precise = self.model
+        for index in np.flatnonzero(np.isnan(logprob) | np.isposinf(logprob)):
+            # Alone, because NaN at a padded position reaches the text before it: 0 · NaN is NaN.
+            logprob[index] = self._score_batch(precise, [sequences[index]])[0]
+            if np.isnan(logprob[index]) or np.isposinf(logprob[index]):
+                remedy = "load it in float32" if half else "its weights are damaged: get them again"
+                raise TextError(
+                    int(index),
+                    texts[index],
+                    f"has the log-prob {logprob[index]} under {self.name}; {remedy}",
+                )
         return Scores(logprob, tokens)
 
     def _encode(self, texts: Sequence[str], eos: bool) -> list[list[int]]:
@@ -173,6 +179,7 @@ class CausalLM:
             return_attention_mask=False,
             verbose=False,
         )["input_ids"]
+        encoded = [self._without_special(i, texts[i], ids) for i, ids in enumerate(encoded)]
         sequences = [[start, *ids, end] if eos else [start, *ids] for ids in encoded]
         for index, sequence in enumerate(sequences):
             if self.context is not None and len(sequence) - 1 > self.context:
@@ -188,6 +195,21 @@ class CausalLM:
                     f"{self.vocabulary_size}: they do not belong together"
                 )
         return sequences
+
+    def _without_special(self, index: int, text: str, ids: list[int]) -> list[int]:
+        """The ids, unknown in place of special: a unigram tokenizer has "</s>" among its pieces."""
+        unknown = self.tokenizer.unk_token_id
+        special = set(self.tokenizer.all_special_ids) - {unknown}
+        if special.isdisjoint(ids):
+            return ids
+        if unknown is None:
+            raise TextError(
+                index,
+                text,
+                f"spells a special token of {self.name}, whose tokenizer has no unknown token to "
+                "take its place; remove it from the text",
+            )
+        return [unknown if token in special else token for token in ids]
 
     def _score_batch(self, model: Any, sequences: list[list[int]]) -> np.ndarray:
         """Log-probs (B,) of B sequences, whatever the model's precision gives."""

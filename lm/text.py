@@ -30,10 +30,11 @@ SAINT = re.compile(r"\bS[tT]\.(?=\s+[A-Z])")
 
 # What a full stop does not end a sentence after. Words that often do end one ("etc.", "Esq.",
 # "Jr.") are not here.
-ABBREVIATIONS = frozenset(
-    "mr mrs ms messrs mme mlle dr st prof rev hon capt col gen lieut lt maj sergt sgt gov sen "
-    "rep pres mt vol ch viz vs cf jas wm chas geo thos".split()
-)
+ABBREVIATIONS = """
+mr mrs ms messrs mme mlle dr st prof rev hon capt col gen lieut lt maj sergt sgt gov sen rep pres mt
+vol ch viz vs cf jas wm chas geo thos
+"""
+NOT_ENDING = frozenset(ABBREVIATIONS.split())
 SENTENCE_END = re.compile(r"""([.?!]+)["'’”)\]_]*\s+(?=["'“‘(\[_]*[A-ZÀ-ÖØ-Þ])""")
 OPENING = "\"'“‘([_-"
 
@@ -129,7 +130,7 @@ def _is_abbreviation(before: str) -> bool:
     words = before.split()
     word = words[-1].lstrip(OPENING) if words else ""
     initial = len(word) == 1 and word.isupper() and word != "I"
-    return initial or word.lower() in ABBREVIATIONS
+    return initial or word.lower() in NOT_ENDING
 
 
 def open_text(path: str | Path) -> IO[str]:

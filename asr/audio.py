@@ -1,0 +1,170 @@
+"""Audio as arrays: any file that libsndfile reads, at the rate that the model wants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import soundfile
+import soxr
+
+from lm.errors import InputError
+
+if TYPE_CHECKING:
+    from asr.corpus import Utterance
+
+RATE = 16_000  # Hz, of nearly every CTC model
+
+# Power falls with frequency to the power of this.
+NOISES = {"white": 0.0, "pink": 1.0, "brown": 2.0}
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Stationary noise that is mixed in when the audio is loaded.
+
+    Attributes:
+        kind: `white`, `pink` (power ~ 1/f) or `brown` (power ~ 1/f²).
+        snr_db: Signal-to-noise ratio over the whole utterance, dB.
+        seed: Of the noise.
+    """
+
+    kind: str
+    snr_db: float
+    seed: int
+
+
+def load_audio(
+    path: str | Path,
+    rate: int = RATE,
+    offset: float = 0.0,
+    duration: float | None = None,
+    channel: int | None = None,
+    claimed_rate: int | None = None,
+) -> np.ndarray:
+    """Reads (part of) an audio file.
+
+    Args:
+        path: A file that libsndfile reads: WAV, FLAC, Ogg, Opus, MP3, …
+        rate: Rate to return, Hz; resampled by soxr at high quality where the file's differs.
+        offset: Start, seconds.
+        duration: Length, seconds; None reads to the end.
+        channel: From 0; None averages all channels.
+        claimed_rate: What a manifest says the file's rate is, Hz; checked where given.
+
+    Returns:
+        (samples,) float32, full scale ±1.
+
+    Raises:
+        InputError: The file is missing, unreadable, empty there, or not as claimed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such audio file")
+    try:
+        with soundfile.SoundFile(path) as file:
+            found = file.samplerate
+            if claimed_rate is not None and claimed_rate != found:
+                raise InputError(
+                    f"{path}: the manifest says {claimed_rate} Hz, the file has {found} Hz; "
+                    "correct `sample_rate` or leave it out"
+                )
+            if channel is not None and not 0 <= channel < file.channels:
+                raise InputError(
+                    f"{path}: channel {channel} asked for, the file has {file.channels} (from 0)"
+                )
+            start = round(offset * found)
+            if start and start >= file.frames:
+                raise InputError(
+                    f"{path}: offset {offset:g} s lies behind its end "
+                    f"({file.frames / found:.2f} s)"
+                )
+            file.seek(start)
+            frames = -1 if duration is None else round(duration * found)
+            samples = file.read(frames, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise InputError(
+            f"{path}: not readable as audio ({error.error_string}); convert it to WAV or FLAC"
+        ) from error
+    if not len(samples):
+        raise InputError(f"{path}: no samples; leave the utterance out")
+    mono = samples.mean(axis=1) if channel is None else samples[:, channel]
+    if not np.isfinite(mono).all():
+        raise InputError(f"{path}: holds samples that are not finite; write the file anew")
+    return resample(mono, found, rate)
+
+
+def resample(signal: np.ndarray, source: int, target: int) -> np.ndarray:
+    """A signal (samples,) at another rate (Hz), as float32."""
+    if source == target:
+        return np.ascontiguousarray(signal, dtype=np.float32)
+    return np.asarray(soxr.resample(signal, source, target, quality="HQ"), dtype=np.float32)
+
+
+def split_quietly(signal: np.ndarray, rate: int, longest: float = 30.0) -> list[np.ndarray]:
+    """A long signal (samples,) in parts of at most `longest` seconds, cut where it is quietest.
+
+    Each cut lies in the last third of its part, at the quietest tenth of a second.
+    """
+    parts = []
+    most, window = round(longest * rate), max(1, rate // 10)
+    while len(signal) > most:
+        search = signal[most - most // 3 : most]
+        frames = search[: len(search) // window * window].reshape(-1, window)
+        quietest = int(np.square(frames, dtype=np.float64).sum(axis=1).argmin())
+        cut = most - most // 3 + quietest * window + window // 2
+        parts.append(signal[:cut])
+        signal = signal[cut:]
+    return [*parts, signal]
+
+
+def load_utterance(utterance: Utterance, rate: int = RATE) -> np.ndarray:
+    """An utterance's audio with its noise mixed in, (samples,) float32.
+
+    Raises:
+        InputError: As `load_audio`; the message names the utterance.
+    """
+    try:
+        signal = load_audio(
+            utterance.audio_filepath,
+            rate,
+            utterance.offset,
+            utterance.duration,
+            utterance.channel,
+            utterance.sample_rate,
+        )
+    except InputError as error:
+        raise InputError(f"utterance {utterance.id}: {error}") from error
+    return signal if utterance.noise is None else mix_noise(signal, utterance.noise)
+
+
+def mix_noise(signal: np.ndarray, noise: Noise) -> np.ndarray:
+    """The signal (samples,) with noise at the stated signal-to-noise ratio.
+
+    Silence stays as it is: there is no level that the ratio could refer to.
+    """
+    power = float(np.mean(np.square(signal, dtype=np.float64)))
+    if power == 0.0:
+        return signal
+    added = coloured_noise(len(signal), NOISES[noise.kind], noise.seed)
+    scale = np.sqrt(power / 10 ** (noise.snr_db / 10))
+    return (signal + scale * added).astype(np.float32)
+
+
+def coloured_noise(samples: int, exponent: float, seed: int) -> np.ndarray:
+    """Gaussian noise of unit power, (samples,) float64, whose spectrum falls as 1/f^exponent.
+
+    White noise is shaped in the frequency domain (Timmer & König 1995); no power at 0 Hz.
+    """
+    rng = np.random.default_rng(seed)
+    # A fast length for the transform, and no wrap-around between end and start.
+    length = 1 << max(samples, 2).bit_length()
+    spectrum = np.fft.rfft(rng.standard_normal(length))
+    frequency = np.arange(len(spectrum), dtype=np.float64)
+    frequency[0] = np.inf if exponent else 1.0
+    shaped = np.fft.irfft(spectrum * frequency ** (-exponent / 2), length)[:samples]
+    shaped -= shaped.mean() if samples > 1 else 0.0
+    power = np.mean(np.square(shaped))
+    return np.asarray(shaped / np.sqrt(power) if power else shaped)

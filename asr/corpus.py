@@ -1,0 +1,240 @@
+"""Utterances and where they come from: manifests, LibriSpeech folders, tables, audio folders."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from asr.audio import NOISES, Noise
+from lm.errors import InputError
+from lm.text import open_text
+
+AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".sph"}
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One utterance.
+
+    Attributes:
+        id: Unique within its corpus.
+        audio_filepath: File that libsndfile reads.
+        text: Reference, None where there is none; "" is a legal reference.
+        offset: Start within the file, seconds.
+        duration: Length, seconds; None reads to the end of the file.
+        speaker: Who speaks.
+        channel: Which channel of the file, from 0; None averages them.
+        sample_rate: Rate that the manifest claims, Hz; the file's must agree.
+        noise: Mixed in when the audio is loaded.
+        tags: Whatever else the manifest says: accent, kind, …
+    """
+
+    id: str
+    audio_filepath: Path
+    text: str | None = None
+    offset: float = 0.0
+    duration: float | None = None
+    speaker: str | None = None
+    channel: int | None = None
+    sample_rate: int | None = None
+    noise: Noise | None = None
+    tags: Mapping[str, str | float] = field(default_factory=dict)
+
+
+def read_corpus(path: str | Path) -> list[Utterance]:
+    """Reads a corpus.
+
+    Args:
+        path: A JSONL manifest with NeMo's keys (`audio_filepath`, `offset`, `duration`, `text`)
+            and optionally `id`, `speaker`, `channel`, `sample_rate`, `noise`
+            {`kind`, `snr_db`, `seed`} and `tags`; a .csv or .tsv table with such columns; a folder
+            in LibriSpeech's layout (`*.trans.txt` beside the audio); or a folder of audio files,
+            which have no references. Audio paths are relative to the manifest.
+
+    Raises:
+        InputError: The corpus is missing or malformed, with file and line; or an id occurs twice.
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = list(_read_folder(path))
+        if not found:
+            raise InputError(f"{path}: neither *.trans.txt nor audio files in this folder")
+    elif not path.is_file():
+        raise InputError(f"{path}: no such manifest or folder")
+    elif path.suffix in (".csv", ".tsv"):
+        found = list(_read_table(path))
+    else:
+        found = list(_read_manifest(path))
+    seen: dict[str, Path] = {}
+    for utterance in found:
+        if utterance.id in seen:
+            raise InputError(
+                f"{path}: id {utterance.id!r} occurs twice ({seen[utterance.id]} and "
+                f"{utterance.audio_filepath}); make ids unique"
+            )
+        seen[utterance.id] = utterance.audio_filepath
+    return found
+
+
+def _read_manifest(path: Path) -> Iterator[Utterance]:
+    with open_text(path) as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            where = f"{path}, line {number}"
+            try:
+                entry = json.loads(line)
+            except ValueError as error:
+                raise InputError(f"{where}: not JSON ({error}); one object a line") from error
+            if not isinstance(entry, dict):
+                raise InputError(f"{where}: not a JSON object; one object a line")
+            yield _utterance(entry, path.parent, where)
+
+
+def _read_table(path: Path) -> Iterator[Utterance]:
+    delimiter = "\t" if path.suffix == ".tsv" else ","
+    with open_text(path) as lines:
+        rows = csv.DictReader(lines, delimiter=delimiter)
+        for row in rows:
+            where = f"{path}, line {rows.line_num}"
+            if None in row or None in row.values():
+                raise InputError(f"{where}: not as many fields as the header has")
+            # An empty field is a missing one, but an empty reference is a reference.
+            entry = {k: v for k, v in row.items() if v != "" or k == "text"}
+            yield _utterance(entry, path.parent, where)
+
+
+def _read_folder(folder: Path) -> Iterator[Utterance]:
+    transcripts = sorted(folder.rglob("*.trans.txt"))
+    if not transcripts:
+        for audio in sorted(folder.rglob("*")):
+            if audio.suffix.lower() in AUDIO_SUFFIXES:
+                yield Utterance(str(audio.relative_to(folder).with_suffix("")), audio)
+        return
+    for transcript in transcripts:
+        for utt, text in _kaldi_lines(transcript):
+            audio = transcript.parent / f"{utt}.flac"
+            yield Utterance(utt, audio, text, speaker=utt.split("-")[0])
+
+
+def _utterance(entry: Mapping[str, Any], folder: Path, where: str) -> Utterance:
+    """One manifest entry; keys that are not known are tags."""
+    rest = dict(entry)
+    if "audio_filepath" not in rest:
+        raise InputError(f"{where}: key `audio_filepath` is missing")
+    audio = folder / str(rest.pop("audio_filepath"))
+    offset = _number(rest.pop("offset", 0.0), "offset", where)
+    name = audio.stem if offset == 0 else f"{audio.stem}-{offset:g}"
+    duration = rest.pop("duration", None)
+    text = rest.pop("text", None)
+    if text is not None and not isinstance(text, str):
+        raise InputError(f"{where}: `text` is {text!r}, not a string")
+    channel, rate = rest.pop("channel", None), rest.pop("sample_rate", None)
+    speaker = rest.pop("speaker", None)
+    utt = str(rest.pop("id", name))
+    noise = _noise(rest.pop("noise", None), where)
+    tags = rest.pop("tags", {})
+    if not isinstance(tags, dict):
+        raise InputError(f"{where}: `tags` is {tags!r}, not an object")
+    return Utterance(
+        id=utt,
+        audio_filepath=audio,
+        text=text,
+        offset=offset,
+        duration=None if duration is None else _number(duration, "duration", where),
+        speaker=None if speaker is None else str(speaker),
+        channel=None if channel is None else int(_number(channel, "channel", where)),
+        sample_rate=None if rate is None else int(_number(rate, "sample_rate", where)),
+        noise=noise,
+        tags={**rest, **tags},
+    )
+
+
+def _number(value: Any, key: str, where: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where}: `{key}` is {value!r}, not a number") from error
+    if not number >= 0:
+        raise InputError(f"{where}: `{key}` is {value!r}; it cannot be negative")
+    return number
+
+
+def _noise(value: Any, where: str) -> Noise | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict) or set(value) != {"kind", "snr_db", "seed"}:
+        raise InputError(f"{where}: `noise` needs exactly the keys kind, snr_db and seed")
+    if value["kind"] not in NOISES:
+        raise InputError(
+            f"{where}: noise of kind {value['kind']!r}; known: {', '.join(NOISES)}"
+        )
+    return Noise(value["kind"], float(value["snr_db"]), int(value["seed"]))
+
+
+def write_manifest(utterances: Iterable[Utterance], path: str | Path) -> None:
+    """Writes a JSONL manifest; audio paths become relative to it where they lie below it."""
+    path = Path(path)
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("w", encoding="utf-8") as out:
+        for utterance in utterances:
+            entry = _entry(utterance, path.parent)
+            out.write(json.dumps(entry, ensure_ascii=False) + "\n")
+    os.replace(temporary, path)
+
+
+def _entry(utterance: Utterance, folder: Path) -> dict[str, Any]:
+    audio = utterance.audio_filepath.resolve()
+    if audio.is_relative_to(folder.resolve()):
+        audio = audio.relative_to(folder.resolve())
+    noise = utterance.noise
+    entry = {
+        "id": utterance.id,
+        "audio_filepath": str(audio),
+        "offset": utterance.offset or None,
+        "duration": utterance.duration,
+        "text": utterance.text,
+        "speaker": utterance.speaker,
+        "channel": utterance.channel,
+        "sample_rate": utterance.sample_rate,
+        "noise": noise and {"kind": noise.kind, "snr_db": noise.snr_db, "seed": noise.seed},
+        "tags": dict(utterance.tags) or None,
+    }
+    return {key: value for key, value in entry.items() if value is not None}
+
+
+def read_references(path: str | Path) -> dict[str, str]:
+    """Reference texts by utterance.
+
+    Args:
+        path: Anything that `read_corpus` reads, or Kaldi-style text: `utt words…` a line, where
+            an utterance without words has an empty reference.
+
+    Raises:
+        InputError: As `read_corpus`; or there is no reference in it.
+    """
+    path = Path(path)
+    if path.is_dir() or path.suffix in (".csv", ".tsv", ".jsonl", ".json"):
+        references = {u.id: u.text for u in read_corpus(path) if u.text is not None}
+    else:
+        references = {}
+        for utt, text in _kaldi_lines(path):
+            if utt in references:
+                raise InputError(f"{path}: utterance {utt!r} occurs twice")
+            references[utt] = text
+    if not references:
+        raise InputError(f"{path}: no references in it")
+    return references
+
+
+def _kaldi_lines(path: Path) -> Iterator[tuple[str, str]]:
+    with open_text(path) as lines:
+        for line in lines:
+            utt, _, text = line.strip().partition(" ")
+            if utt:
+                yield utt, text.strip()

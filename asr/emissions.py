@@ -1,0 +1,188 @@
+"""Emissions on disk: CTC log-probs of many utterances, written once, read by every decoder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from asr.vocabulary import Vocabulary
+from lm.errors import InputError
+
+META = "meta.json"
+SHARD_BYTES = 256 << 20
+DTYPES = {"float16": np.float16, "float32": np.float32}
+
+
+@dataclass(frozen=True)
+class EmissionsMeta:
+    """What emissions were made with.
+
+    Attributes:
+        vocabulary: Of the V columns.
+        frame_seconds: Time from one frame to the next, seconds.
+        model: Name of the acoustic model.
+        dtype: Stored as `float16` or `float32`.
+    """
+
+    vocabulary: Vocabulary
+    frame_seconds: float
+    model: str
+    dtype: str = "float16"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise InputError(f"emissions as {self.dtype!r}; choose one of {', '.join(DTYPES)}")
+
+
+class EmissionsWriter:
+    """Writes a folder of emissions; a context manager.
+
+    Shards are renamed into place when they are full and `meta.json` is written last, so a folder
+    with one is whole.
+    """
+
+    def __init__(
+        self, folder: str | Path, meta: EmissionsMeta, shard_bytes: int = SHARD_BYTES
+    ) -> None:
+        self.folder = Path(folder)
+        self.meta = meta
+        self.shard_bytes = shard_bytes
+        self._waiting: dict[str, np.ndarray] = {}
+        self._bytes = 0
+        self._shards: dict[str, list[str]] = {}
+        self._known: set[str] = set()
+
+    def __enter__(self) -> EmissionsWriter:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / META).unlink(missing_ok=True)
+        return self
+
+    def add(self, utt: str, log_probs: np.ndarray) -> None:
+        """Adds an utterance's log-probs, (T, V) natural log.
+
+        Raises:
+            InputError: The utterance is there already, or the shape or the values are wrong.
+        """
+        columns = len(self.meta.vocabulary.labels)
+        if utt in self._known:
+            raise InputError(f"utterance {utt}: its emissions were added before")
+        if log_probs.ndim != 2 or log_probs.shape[1] != columns:
+            raise InputError(
+                f"utterance {utt}: emissions of shape {log_probs.shape}, the vocabulary has "
+                f"{columns} labels"
+            )
+        if np.isnan(log_probs).any():
+            raise InputError(f"utterance {utt}: emissions hold NaN")
+        stored = np.ascontiguousarray(log_probs, dtype=DTYPES[self.meta.dtype])
+        self._known.add(utt)
+        self._waiting[utt] = stored
+        self._bytes += stored.nbytes
+        if self._bytes >= self.shard_bytes:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        name = f"emissions-{len(self._shards):05d}.safetensors"
+        temporary = self.folder / f"{name}.part"
+        # Utterance ids are anything; tensors are named by their position instead.
+        save_file({str(i): a for i, a in enumerate(self._waiting.values())}, temporary)
+        os.replace(temporary, self.folder / name)
+        self._shards[name] = list(self._waiting)
+        self._waiting, self._bytes = {}, 0
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            return
+        self._flush()
+        content = {**asdict(self.meta), "shards": self._shards}
+        temporary = self.folder / f"{META}.part"
+        temporary.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+        os.replace(temporary, self.folder / META)
+
+
+@dataclass(frozen=True)
+class Emissions:
+    """A folder of emissions, opened; it travels to other processes as little more than its path.
+
+    Attributes:
+        folder: Where it lies.
+        meta: What the emissions were made with.
+        places: Shard and tensor name by utterance.
+    """
+
+    folder: Path
+    meta: EmissionsMeta
+    places: dict[str, tuple[str, str]]
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Emissions:
+        """Opens a folder that `EmissionsWriter` wrote.
+
+        Raises:
+            InputError: It is no such folder, it is incomplete, or a shard is damaged.
+        """
+        folder = Path(folder)
+        try:
+            content = json.loads((folder / META).read_text(encoding="utf-8"))
+            shards = content.pop("shards")
+            vocabulary = content.pop("vocabulary")
+            tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in vocabulary.items()}
+            meta = EmissionsMeta(Vocabulary(**tuples), **content)
+        except OSError as error:
+            raise InputError(
+                f"{folder}: no emissions here ({META} is missing); `secondpass emit` writes them"
+            ) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{folder / META}: damaged ({error}); run `secondpass emit` again") \
+                from error
+        places = {}
+        for shard, utts in shards.items():
+            try:
+                with safe_open(folder / shard, framework="numpy") as file:
+                    found = len(file.keys())
+            except (OSError, SafetensorError) as error:
+                raise InputError(
+                    f"{folder / shard}: missing or damaged ({error}); run `secondpass emit` again"
+                ) from error
+            if found != len(utts):
+                raise InputError(
+                    f"{folder / shard}: {found} utterances, {META} says {len(utts)}; "
+                    "run `secondpass emit` again"
+                )
+            places |= {utt: (shard, str(i)) for i, utt in enumerate(utts)}
+        return cls(folder, meta, places)
+
+    @property
+    def ids(self) -> list[str]:
+        """All utterances, in the order in which they were written."""
+        return list(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __iter__(self) -> Iterator[tuple[str, np.ndarray]]:
+        for utt in self.places:
+            yield utt, self[utt]
+
+    def __getitem__(self, utt: str) -> np.ndarray:
+        """Log-probs of an utterance, (T, V) float32 natural log."""
+        if utt not in self.places:
+            raise InputError(f"{self.folder}: no emissions of utterance {utt!r}")
+        shard, name = self.places[utt]
+        with safe_open(self.folder / shard, framework="numpy") as file:
+            stored: np.ndarray = file.get_tensor(name)
+        return stored.astype(np.float32)

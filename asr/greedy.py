@@ -1,0 +1,26 @@
+"""Greedy CTC decoding: the best label of every frame."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from asr.vocabulary import Vocabulary
+
+
+def greedy(log_probs: np.ndarray, vocabulary: Vocabulary) -> tuple[str, float]:
+    """The text of the best path (Graves et al. 2006, section 3.2).
+
+    Args:
+        log_probs: (T, V) natural-log probabilities.
+        vocabulary: Of the V columns.
+
+    Returns:
+        The text, and the natural-log probability of that one path (a lower bound of the text's,
+        which is a sum over paths).
+    """
+    if len(log_probs) == 0:
+        return "", 0.0
+    best = log_probs.argmax(axis=1)
+    score = float(log_probs[np.arange(len(best)), best].sum(dtype=np.float64))
+    changed = np.flatnonzero(np.diff(best, prepend=-1))
+    return vocabulary.text(best[changed].tolist()), score

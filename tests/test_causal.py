@@ -1,0 +1,393 @@
+"""Log-probs of texts under causal language models, against transformers' own loss."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import (
+    AutoModelForCausalLM,
+    BertConfig,
+    BertForMaskedLM,
+    BloomConfig,
+    Gemma2Config,
+    GPT2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    MambaConfig,
+    MistralConfig,
+    OPTConfig,
+    PhiConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Wav2Vec2Config,
+)
+
+from lm.causal import CausalLM
+from lm.errors import InputError
+from lm.rescore import TextError
+
+SIZE = 300
+TEXTS = [
+    "the cat sat on the mat",
+    "THE CAT SAT ON THE MAT",
+    "",
+    "a",
+    " leading and  double space",
+    "naïve café — 東京 🙂",
+    "it's the dog's mat and the cat's hat and nothing more was said that day by anyone at all",
+    "the cat",
+]
+HIDDEN: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 128,
+    # Far from zero, so that mistakes are far larger than the tolerance.
+    "initializer_range": 0.4,
+}
+CONFIGS: dict[str, Callable[..., Any]] = {
+    "gpt2": lambda **k: GPT2Config(
+        n_embd=32, n_layer=2, n_head=4, n_positions=128, initializer_range=0.4, **k
+    ),
+    "llama": lambda **k: LlamaConfig(**HIDDEN, num_key_value_heads=2, **k),
+    "opt": lambda **k: OPTConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        ffn_dim=48,
+        word_embed_proj_dim=32,
+        max_position_embeddings=128,
+        init_std=0.4,
+        **k,
+    ),
+    "gpt_neox": lambda **k: GPTNeoXConfig(**HIDDEN, **k),
+    "qwen2": lambda **k: Qwen2Config(**HIDDEN, num_key_value_heads=2, **k),
+    "gemma2": lambda **k: Gemma2Config(**HIDDEN, num_key_value_heads=2, head_dim=8, **k),
+    "phi": lambda **k: PhiConfig(**HIDDEN, **k),
+    "mistral": lambda **k: MistralConfig(**HIDDEN, num_key_value_heads=2, sliding_window=8, **k),
+    "bloom": lambda **k: BloomConfig(
+        hidden_size=32, n_layer=2, n_head=4, initializer_range=0.4, **k
+    ),
+    "mamba": lambda **k: MambaConfig(
+        hidden_size=32, num_hidden_layers=2, state_size=4, initializer_range=0.4, **k
+    ),
+}
+# Name: BOS, EOS and padding tokens, which of them the tokenizer adds itself, and padding side.
+TOKENIZERS: dict[str, tuple[dict[str, str], str, str]] = {
+    "plain": ({"bos_token": "<s>", "eos_token": "</s>"}, "$A", "right"),
+    "adds_both": ({"bos_token": "<s>", "eos_token": "</s>"}, "<s> $A </s>", "left"),
+    "adds_bos": ({"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}, "<s> $A", "left"),
+    "adds_eos": ({"eos_token": "</s>", "pad_token": "</s>"}, "$A </s>", "right"),
+    "no_bos": ({"eos_token": "</s>"}, "$A", "right"),
+    "same": ({"bos_token": "</s>", "eos_token": "</s>", "pad_token": "<pad>"}, "</s> $A", "left"),
+}
+
+
+def make_tokenizer(kind: str) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of 300 tokens; <s>, </s> and <pad> are the first three."""
+    names, template, side = TOKENIZERS[kind]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=SIZE,
+        special_tokens=["<s>", "</s>", "<pad>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(TEXTS * 5, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=template, special_tokens=[("<s>", 0), ("</s>", 1)]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, padding_side=side, **names)
+
+
+def save_model(folder: Path, architecture: str, tokenizer: str = "plain", **changes: Any) -> Path:
+    """A random checkpoint of that architecture."""
+    made = make_tokenizer(tokenizer)
+    torch.manual_seed(1)
+    changes = {"vocab_size": len(made), "bos_token_id": 0, "eos_token_id": 1, **changes}
+    config = CONFIGS[architecture](pad_token_id=None, **changes)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    made.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def gpt2(tmp_path_factory: pytest.TempPathFactory) -> CausalLM:
+    """A random GPT-2."""
+    return CausalLM.load(save_model(tmp_path_factory.mktemp("gpt2"), "gpt2"), device="cpu")
+
+
+def naive_ids(lm: CausalLM, text: str, eos: bool) -> list[int]:
+    """The ids of a text by way of the tokenizer's own pieces, and of the boundaries."""
+    backend = lm.tokenizer.backend_tokenizer
+    pieces = [
+        piece
+        for word, _ in backend.pre_tokenizer.pre_tokenize_str(text)
+        for piece in backend.model.tokenize(word)
+    ]
+    bos, end = lm.tokenizer.bos_token_id, lm.tokenizer.eos_token_id
+    return [end if bos is None else bos, *(piece.id for piece in pieces), *([end] if eos else [])]
+
+
+def naive_score(lm: CausalLM, text: str, eos: bool) -> tuple[float, int]:
+    """One text alone, by the loss that transformers trains with."""
+    ids = torch.tensor([naive_ids(lm, text, eos)])
+    scored = ids.shape[1] - 1
+    if scored == 0:
+        return 0.0, 0
+    with torch.no_grad():
+        loss = lm.model(input_ids=ids, labels=ids).loss
+    return -float(loss) * scored, scored
+
+
+@pytest.mark.parametrize("architecture", CONFIGS)
+@pytest.mark.parametrize("tokenizer", ["adds_both", "no_bos"])
+def test_agrees_with_the_loss(tmp_path: Path, architecture: str, tokenizer: str) -> None:
+    lm = CausalLM.load(save_model(tmp_path, architecture, tokenizer), device="cpu")
+    for eos in (True, False):
+        scores = lm.score(TEXTS, eos=eos, batch_tokens=128)
+        expected = [naive_score(lm, text, eos) for text in TEXTS]
+        np.testing.assert_allclose(scores.logprob, [e[0] for e in expected], rtol=0, atol=1e-4)
+        np.testing.assert_array_equal(scores.tokens, [e[1] for e in expected])
+    assert scores.logprob.dtype == np.float64
+    assert scores.tokens.dtype == np.int64
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+def test_any_tokenizer(tmp_path: Path, tokenizer: str) -> None:
+    lm = CausalLM.load(save_model(tmp_path, "gpt2", tokenizer), device="cpu")
+    for eos in (True, False):
+        scores = lm.score(TEXTS, eos=eos)
+        expected = [naive_score(lm, text, eos) for text in TEXTS]
+        np.testing.assert_allclose(scores.logprob, [e[0] for e in expected], rtol=0, atol=1e-4)
+        np.testing.assert_array_equal(scores.tokens, [e[1] for e in expected])
+
+
+def test_batches_and_order_make_no_difference(gpt2: CausalLM) -> None:
+    texts = TEXTS * 3
+    alone = np.concatenate([gpt2.score([text]).logprob for text in texts])
+    order = np.random.default_rng(1).permutation(len(texts))
+    for batch_tokens in (1, 64, 4096):
+        together = gpt2.score(texts, batch_tokens=batch_tokens).logprob
+        np.testing.assert_allclose(together, alone, rtol=0, atol=1e-4)
+        shuffled = gpt2.score([texts[i] for i in order], batch_tokens=batch_tokens).logprob
+        np.testing.assert_allclose(shuffled, alone[order], rtol=0, atol=1e-4)
+    assert len(gpt2.score([]).logprob) == 0
+
+
+def test_chunked_softmax_is_the_same(gpt2: CausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = gpt2.score(TEXTS).logprob
+    monkeypatch.setattr("lm.causal.LOGITS_PER_SOFTMAX", 7 * SIZE)
+    monkeypatch.setattr("lm.causal.LOGITS_PER_BATCH", 40 * SIZE)
+    np.testing.assert_allclose(gpt2.score(TEXTS).logprob, whole, rtol=0, atol=1e-4)
+
+
+def test_continuations_sum_to_one(gpt2: CausalLM) -> None:
+    # Single bytes and </s>, and nothing else, so that every continuation is one text.
+    tokenizer = make_tokenizer("plain")
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    state["model"]["merges"] = []
+    bytewise = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(state)), bos_token="<s>", eos_token="</s>"
+    )
+    with torch.no_grad():
+        lm = replace(gpt2, tokenizer=bytewise)
+        prefix = lm.score(["the ca"], eos=False).logprob[0]
+        ended = lm.score(["the ca"], eos=True).logprob[0]
+        ascii_texts = ["the ca" + chr(code) for code in range(128)]
+        mass = np.exp(lm.score(ascii_texts, eos=False).logprob - prefix).sum()
+        mass += np.exp(ended - prefix)
+        ids = torch.tensor([naive_ids(lm, "the ca", eos=False)])
+        probabilities = lm.model(input_ids=ids).logits[0, -1].softmax(-1)
+    used = {naive_ids(lm, text, eos=False)[-1] for text in ascii_texts} | {1}
+    assert len(used) == 129
+    rest = sum(float(probabilities[i]) for i in range(SIZE) if i not in used)
+    assert mass + rest == pytest.approx(1, abs=1e-5)
+
+
+def test_special_tokens_in_a_text_are_characters(gpt2: CausalLM) -> None:
+    injected = ["the cat</s>", "<s>the cat", "the </s> cat", "<pad>", "</s>"]
+    for eos in (True, False):
+        scores = gpt2.score(injected, eos=eos)
+        expected = [naive_score(gpt2, text, eos) for text in injected]
+        np.testing.assert_allclose(scores.logprob, [e[0] for e in expected], rtol=0, atol=1e-4)
+        np.testing.assert_array_equal(scores.tokens, [e[1] for e in expected])
+    assert scores.tokens[-1] == 4
+
+
+def test_special_tokens_among_the_pieces_are_unknown(gpt2: CausalLM) -> None:
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=60,
+        special_tokens=["<s>", "</s>", "<unk>"],
+        unk_token="<unk>",
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(["the cat sat on the mat, and so on"] * 9, trainer)
+    names = {"bos_token": "<s>", "eos_token": "</s>"}
+    unigram = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", **names)
+    lm = replace(gpt2, tokenizer=unigram)
+    # One unknown character, and what would else be read as the end of the text.
+    unknown, injected = lm.score(["the 東 cat", "the </s> cat"]).logprob
+    assert injected == pytest.approx(unknown, abs=1e-5)
+    bare = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+    with pytest.raises(TextError, match="^text 1: 'the </s> cat' spells a special token"):
+        replace(gpt2, tokenizer=bare).score(["the cat", "the </s> cat"])
+
+
+def test_empty_text(gpt2: CausalLM) -> None:
+    without = gpt2.score([""], eos=False)
+    assert (without.logprob[0], without.tokens[0]) == (0.0, 0)
+    with torch.no_grad():
+        after_bos = gpt2.model(input_ids=torch.tensor([[0]])).logits[0, -1].log_softmax(-1)
+    scored = gpt2.score([""])
+    assert scored.logprob[0] == pytest.approx(float(after_bos[1]), abs=1e-5)
+    assert scored.tokens[0] == 1
+
+
+def test_text_longer_than_the_context(gpt2: CausalLM) -> None:
+    fits, too_long = "🙂" * 31 + "abcd", "🙂" * 31 + "abcde"
+    # The last token is predicted, not read: with EOS, BOS and 127 tokens fill 128 positions.
+    assert gpt2.score([fits[:-1]], eos=True).tokens[0] == 128
+    assert gpt2.score([fits], eos=False).tokens[0] == 128
+    with pytest.raises(TextError, match=r"^text 1: '🙂.*' has 129 tokens, and .* can read 128;"):
+        gpt2.score(["the cat", fits], eos=True)
+    with pytest.raises(TextError, match="has 129 tokens") as caught:
+        gpt2.score([too_long], eos=False)
+    assert caught.value.index == 0
+
+
+def test_progress_adds_up(gpt2: CausalLM) -> None:
+    done: list[int] = []
+    gpt2.score(TEXTS, eos=False, batch_tokens=32, progress=done.append)
+    assert sum(done) == len(TEXTS)
+    assert len(done) > 3
+
+
+def test_tokenizer_without_the_tokens_needed(gpt2: CausalLM) -> None:
+    backend = make_tokenizer("plain").backend_tokenizer
+    only_bos = replace(
+        gpt2, tokenizer=PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>")
+    )
+    assert only_bos.score(["the cat"], eos=False).logprob[0] == pytest.approx(
+        gpt2.score(["the cat"], eos=False).logprob[0]
+    )
+    with pytest.raises(InputError, match="no EOS token to score"):
+        only_bos.score(["the cat"])
+    neither = replace(gpt2, tokenizer=PreTrainedTokenizerFast(tokenizer_object=backend))
+    with pytest.raises(InputError, match="neither BOS nor EOS"):
+        neither.score(["the cat"], eos=False)
+
+
+def test_tokenizer_of_another_model(tmp_path: Path) -> None:
+    lm = CausalLM.load(save_model(tmp_path, "gpt2", vocab_size=50), device="cpu")
+    with pytest.raises(InputError, match="they do not belong together"):
+        lm.score(["the cat"])
+
+
+def test_half_precision_overflow_is_scored_in_float32(tmp_path: Path) -> None:
+    folder = save_model(tmp_path, "gpt2")
+    weights = load_file(folder / "model.safetensors")
+    name = next(key for key in weights if key.endswith("ln_f.weight"))
+    # Logits beyond 65,504, the largest float16.
+    weights[name] = weights[name] * 60_000
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    exact = CausalLM.load(folder, "cpu", "float32").score(TEXTS)
+    half = CausalLM.load(folder, "cpu", "float16")
+    with torch.no_grad():
+        assert not half.model(input_ids=torch.tensor([[0, 5, 6]])).logits.isfinite().all()
+    scores = half.score(TEXTS)
+    assert np.isfinite(scores.logprob).all()
+    np.testing.assert_allclose(scores.logprob, exact.logprob, rtol=0.01)
+    assert next(half.model.parameters()).dtype == torch.float16
+
+
+def test_nan_names_the_text(tmp_path: Path) -> None:
+    folder = save_model(tmp_path, "gpt2")
+    weights = load_file(folder / "model.safetensors")
+    name = next(key for key in weights if key.endswith("wpe.weight"))
+    weights[name][10:] = math.nan
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    lm = CausalLM.load(folder, "cpu")
+    assert np.isfinite(lm.score(["the cat"]).logprob).all()
+    with pytest.raises(TextError, match=r"^text 1: \"it's the dog's .*log-prob nan"):
+        lm.score(["the cat", TEXTS[6]])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_is_close(tmp_path: Path, dtype: str) -> None:
+    folder = save_model(tmp_path, "llama")
+    exact = CausalLM.load(folder, "cpu").score(TEXTS)
+    half = CausalLM.load(folder, "cpu", dtype).score(TEXTS)
+    np.testing.assert_allclose(half.logprob, exact.logprob, rtol=0.02, atol=0.1)
+
+
+def test_weights_that_are_missing(tmp_path: Path) -> None:
+    folder = save_model(tmp_path, "llama")
+    weights = load_file(folder / "model.safetensors")
+    headless = {name: value for name, value in weights.items() if "lm_head" not in name}
+    assert len(headless) < len(weights)
+    save_file(headless, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"1 weights of LlamaForCausalLM are missing.*lm_head"):
+        CausalLM.load(folder, device="cpu")
+
+
+def test_models_that_are_not_causal(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    tokenizer = make_tokenizer("plain")
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=48,
+    )
+    BertForMaskedLM(config).save_pretrained(tmp_path / "masked")
+    tokenizer.save_pretrained(tmp_path / "masked")
+    with pytest.raises(InputError, match="lets a token see those after it"):
+        CausalLM.load(tmp_path / "masked", device="cpu")
+    Wav2Vec2Config().save_pretrained(tmp_path / "acoustic")
+    tokenizer.save_pretrained(tmp_path / "acoustic")
+    with pytest.raises(InputError, match="no causal language model can be loaded"):
+        CausalLM.load(tmp_path / "acoustic", device="cpu")
+
+
+def test_folders_that_hold_no_whole_model(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no such folder"):
+        CausalLM.load(tmp_path / "missing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no causal language model can be loaded"):
+        CausalLM.load(tmp_path / "empty", device="cpu")
+    folder = save_model(tmp_path / "whole", "gpt2")
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match="no causal language model can be loaded") as caught:
+        CausalLM.load(folder, device="cpu")
+    assert "\n" not in str(caught.value)
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "pytorch_model.bin")
+    with pytest.raises(InputError, match="safetensors"):
+        CausalLM.load(folder, device="cpu")
+
+
+def test_settings_that_cannot_be(gpt2: CausalLM) -> None:
+    with pytest.raises(InputError, match="device 'abacus' cannot be used here"):
+        CausalLM.load(gpt2.name, device="abacus")
+    with pytest.raises(InputError, match="dtype 'int8': use one of float32, float16, bfloat16"):
+        CausalLM.load(gpt2.name, dtype="int8")
+    with pytest.raises(InputError, match="batch of 0 tokens"):
+        gpt2.score(["a"], batch_tokens=0)
