@@ -179,7 +179,10 @@ class CausalLM:
             return_attention_mask=False,
             verbose=False,
         )["input_ids"]
-        encoded = [self._without_special(i, texts[i], ids) for i, ids in enumerate(encoded)]
+        special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+        for index, ids in enumerate(encoded):
+            if not special.isdisjoint(ids):
+                encoded[index] = self._without_special(index, texts[index], ids, special)
         sequences = [[start, *ids, end] if eos else [start, *ids] for ids in encoded]
         for index, sequence in enumerate(sequences):
             if self.context is not None and len(sequence) - 1 > self.context:
@@ -196,12 +199,11 @@ class CausalLM:
                 )
         return sequences
 
-    def _without_special(self, index: int, text: str, ids: list[int]) -> list[int]:
+    def _without_special(
+        self, index: int, text: str, ids: list[int], special: set[int]
+    ) -> list[int]:
         """The ids, unknown in place of special: a unigram tokenizer has "</s>" among its pieces."""
         unknown = self.tokenizer.unk_token_id
-        special = set(self.tokenizer.all_special_ids) - {unknown}
-        if special.isdisjoint(ids):
-            return ids
         if unknown is None:
             raise TextError(
                 index,

@@ -245,7 +245,7 @@ def test_special_tokens_among_the_pieces_are_unknown(gpt2: CausalLM) -> None:
     unknown, injected = lm.score(["the 東 cat", "the </s> cat"]).logprob
     assert injected == pytest.approx(unknown, abs=1e-5)
     bare = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
-    with pytest.raises(TextError, match="^text 1: 'the </s> cat' spells a special token"):
+    with pytest.raises(TextError, match=r"^text 1: 'the </s> cat' spells a special token"):
         replace(gpt2, tokenizer=bare).score(["the cat", "the </s> cat"])
 
 

@@ -1,0 +1,164 @@
+"""`secondpass compare` from end to end, on a small LibriSpeech-layout corpus with tiny models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from checkpoints import tiny_gpt2, tiny_wav2vec2
+
+from asr.nbest import read_nbest
+from asr.wer import word_errors
+from experiments.cli import main
+from experiments.results import load_results
+
+CONFIGS = Path(__file__).parent.parent / "experiments" / "configs"
+TEXTS = ("THE SHIP WILL SAIL AT NOON", "NO ONE KNEW THE WAY", "SHE SENT THE MAIL", "WAIT HERE")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Tiny checkpoints of wav2vec2-base-960h's and GPT-2's classes, and an ARPA."""
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "text.txt").write_text("\n".join(TEXTS * 3) + "\n")
+    arpa = folder / "lm.arpa"
+    command = ["ngram", str(folder / "text.txt"), "-o", str(arpa), "--order", "3"]
+    assert main([*command, "--discount-fallback"]) == 0
+    return {
+        "acoustic": tiny_wav2vec2(folder / "wav2vec2"),
+        "gpt2": tiny_gpt2(folder / "gpt2", [t.lower() for t in TEXTS]),
+        "arpa": arpa,
+    }
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Two speakers' noise with transcripts, in LibriSpeech's layout."""
+    rng = np.random.default_rng(0)
+    for split, speaker in (("dev-clean", "12"), ("test-clean", "34")):
+        chapter = tmp_path / "speech" / split / speaker / "5"
+        chapter.mkdir(parents=True)
+        lines = []
+        for i, text in enumerate(TEXTS):
+            utt = f"{speaker}-5-{i:04d}"
+            sound = rng.standard_normal(16_000 + 1_600 * i) * 0.1
+            soundfile.write(chapter / f"{utt}.flac", sound, 16_000)
+            lines.append(f"{utt} {text}\n")
+        (chapter / f"{speaker}-5.trans.txt").write_text("".join(lines))
+    return tmp_path / "speech"
+
+
+@pytest.fixture
+def command(
+    models: dict[str, Path], corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    """The shipped LibriSpeech config with tiny models in place of the hub's."""
+    monkeypatch.setenv("LIBRISPEECH", str(corpus))
+    monkeypatch.setenv("ARPA", str(models["arpa"]))
+    return [
+        *("compare", str(CONFIGS / "librispeech.yaml"), "--out", str(tmp_path / "out")),
+        *("--processes", "1", f"acoustic.model={models['acoustic']}"),
+        *(f"columns.gpt2.model={models['gpt2']}", "resamples=200"),
+        *("first_passes.beam.beam_width=8", "first_passes.ngram.beam_width=8"),
+    ]
+
+
+def test_every_stage_of_the_librispeech_config(command: list[str], tmp_path: Path) -> None:
+    assert main(command) == 0
+    results = load_results(tmp_path / "out")
+    systems = results.systems
+    assert list(systems["system"].unique()) == ["greedy", "beam", "beam+ngram", "beam+ngram+gpt2"]
+    assert list(systems["split"].unique()) == ["dev", "test"]
+    assert (systems["oracle_wer"] <= systems["wer"]).all()
+    assert systems["audio_seconds"].gt(4).all()
+    # Counts of the details add up to the summary's, and are what jiwer says of the texts.
+    details = results.utterances
+    for row in systems.itertuples():
+        own = details[(details["system"] == row.system) & (details["split"] == row.split)]
+        errors = own[["substitutions", "deletions", "insertions"]].to_numpy().sum()
+        assert errors / row.ref_words == pytest.approx(row.wer)
+        again = sum(word_errors(r, h).errors for r, h in zip(own["ref"], own["hyp"], strict=True))
+        assert again == errors
+    # The raw scores times the weights are the total.
+    weights = json.loads(systems[systems["system"] == "beam+ngram+gpt2"]["weights"].iloc[0])
+    own = details[details["system"] == "beam+ngram+gpt2"]
+    total = sum(own[name] * weight for name, weight in weights.items())
+    assert np.allclose(total, own["total"])
+    assert set(weights) == {"acoustic", "ngram", "gpt2", "words"}
+    assert results.meta["config"]["acoustic"]["model"].endswith("wav2vec2")
+    assert len(results.meta["inputs"]) >= 4
+
+
+def test_finished_stages_are_reused_until_they_change(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command) == 0
+    stages = tmp_path / "out" / "stages"
+    before = {p: p.stat().st_mtime_ns for p in stages.glob("*/stage.json")}
+    first = pd.read_parquet(tmp_path / "out" / "systems.parquet")
+    assert main(command) == 0
+    assert {p: p.stat().st_mtime_ns for p in stages.glob("*/stage.json")} == before
+    pd.testing.assert_frame_equal(first, pd.read_parquet(tmp_path / "out" / "systems.parquet"))
+    assert main([*command, "first_passes.beam.nbest=3"]) == 0
+    added = {p.parent.name.rsplit("-", 1)[0] for p in stages.glob("*/stage.json")} - {
+        p.parent.name.rsplit("-", 1)[0] for p in before
+    }
+    assert added == set()
+    new = [p for p in stages.glob("*/stage.json") if p not in before]
+    assert sorted(p.parent.name.rsplit("-", 1)[0] for p in new) == [
+        "decode-dev-beam",
+        "decode-test-beam",
+    ]
+    for path in new:
+        assert read_nbest(path.parent / "nbest.parquet").groupby("utt").size().max() <= 3
+
+
+def test_bad_utterances_are_listed_and_left_out_of_every_system(
+    command: list[str], corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chapter = corpus / "test-clean" / "34" / "5"
+    (chapter / "34-5-0001.flac").write_bytes(b"no audio")
+    (chapter / "34-5-0002.flac").unlink()
+    assert main(command) == 1
+    failed = [json.loads(line) for line in (tmp_path / "out" / "errors.jsonl").open()]
+    assert {f["utt"] for f in failed} == {"34-5-0001", "34-5-0002"}
+    assert all(f["split"] == "test" and f["utt"] in f["error"] for f in failed)
+    systems = load_results(tmp_path / "out").systems
+    assert set(systems[systems["split"] == "test"]["utterances"]) == {2}
+    assert "left out of every system: 2" in capsys.readouterr().out
+
+
+def test_weights_come_from_dev_alone(command: list[str], corpus: Path, tmp_path: Path) -> None:
+    assert main(command) == 0
+    before = load_results(tmp_path / "out").systems.set_index(["system", "split"])["weights"]
+    transcripts = corpus / "test-clean" / "34" / "5" / "34-5.trans.txt"
+    transcripts.write_text("".join(f"34-5-{i:04d} A B C\n" for i in range(4)))
+    assert main(command) == 0
+    after = load_results(tmp_path / "out").systems.set_index(["system", "split"])["weights"]
+    assert before.equals(after)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["systems.beam.list=ngram"], "`systems.beam.lists`"),
+        (["systems.beam.lists=bem"], "no first pass"),
+        (["systems.greedy.columns=[gpt3]"], "no column"),
+        (["dev=[develop]"], "dev split 'develop'"),
+        (["acoustic.model=nowhere/at/all"], "nowhere/at/all"),
+        (["normaliser=wisper"], "whisper"),
+        (["splits.test.manifest=missing.jsonl"], "missing.jsonl"),
+        (["first_passes.ngram.lm=missing.arpa"], "missing.arpa"),
+    ],
+)
+def test_wrong_settings_are_one_line(
+    command: list[str], change: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, *change]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("secondpass compare: ")
+    assert message in error
