@@ -1,0 +1,87 @@
+"""Writes assistant-like training text from the grammar beside this file.
+
+python -m experiments.demo.assistant_text --lines 200000 --seed 1 -o assistant.txt
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from lm.errors import InputError
+
+GRAMMAR = Path(__file__).with_name("grammar.txt")
+SLOT = re.compile(r"<(\w+)>")
+WORDS = range(3, 26)  # lengths of a line that are kept
+
+
+def read_grammar(path: Path = GRAMMAR) -> dict[str, list[str]]:
+    """Alternatives by name.
+
+    Raises:
+        InputError: A name is used but not defined, or defined twice.
+    """
+    rules: dict[str, list[str]] = {}
+    last: list[str] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        if not line.startswith("|"):
+            name, _, line = line.partition("=")
+            if name.strip() in rules:
+                raise InputError(f"{path}: <{name.strip()}> is defined twice")
+            last = rules.setdefault(name.strip(), [])
+        last += [part.strip() for part in line.strip("|").split("|")]
+    unknown = {slot for parts in rules.values() for p in parts for slot in SLOT.findall(p)}
+    if unknown - rules.keys():
+        raise InputError(f"{path}: not defined: {', '.join(sorted(unknown - rules.keys()))}")
+    return rules
+
+
+def expand(symbol: str, rules: Mapping[str, Sequence[str]], rng: random.Random) -> str:
+    """One line that the grammar makes of a name."""
+    chosen = rng.choice(rules[symbol])
+    return SLOT.sub(lambda slot: expand(slot[1], rules, rng), chosen)
+
+
+def generate(lines: int, seed: int, rules: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Distinct lines of 3 to 25 words.
+
+    Raises:
+        InputError: The grammar hardly makes any further line.
+    """
+    rng = random.Random(seed)
+    seen: set[str] = set()
+    tries = 0
+    while len(seen) < lines:
+        tries += 1
+        if tries > 20 * lines + 1000:
+            raise InputError(f"the grammar makes about {len(seen)} different lines, not {lines}")
+        line = expand("line", rules, rng)
+        if line not in seen and len(line.split()) in WORDS:
+            seen.add(line)
+            yield line
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns its exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--lines", type=int, default=200_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    arguments = parser.parse_args(argv)
+    temporary = arguments.output.with_name(arguments.output.name + ".part")
+    with temporary.open("w", encoding="utf-8") as out:
+        for line in generate(arguments.lines, arguments.seed, read_grammar()):
+            out.write(line + "\n")
+    os.replace(temporary, arguments.output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
