@@ -1,0 +1,93 @@
+"""Emissions on disk: what goes in comes out, and damage is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asr.emissions import Emissions, EmissionsMeta, EmissionsWriter
+from asr.vocabulary import Vocabulary
+from lm.errors import InputError
+
+VOCABULARY = Vocabulary.from_labels(["<pad>", "|", "A", "B"], blank=0)
+
+
+def log_probs(frames: int, seed: int = 0) -> np.ndarray:
+    values = np.random.default_rng(seed).standard_normal((frames, 4)).astype(np.float32)
+    return values - np.logaddexp.reduce(values, axis=1, keepdims=True)
+
+
+def written(folder: Path, dtype: str = "float32") -> dict[str, np.ndarray]:
+    items = {f"utt/{i} ü": log_probs(5 + i, i) for i in range(7)}
+    meta = EmissionsMeta(VOCABULARY, 0.02, "tiny", dtype)
+    with EmissionsWriter(folder, meta, shard_bytes=200) as writer:
+        for utt, values in items.items():
+            writer.add(utt, values)
+    return items
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 0.0), ("float16", 5e-3)])
+def test_written_and_read_back(tmp_path: Path, dtype: str, tolerance: float) -> None:
+    items = written(tmp_path, dtype)
+    found = Emissions.open(tmp_path)
+    assert found.meta == EmissionsMeta(VOCABULARY, 0.02, "tiny", dtype)
+    assert found.ids == list(items)
+    assert len(found) == 7
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    for utt, values in found:
+        assert values.dtype == np.float32
+        assert np.abs(values - items[utt]).max() <= tolerance
+    with pytest.raises(InputError, match="no emissions of utterance 'x'"):
+        found["x"]
+
+
+def test_minus_infinity_is_kept(tmp_path: Path) -> None:
+    values = np.log(np.array([[0.5, 0.5, 0.0, 0.0]], dtype=np.float32) + 0.0)
+    with EmissionsWriter(tmp_path, EmissionsMeta(VOCABULARY, 0.02, "m")) as writer:
+        writer.add("u", values)
+    assert np.array_equal(Emissions.open(tmp_path)["u"] == -np.inf, values == -np.inf)
+
+
+def test_wrong_values_are_refused(tmp_path: Path) -> None:
+    with EmissionsWriter(tmp_path, EmissionsMeta(VOCABULARY, 0.02, "m")) as writer:
+        writer.add("a", log_probs(3))
+        for utt, values, message in (
+            ("a", log_probs(3), "added before"),
+            ("b", log_probs(3)[:, :2], "4 labels"),
+            ("c", np.full((2, 4), np.nan), "NaN"),
+        ):
+            with pytest.raises(InputError, match=message):
+                writer.add(utt, values)
+    assert Emissions.open(tmp_path).ids == ["a"]
+
+
+def test_a_crash_leaves_nothing_that_looks_whole(tmp_path: Path) -> None:
+    with (
+        pytest.raises(RuntimeError),
+        EmissionsWriter(tmp_path, EmissionsMeta(VOCABULARY, 0.02, "m"), 10) as writer,
+    ):
+        writer.add("a", log_probs(3))
+        raise RuntimeError
+    with pytest.raises(InputError, match=r"meta\.json is missing"):
+        Emissions.open(tmp_path)
+
+
+def test_damage_is_told(tmp_path: Path) -> None:
+    written(tmp_path)
+    shard = next(iter(tmp_path.glob("*.safetensors")))
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=shard.name):
+        Emissions.open(tmp_path)
+    shard.write_bytes(whole)
+    meta = json.loads((tmp_path / "meta.json").read_text())
+    meta["shards"][shard.name].append("more")
+    (tmp_path / "meta.json").write_text(json.dumps(meta))
+    with pytest.raises(InputError, match="says"):
+        Emissions.open(tmp_path)
+    (tmp_path / "meta.json").write_text("{")
+    with pytest.raises(InputError, match="damaged"):
+        Emissions.open(tmp_path)
