@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,15 @@ from lm.errors import InputError, SecondpassError
 
 # Used in pre-training only; published checkpoints often lack it.
 NOT_NEEDED = ("masked_spec_embed",)
-# Largest difference (nats) between a batch and one at a time that counts as none.
+# Architectures whose convolutions carry padding into speech, masks or not.
+LEAKING = ("data2vec-audio", "wav2vec2-conformer")
+# Largest difference (nats) between a batch and one at a time that counts as rounding.
 PADDING_TOLERANCE = 2e-5
-# Utterances that are loaded, sorted by length and batched together.
+# Less than this, seconds, is no speech, and some feature extractors divide by zero over it.
+SHORTEST = 0.04
+# What is loaded, sorted by length and batched together: utterances, and seconds of audio.
 WINDOW = 256
+WINDOW_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,8 @@ class CTCModel:
         Args:
             name_or_folder: Hub name, or a local folder; safetensors only.
             device: torch device; by default the GPU if there is one.
-            dtype: `float32` or `float16`; by default float16 on a GPU, float32 elsewhere.
+            dtype: `float32`, `float16` or `bfloat16`; by default float16 on a GPU, float32
+                elsewhere.
 
         Raises:
             InputError: There is no such checkpoint, it has no CTC head, or its tokenizer does not
@@ -70,53 +75,51 @@ class CTCModel:
         dtype = dtype or ("float16" if device.startswith("cuda") else "float32")
         if dtype not in ("float32", "float16", "bfloat16"):
             raise InputError(f"dtype {dtype!r}: choose float32, float16 or bfloat16")
-        verbosity = transformers_logging.get_verbosity()
-        transformers_logging.set_verbosity_error()  # missing weights are reported below
-        try:
-            model, info = AutoModelForCTC.from_pretrained(
-                name, dtype=torch.float32, use_safetensors=True, output_loading_info=True
-            )
-            features = AutoFeatureExtractor.from_pretrained(name)
-            tokenizer = AutoTokenizer.from_pretrained(name)
-        except (OSError, ValueError, KeyError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise InputError(f"{name}: no CTC checkpoint that can be loaded: {reason}") from error
-        finally:
-            transformers_logging.set_verbosity(verbosity)
-        missing = sorted(k for k in info["missing_keys"] if not k.endswith(NOT_NEEDED))
-        if missing:
-            raise InputError(
-                f"{name}: the checkpoint has no CTC head or lacks other weights "
-                f"({', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}); fine-tune it with "
-                "`secondpass train-acoustic` first"
-            )
+        model, features, tokenizer = _read_checkpoint(name)
         config = model.config
-        try:
-            vocabulary = Vocabulary.from_tokenizer(
-                tokenizer, config.vocab_size, int(config.pad_token_id)
+        blank = config.pad_token_id
+        if blank is None:
+            raise InputError(
+                f"{name}: config.json has no `pad_token_id`, which is the CTC blank; add it"
             )
+        try:
+            vocabulary = Vocabulary.from_tokenizer(tokenizer, config.vocab_size, int(blank))
         except InputError as error:
             raise InputError(f"{name}: {error}") from error
-        model = model.to(device).eval()
+        try:
+            model = model.to(device).eval()
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0][:200]
+            raise InputError(f"device {device!r} cannot be used: {reason}") from error
         rate = int(features.sampling_rate)
-        loaded = cls(model, features, vocabulary, rate, 0.0, name, mixes_lengths=True)
-        frames = [len(p) for p in loaded.log_probs([np.zeros(n * rate, np.float32) for n in (1, 3)])]
-        frame_seconds = round(2 * rate / (frames[1] - frames[0])) / rate
-        mixes = loaded._padding_is_harmless()
-        model = model.to(getattr(torch, dtype))
-        return cls(model, features, vocabulary, rate, frame_seconds, name, mixes)
+        loaded = cls(model, features, vocabulary, rate, 0.0, name, mixes_lengths=False)
+        loaded = replace(
+            loaded,
+            frame_seconds=loaded._frame_samples() / rate,
+            mixes_lengths=not _leaks_by_design(config) and loaded._padding_is_harmless(),
+        )
+        return replace(loaded, model=model.to(getattr(torch, dtype)))
+
+    def _frame_samples(self) -> int:
+        """Samples from one output frame to the next."""
+        second = np.zeros(self.rate, np.float32)
+        few, many = (int(self._inputs([second.repeat(n)])[1][0]) for n in (1, 61))
+        # Counts are rounded down to whole inputs and frames: over a minute and over a million
+        # inputs that shifts neither quotient by half.
+        hop = round(60 * self.rate / (many - few))
+        inputs = round(1_000_000 / (self._frames(2_000_000) - self._frames(1_000_000)))
+        return hop * inputs
 
     def _padding_is_harmless(self) -> bool:
         """Whether a short signal gives the same log-probs in a batch with a long one."""
         rng = np.random.default_rng(0)
         short = rng.standard_normal(self.rate // 2).astype(np.float32) * 0.1
         long = rng.standard_normal(self.rate * 2).astype(np.float32) * 0.1
-        alone, together = self.log_probs([short])[0], self.log_probs([short, long])[0]
+        alone, together = self._batch_log_probs([short])[0], self._batch_log_probs([short, long])[0]
         return bool(np.abs(alone - together).max() <= PADDING_TOLERANCE)
 
-    @torch.inference_mode()
     def log_probs(self, signals: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Log-probs of one batch of signals.
+        """Log-probs of signals, computed together where that does not change them.
 
         Args:
             signals: (samples,) float32 each, at the model's rate.
@@ -127,8 +130,40 @@ class CTCModel:
         Raises:
             InputError: A signal is too short for one frame.
         """
-        if not signals:
-            return []
+        for signal in signals:
+            if len(signal) < SHORTEST * self.rate:
+                raise self._too_short(signal)
+        together: dict[int, list[int]] = {}
+        for i, signal in enumerate(signals):
+            together.setdefault(0 if self.mixes_lengths else len(signal), []).append(i)
+        found: dict[int, np.ndarray] = {}
+        for batch in together.values():
+            computed = self._batch_log_probs([signals[i] for i in batch])
+            found.update(zip(batch, computed, strict=True))
+        return [found[i] for i in range(len(signals))]
+
+    @torch.inference_mode()
+    def _batch_log_probs(self, signals: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Log-probs of one padded batch."""
+        batch, counts = self._inputs(signals)
+        lengths = [self._frames(int(n)) for n in counts]
+        if min(lengths) < 1:
+            raise self._too_short(signals[int(np.argmin(lengths))])
+        precise = self.model.dtype == torch.float32
+        moved = {
+            key: value.to(
+                self.model.device, self.model.dtype if value.is_floating_point() else None
+            )
+            for key, value in batch.items()
+        }
+        # On a GPU, TF32 convolutions are the default, and wrong in the third decimal.
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=not precise):
+            logits = self.model(**moved).logits.float()
+        found = torch.log_softmax(logits, dim=-1).cpu().numpy()
+        return [row[:length].copy() for row, length in zip(found, lengths, strict=True)]
+
+    def _inputs(self, signals: Sequence[np.ndarray]) -> tuple[dict[str, torch.Tensor], np.ndarray]:
+        """The model's inputs for a padded batch, and how many of each row are no padding."""
         batch = self.features(
             list(signals),
             sampling_rate=self.rate,
@@ -136,29 +171,13 @@ class CTCModel:
             return_attention_mask=True,
             return_tensors="pt",
         )
-        mask = batch.pop("attention_mask")
-        lengths = [self._frames(int(n)) for n in mask.sum(-1)]
-        if min(lengths) < 1:
-            raise InputError(
-                f"{len(signals[int(np.argmin(lengths))])} samples at {self.rate} Hz are too short "
-                "for one frame of the model; leave the utterance out"
-            )
-        inputs = {k: v.to(self.model.device) for k, v in batch.items() if torch.is_tensor(v)}
-        inputs = {
-            k: v.to(self.model.dtype) if v.is_floating_point() else v for k, v in inputs.items()
-        }
-        if self._takes_mask():
-            inputs["attention_mask"] = mask.to(self.model.device)
-        logits = self.model(**inputs).logits.float()
-        found = torch.log_softmax(logits, dim=-1).cpu().numpy()
-        return [row[:length].copy() for row, length in zip(found, lengths, strict=True)]
-
-    def _takes_mask(self) -> bool:
-        """Whether the checkpoint was trained with attention masks, by its feature extractor.
-
-        Group-norm wav2vec2 checkpoints were not, and give other results with one.
-        """
-        return bool(getattr(self.features, "return_attention_mask", True))
+        inputs = {k: v for k, v in batch.items() if torch.is_tensor(v)}
+        counts = inputs["attention_mask"].sum(-1).numpy()
+        # Group-norm wav2vec2 checkpoints were trained without a mask, and their feature extractor
+        # says so; with one they give other results.
+        if not getattr(self.features, "return_attention_mask", True):
+            del inputs["attention_mask"]
+        return inputs, counts
 
     def _frames(self, length: int) -> int:
         """Output frames for an input of so many samples or feature frames."""
@@ -171,6 +190,12 @@ class CTCModel:
                 return int(getattr(owner, method)(torch.tensor([length]))[0])
         return length
 
+    def _too_short(self, signal: np.ndarray) -> InputError:
+        return InputError(
+            f"{len(signal)} samples at {self.rate} Hz are too short for one frame of the model; "
+            "leave the utterance out"
+        )
+
     def transcribe(self, audio: str | Path | np.ndarray, rate: int | None = None) -> str:
         """The text of an audio file or array, by the best path.
 
@@ -180,7 +205,8 @@ class CTCModel:
             rate: Of an array, Hz; by default the model's.
 
         Raises:
-            InputError: The file is missing or unreadable, or the array is not one signal.
+            InputError: The file is missing, unreadable or too short, or the array is not one
+                signal.
         """
         if isinstance(audio, np.ndarray):
             if audio.ndim != 1 or not np.issubdtype(audio.dtype, np.floating):
@@ -190,19 +216,78 @@ class CTCModel:
                 )
             if not len(audio) or not np.isfinite(audio).all():
                 raise InputError("audio is empty or holds values that are not finite")
-            signal = resample(audio, rate or self.rate, self.rate)
+            where, signal = "audio", resample(audio, rate or self.rate, self.rate)
         else:
-            signal = load_audio(audio, self.rate)
-        texts = [
-            greedy(self.log_probs([part])[0], self.vocabulary)[0]
-            for part in split_quietly(signal, self.rate)
-        ]
+            where, signal = str(audio), load_audio(audio, self.rate)
+        try:
+            found = [self.log_probs([part])[0] for part in split_quietly(signal, self.rate)]
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
+        texts = [greedy(log_probs, self.vocabulary)[0] for log_probs in found]
         return " ".join(text for text in texts if text)
+
+
+def _read_checkpoint(name: str) -> tuple[Any, Any, Any]:
+    """A checkpoint's model (float32), feature extractor and tokenizer."""
+    if (Path(name).is_absolute() or name.startswith(".")) and not Path(name).is_dir():
+        raise InputError(f"{name}: no such model folder")
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # missing weights are reported below
+    try:
+        model, info = AutoModelForCTC.from_pretrained(
+            name,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported below too
+        )
+        features = AutoFeatureExtractor.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except Exception as error:  # there is no telling what a broken folder makes the library raise
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise InputError(
+            f"{name}: no CTC checkpoint that can be loaded; it needs config.json, "
+            "model.safetensors, preprocessor_config.json and a tokenizer's files "
+            f"({reason})"
+        ) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+    mismatched = [str(key[0]) for key in info["mismatched_keys"]]
+    if mismatched:
+        raise InputError(
+            f"{name}: the weights' shapes are not those of config.json ({_first(mismatched)}); "
+            "the two files do not belong together"
+        )
+    missing = sorted(k for k in info["missing_keys"] if not k.endswith(NOT_NEEDED))
+    if missing:
+        raise InputError(
+            f"{name}: the checkpoint has no CTC head or lacks other weights ({_first(missing)}); "
+            "fine-tune it with `secondpass train-acoustic` first"
+        )
+    return model, features, tokenizer
+
+
+def _first(names: Sequence[str]) -> str:
+    """The first few of many names."""
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def _leaks_by_design(config: Any) -> bool:
+    """Whether an architecture is known to let padding change the result, whatever its weights.
+
+    Group norm takes its statistics over time, padding included.
+    """
+    group = getattr(config, "feat_extract_norm", None) == "group"
+    return group or config.model_type in LEAKING
+
+
+Loaded = tuple[Utterance, np.ndarray]  # with its audio, (samples,) float32
+Emitted = tuple[str, np.ndarray | SecondpassError]
 
 
 def emit(
     model: CTCModel, utterances: Iterable[Utterance], batch_seconds: float = 60.0
-) -> Iterator[tuple[str, np.ndarray | SecondpassError]]:
+) -> Iterator[Emitted]:
     """Log-probs of many utterances, batched by length.
 
     Args:
@@ -214,52 +299,60 @@ def emit(
         Utterance and (T, V) float32 log-probs, or the error that it met; the others go on. The
         order within a window is that of length.
     """
-    waiting = iter(utterances)
-    while window := list(islice(waiting, WINDOW)):
-        signals: dict[str, np.ndarray] = {}
-        for utterance in window:
-            try:
-                signals[utterance.id] = load_utterance(utterance, model.rate)
-            except SecondpassError as error:
-                yield utterance.id, error
-        for batch in _batches(signals, batch_seconds * model.rate, model.mixes_lengths):
-            yield from _emit_batch(model, {utt: signals[utt] for utt in batch})
+    window: list[Loaded] = []
+    samples = 0
+    for utterance in utterances:
+        try:
+            signal = load_utterance(utterance, model.rate)
+        except SecondpassError as error:
+            yield utterance.id, error
+            continue
+        window.append((utterance, signal))
+        samples += len(signal)
+        if len(window) == WINDOW or samples > WINDOW_SECONDS * model.rate:
+            yield from _emit_window(model, window, batch_seconds)
+            window, samples = [], 0
+    yield from _emit_window(model, window, batch_seconds)
 
 
-def _batches(
-    signals: dict[str, np.ndarray], batch_samples: float, mixes_lengths: bool
-) -> Iterator[list[str]]:
-    """Utterances grouped by length, longest first, so that memory runs out at once or never."""
-    batch: list[str] = []
-    for utt in sorted(signals, key=lambda u: -len(signals[u])):
-        longest = len(signals[batch[0]]) if batch else 0
-        fits = (len(batch) + 1) * longest <= batch_samples
-        if batch and (not fits or not (mixes_lengths or len(signals[utt]) == longest)):
-            yield batch
+def _emit_window(model: CTCModel, window: list[Loaded], batch_seconds: float) -> Iterator[Emitted]:
+    """Log-probs of a window's utterances, longest first: memory runs out at once or never."""
+    batch: list[Loaded] = []
+    for loaded in sorted(window, key=lambda pair: -len(pair[1])):
+        longest = len(batch[0][1]) if batch else 0
+        fits = (len(batch) + 1) * longest <= batch_seconds * model.rate
+        if batch and (not fits or not (model.mixes_lengths or len(loaded[1]) == longest)):
+            yield from _emit_batch(model, batch)
             batch = []
-        batch.append(utt)
+        batch.append(loaded)
     if batch:
-        yield batch
+        yield from _emit_batch(model, batch)
 
 
-def _emit_batch(
-    model: CTCModel, batch: dict[str, np.ndarray]
-) -> Iterator[tuple[str, np.ndarray | SecondpassError]]:
+def _emit_batch(model: CTCModel, batch: list[Loaded]) -> Iterator[Emitted]:
     """Log-probs of a batch; where it fails as a whole, of one utterance at a time."""
     try:
-        found = model.log_probs(list(batch.values()))
+        found = model.log_probs([signal for _, signal in batch])
     except (SecondpassError, RuntimeError) as error:
         if len(batch) > 1:
-            for utt, signal in batch.items():
-                yield from _emit_batch(model, {utt: signal})
-        else:
-            yield next(iter(batch)), SecondpassError(f"utterance {next(iter(batch))}: {error}")
+            for loaded in batch:
+                yield from _emit_batch(model, [loaded])
+            return
+        utterance = batch[0][0]
+        reason = " ".join(str(error).split())[:300]
+        yield (
+            utterance.id,
+            InputError(f"utterance {utterance.id}: {utterance.audio_filepath}: {reason}"),
+        )
         return
-    for utt, log_probs in zip(batch, found, strict=True):
+    for (utterance, _), log_probs in zip(batch, found, strict=True):
         if np.isnan(log_probs).any():
-            yield utt, SecondpassError(
-                f"utterance {utt}: the model's output is not a number; try `dtype: float32`"
+            yield (
+                utterance.id,
+                SecondpassError(
+                    f"utterance {utterance.id}: {utterance.audio_filepath}: the model's output is "
+                    "not a number; compute in float32, or leave the utterance out"
+                ),
             )
         else:
-            yield utt, log_probs
-
+            yield utterance.id, log_probs

@@ -78,8 +78,7 @@ def load_audio(
             start = round(offset * found)
             if start and start >= file.frames:
                 raise InputError(
-                    f"{path}: offset {offset:g} s lies behind its end "
-                    f"({file.frames / found:.2f} s)"
+                    f"{path}: offset {offset:g} s lies behind its end ({file.frames / found:.2f} s)"
                 )
             file.seek(start)
             frames = -1 if duration is None else round(duration * found)

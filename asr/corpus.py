@@ -171,9 +171,7 @@ def _noise(value: Any, where: str) -> Noise | None:
     if not isinstance(value, dict) or set(value) != {"kind", "snr_db", "seed"}:
         raise InputError(f"{where}: `noise` needs exactly the keys kind, snr_db and seed")
     if value["kind"] not in NOISES:
-        raise InputError(
-            f"{where}: noise of kind {value['kind']!r}; known: {', '.join(NOISES)}"
-        )
+        raise InputError(f"{where}: noise of kind {value['kind']!r}; known: {', '.join(NOISES)}")
     return Noise(value["kind"], float(value["snr_db"]), int(value["seed"]))
 
 

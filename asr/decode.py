@@ -5,11 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import pandas as pd
+from safetensors import SafetensorError
 
 from asr.emissions import Emissions
 from asr.greedy import greedy
@@ -22,7 +25,10 @@ CHUNK = 4  # utterances that a worker process takes at once
 
 @dataclass(frozen=True)
 class DecoderOptions:
-    """How to decode. The search's score is acoustic + alpha · ngram + beta · words.
+    """How to decode.
+
+    The search's score, by which lists are ranked, is acoustic + alpha · ngram + beta · words, where
+    alpha is also given to the penalty of unknown words; without an n-gram model it is acoustic.
 
     Attributes:
         decoder: `greedy` or `pyctcdecode`.
@@ -55,6 +61,11 @@ class DecoderOptions:
         if self.beam_width < 1 or self.nbest < 1:
             raise InputError(
                 f"beam_width {self.beam_width} and nbest {self.nbest} must be at least 1"
+            )
+        if self.token_min_logp > 0 or self.beam_prune_logp > 0:
+            raise InputError(
+                f"token_min_logp {self.token_min_logp} and beam_prune_logp {self.beam_prune_logp} "
+                "are natural logs and must not be above 0"
             )
         if self.decoder == "greedy" and self.lm is not None:
             raise InputError("the greedy decoder takes no language model; leave `lm` out")
@@ -125,7 +136,10 @@ def decode(
 
     Raises:
         InputError: The language model is missing or does not fit the vocabulary.
+        SecondpassError: A worker process was killed.
     """
+    if processes is not None and processes < 1:
+        raise InputError(f"{processes} processes cannot decode; give 1 or more")
     decoder = DECODERS[options.decoder](emissions.meta.vocabulary, options)
     processes = min(processes or os.cpu_count() or 1, max(1, len(emissions) // CHUNK))
     lists: dict[str, list[Hypothesis]] = {}
@@ -153,9 +167,11 @@ class _Worker:
             log_probs = self.emissions[utt]
             if not len(log_probs):
                 return utt, f"utterance {utt}: its emissions have no frames"
+            if np.isnan(log_probs).any():
+                return utt, f"utterance {utt}: its emissions hold NaN; run `secondpass emit` again"
             return utt, self.decoder.decode(log_probs)
-        except SecondpassError as error:
-            return utt, str(error)
+        except (SecondpassError, SafetensorError, OSError) as error:
+            return utt, f"utterance {utt}: {error}"
 
 
 # The worker of a forked process: a decoder with a loaded n-gram model cannot be sent to one.
@@ -178,5 +194,11 @@ def _results(
         yield from map(worker.run, utts)
         return
     context = multiprocessing.get_context("fork")
-    with context.Pool(processes, _start, (worker,)) as pool:
-        yield from pool.imap(_run, utts, chunksize=CHUNK)
+    with ProcessPoolExecutor(processes, context, _start, (worker,)) as pool:
+        try:
+            yield from pool.map(_run, utts, chunksize=CHUNK)
+        except BrokenProcessPool as error:
+            raise SecondpassError(
+                "decoding: a worker process was killed, most often for lack of memory; "
+                "use fewer --processes"
+            ) from error

@@ -140,16 +140,18 @@ class Emissions:
             content = json.loads((folder / META).read_text(encoding="utf-8"))
             shards = content.pop("shards")
             vocabulary = content.pop("vocabulary")
-            tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in vocabulary.items()}
-            meta = EmissionsMeta(Vocabulary(**tuples), **content)
+            vocabulary["labels"] = tuple(vocabulary["labels"])
+            vocabulary["special"] = tuple(vocabulary["special"])
+            meta = EmissionsMeta(Vocabulary(**vocabulary), **content)
         except OSError as error:
             raise InputError(
                 f"{folder}: no emissions here ({META} is missing); `secondpass emit` writes them"
             ) from error
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{folder / META}: damaged ({error}); run `secondpass emit` again") \
-                from error
-        places = {}
+            raise InputError(
+                f"{folder / META}: damaged ({error}); run `secondpass emit` again"
+            ) from error
+        places: dict[str, tuple[str, str]] = {}
         for shard, utts in shards.items():
             try:
                 with safe_open(folder / shard, framework="numpy") as file:

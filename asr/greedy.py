@@ -8,7 +8,7 @@ from asr.vocabulary import Vocabulary
 
 
 def greedy(log_probs: np.ndarray, vocabulary: Vocabulary) -> tuple[str, float]:
-    """The text of the best path (Graves et al. 2006, section 3.2).
+    """The text of the best path (Graves et al. 2006, section 3.2) that stands for text or blank.
 
     Args:
         log_probs: (T, V) natural-log probabilities.
@@ -20,7 +20,10 @@ def greedy(log_probs: np.ndarray, vocabulary: Vocabulary) -> tuple[str, float]:
     """
     if len(log_probs) == 0:
         return "", 0.0
-    best = log_probs.argmax(axis=1)
+    spoken = [
+        i for i in range(log_probs.shape[1]) if i == vocabulary.blank or i not in vocabulary.special
+    ]
+    best = np.array(spoken)[log_probs[:, spoken].argmax(axis=1)]
     score = float(log_probs[np.arange(len(best)), best].sum(dtype=np.float64))
     changed = np.flatnonzero(np.diff(best, prepend=-1))
     return vocabulary.text(best[changed].tolist()), score

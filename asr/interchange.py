@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -54,25 +55,22 @@ def read_jsonl(path: Path) -> Imported:
     """JSON lines, see `import_nbest`."""
     lists: dict[str, list[Hypothesis]] = {}
     references: dict[str, str] = {}
-    with open_text(path) as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            where = f"{path}, line {number}"
-            try:
-                entry = json.loads(line)
-                utt = str(entry["utt"])
-                found = [(str(h["text"]), float(h["score"])) for h in entry["hyps"]]
-            except (ValueError, TypeError, KeyError) as error:
-                raise InputError(
-                    f"{where}: {type(error).__name__} {error}; each line needs utt and hyps, a "
-                    "list of objects with text and score"
-                ) from error
-            if utt in lists:
-                raise InputError(f"{where}: utterance {utt} occurs twice")
-            lists[utt] = _distinct(found, where)
-            if entry.get("ref") is not None:
-                references[utt] = str(entry["ref"])
+    for line, where in _lines(path):
+        try:
+            entry = json.loads(line)
+            utt = str(entry["utt"])
+            found = [(str(h["text"]), float(h["score"])) for h in entry["hyps"]]
+        except (ValueError, TypeError, KeyError) as error:
+            reason = f"no key {error}" if isinstance(error, KeyError) else str(error)
+            raise InputError(
+                f"{where}: {reason}; each line is a JSON object with utt and hyps, a list of "
+                "objects with text and score"
+            ) from error
+        if utt in lists:
+            raise InputError(f"{where}: utterance {utt} occurs twice; keep one of them")
+        lists[utt] = _distinct(found, f"{where}, utterance {utt}")
+        if entry.get("ref") is not None:
+            references[utt] = str(entry["ref"])
     return _imported(path, lists, references if len(references) == len(lists) else None)
 
 
@@ -87,30 +85,42 @@ def read_espnet(folder: Path) -> Imported:
     if not places:
         raise InputError(f"{folder}: no output.N/1best_recog below it; give ESPnet's decode folder")
     for rank, place in places:
-        texts = {utt: text for utt, text, _ in _lines(place / "text")}
-        for utt, score, where in _lines(place / "score"):
+        texts = {utt: text for utt, text, _ in _table(place / "text")}
+        for utt, score, where in _table(place / "score"):
             if utt not in texts:
-                raise InputError(f"{where}: utterance {utt} has a score but no text")
-            hypothesis = (texts.pop(utt), _score(score, where))
+                raise InputError(f"{where}: utterance {utt} has no line in {place / 'text'}")
             if rank in found.setdefault(utt, {}):
-                raise InputError(f"{where}: utterance {utt} occurs twice")
-            found[utt][rank] = hypothesis
-        if texts:
-            raise InputError(f"{place}: utterance {next(iter(texts))} has a text but no score")
+                raise InputError(f"{where}: utterance {utt} occurs twice; keep one of them")
+            found[utt][rank] = (texts[utt], _score(score, where))
+        unscored = next((utt for utt in texts if rank not in found.get(utt, {})), None)
+        if unscored is not None:
+            raise InputError(f"{place / 'score'}: no score of utterance {unscored}, which has text")
     lists = {
-        utt: _distinct([hypotheses[rank] for rank in sorted(hypotheses)], f"{folder}, {utt}")
-        for utt, hypotheses in found.items()
+        utt: _distinct([ranks[rank] for rank in sorted(ranks)], f"{folder}, utterance {utt}")
+        for utt, ranks in found.items()
     }
     return _imported(folder, lists, None)
 
 
-def _lines(path: Path) -> Iterator[tuple[str, str, str]]:
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Lines that are not empty, each with file and number for messages."""
+    number = 0
+    try:
+        with open_text(path) as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield line, f"{path}, line {number}"
+    except (EOFError, OSError, lzma.LZMAError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: damaged after line {number} ({error}); copy or unpack it again"
+        ) from error
+
+
+def _table(path: Path) -> Iterator[tuple[str, str, str]]:
     """Utterance, the rest of its line, and file and line for messages."""
-    with open_text(path) as lines:
-        for number, line in enumerate(lines, 1):
-            utt, _, rest = line.strip().partition(" ")
-            if utt:
-                yield utt, rest.strip(), f"{path}, line {number}"
+    for line, where in _lines(path):
+        utt, *rest = line.split(maxsplit=1)
+        yield utt, "".join(rest).strip(), where
 
 
 def _score(text: str, where: str) -> float:
@@ -118,7 +128,7 @@ def _score(text: str, where: str) -> float:
     try:
         return float(match[1] if match else text)
     except ValueError as error:
-        raise InputError(f"{where}: score {text!r} is not a number") from error
+        raise InputError(f"{where}: score {text!r} is not a number, nor tensor(NUMBER)") from error
 
 
 def _distinct(found: list[tuple[str, float]], where: str) -> list[Hypothesis]:
@@ -126,11 +136,11 @@ def _distinct(found: list[tuple[str, float]], where: str) -> list[Hypothesis]:
     kept: dict[str, Hypothesis] = {}
     for text, score in found:
         if math.isnan(score) or score == math.inf:
-            raise InputError(f"{where}: score {score} of {text!r} is no log-prob")
+            raise InputError(f"{where}: score {score} of {text!r} is no log-prob; leave it out")
         text = " ".join(text.split())
         kept.setdefault(text, Hypothesis(text, score))
     if not kept:
-        raise InputError(f"{where}: no hypotheses")
+        raise InputError(f"{where}: no hypotheses; give at least one, whose text may be empty")
     return list(kept.values())
 
 

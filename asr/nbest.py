@@ -71,7 +71,9 @@ def check_nbest(table: pd.DataFrame, where: str) -> None:
         )
     for name in table.columns.difference(["utt", "text"]):
         if not pd.api.types.is_numeric_dtype(table[name]):
-            raise InputError(f"{where}: column {name} is not numeric ({table[name].dtype})")
+            raise InputError(
+                f"{where}: column {name} holds {table[name].dtype}, not numbers; drop or convert it"
+            )
         values = table[name].to_numpy(dtype=float)
         bad = np.flatnonzero(np.isnan(values) | np.isposinf(values))
         if len(bad):
@@ -81,11 +83,13 @@ def check_nbest(table: pd.DataFrame, where: str) -> None:
                 f"{row['rank']}; scores are log-probs, make that column again"
             )
     if table["utt"].isna().any() or table["text"].isna().any():
-        raise InputError(f"{where}: an utterance or a text is missing (null); use \"\" for no words")
+        raise InputError(f'{where}: an utterance or a text is missing (null); use "" for no words')
     ranks = table.groupby("utt", sort=False)["rank"]
     wrong = (ranks.min() != 1) | (ranks.max() != ranks.size()) | (ranks.nunique() != ranks.size())
     if wrong.any():
-        raise InputError(f"{where}: ranks of utterance {wrong.idxmax()} are not 1, 2, 3, …")
+        raise InputError(
+            f"{where}: ranks of utterance {wrong.idxmax()} are not 1, 2, 3, …; number them again"
+        )
     twice = table.duplicated(["utt", "text"])
     if twice.any():
         row = table[twice].iloc[0]

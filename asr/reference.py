@@ -1,8 +1,13 @@
-"""The reference decoder: pyctcdecode's beam search with KenLM, its scores taken apart again."""
+"""The reference decoder: pyctcdecode's beam search with KenLM, its scores taken apart again.
+
+pyctcdecode 0.5.0 is used as it is but for three faults, which matter for N-best lists:
+- Text that ends with a space or has no words is scored as if one more, unknown word followed.
+- After a piece that is a bare `▁`, the next piece starts a word in whatever beam it comes.
+- Language models are kept for ever in a dictionary of the class.
+"""
 
 from __future__ import annotations
 
-import logging
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +18,7 @@ from pyctcdecode.alphabet import Alphabet
 from pyctcdecode.language_model import LanguageModel
 
 from asr.nbest import Hypothesis
-from asr.vocabulary import Vocabulary
+from asr.vocabulary import WORD_START, Vocabulary
 from lm.errors import InputError
 from lm.ngram import NgramModel
 
@@ -21,6 +26,45 @@ if TYPE_CHECKING:
     from asr.decode import DecoderOptions
 
 MARKS = {"<s>", "</s>", "<unk>"}
+
+# Follows the `▁` of a piece that is nothing else, invisibly: the search takes a label that ends
+# with `▁` for one that the next label must not be joined to.
+JOINER = "\u2060"
+
+# A language model of which fewer of its words can be spelled was made for other labels. Not none:
+# an apostrophe on its own, or the `I` of text in mixed case, can be spelled by the wrong model too.
+LEAST_SPELLED = 0.1
+
+
+class WordModel(LanguageModel):
+    """pyctcdecode's n-gram model, without a word where there is none."""
+
+    def score(self, prev_state: Any, word: str, is_last_word: bool = False) -> tuple[float, Any]:
+        """Weighted score of a word and, if it is the last, of the sentence end; natural log."""
+        word = word.replace(JOINER, "")
+        if word:
+            found: tuple[float, Any] = super().score(prev_state, word, is_last_word)
+            return found
+        end = self._get_raw_end_score(prev_state) if is_last_word else 0.0
+        return self.alpha * math.log(10) * end, prev_state
+
+    def score_partial_token(self, partial_token: str) -> float:
+        """Penalty of letters that no known word starts with."""
+        penalty: float = super().score_partial_token(partial_token.replace(JOINER, ""))
+        return penalty
+
+
+class Search(BeamSearchDecoderCTC):
+    """pyctcdecode's search, which holds its language model itself."""
+
+    def __init__(self, alphabet: Alphabet, language_model: WordModel | None) -> None:
+        super().__init__(alphabet)
+        self.cleanup()
+        self.own_model = language_model
+
+    @property
+    def _language_model(self) -> WordModel | None:
+        return self.own_model
 
 
 @dataclass(frozen=True)
@@ -55,9 +99,7 @@ class ReferenceDecoder:
             model = NgramModel.load(options.lm)
             words = [word for word in model.vocabulary if word not in MARKS]
             check_spelling(words, labels, options.lm)
-            # The package warns of every alphabet that is not one of its examples.
-            logging.getLogger("pyctcdecode").setLevel(logging.ERROR)
-            language_model = LanguageModel(
+            language_model = WordModel(
                 model.kenlm,
                 words,
                 alpha=options.alpha,
@@ -66,22 +108,31 @@ class ReferenceDecoder:
             )
         # Built directly: the package's own guesses about labels go wrong for many vocabularies.
         alphabet = Alphabet(labels, is_bpe=vocabulary.word_delimiter is None)
-        return cls(BeamSearchDecoderCTC(alphabet, language_model), options, kept, model)
+        return cls(Search(alphabet, language_model), options, kept, model)
 
     def decode(self, log_probs: np.ndarray) -> list[Hypothesis]:
         """Distinct hypotheses, best first by the search's score recomputed from the raw ones.
 
-        The acoustic score is the summed log-prob of all paths of the prefix that survived
-        pruning. Hypotheses that differ in white space alone are one (the package scores a
-        trailing space as a further, unknown word).
+        The acoustic score is the summed log-prob of all of the text's paths (Graves et al. 2006,
+        equation 3) that survived pruning. Hypotheses that differ in white space alone are one.
 
         Args:
             log_probs: (T, V) natural log.
+
+        Raises:
+            InputError: In some frame no label but special ones is possible.
         """
-        columns = log_probs[:, self.kept]
+        columns = log_probs[:, self.kept].astype(np.float64)
         # The package normalises what is left without the special columns; every path passes
         # each frame once, so the same sum takes it out of all scores again.
-        lost = np.logaddexp.reduce(columns.astype(np.float64), axis=1).sum()
+        frames = np.logaddexp.reduce(columns, axis=1)
+        if not np.isfinite(frames).all():
+            frame = int(np.flatnonzero(~np.isfinite(frames))[0])
+            raise InputError(
+                f"in frame {frame} no label has a probability, but for special ones; the acoustic "
+                "model is broken for this input"
+            )
+        lost = frames.sum()
         beams = self.search.decode_beams(
             columns,
             beam_width=self.options.beam_width,
@@ -90,7 +141,7 @@ class ReferenceDecoder:
         )
         acoustic: dict[str, float] = {}
         for text, *_, score, _ in beams:
-            text = " ".join(text.split())
+            text = " ".join(text.replace(JOINER, "").split())
             acoustic[text] = float(np.logaddexp(acoustic.get(text, -math.inf), score + lost))
         found = [self._hypothesis(text, score) for text, score in acoustic.items()]
         return sorted(found, key=self._fused, reverse=True)[: self.options.nbest]
@@ -102,7 +153,7 @@ class ReferenceDecoder:
         return Hypothesis(text, acoustic, scored.logprob, scored.oov)
 
     def _fused(self, hypothesis: Hypothesis) -> float:
-        """The search's score."""
+        """The search's score, with the penalty that `unknown` is for each unknown word."""
         if self.model is None:
             return hypothesis.acoustic
         options = self.options
@@ -116,6 +167,8 @@ def _label(vocabulary: Vocabulary, index: int) -> str:
     if index == vocabulary.blank:
         return ""
     label = vocabulary.labels[index]
+    if label == WORD_START:
+        return WORD_START + JOINER
     return " " if label == vocabulary.word_delimiter else label
 
 
@@ -123,12 +176,21 @@ def check_spelling(words: list[str], labels: list[str], lm: str) -> None:
     """Checks that a language model's words can be spelled with a vocabulary.
 
     Raises:
-        InputError: Not one of them can.
+        InputError: Hardly any of them can.
     """
     letters = set("".join(labels))
-    if words and not any(set(word) <= letters for word in words):
-        raise InputError(
-            f"{lm}: none of its words ({', '.join(words[:3])}, …) can be spelled with the model's "
-            f"labels ({' '.join(sorted(letters)[:12])} …); estimate it from text in the labels' "
-            "case, such as with --normaliser librispeech"
-        )
+    spelled = sum(set(word) <= letters for word in words)
+    if spelled >= LEAST_SPELLED * len(words):
+        return
+    cased = "".join(filter(str.isalpha, letters))
+    case = "upper case" if cased.isupper() else "lower case" if cased.islower() else "mixed case"
+    remedy = {
+        "upper case": "estimate it from text with --normaliser librispeech",
+        "lower case": "estimate it from text with --normaliser lower",
+        "mixed case": "estimate it from text that is written with these labels",
+    }[case]
+    raise InputError(
+        f"{lm}: {spelled} of its {len(words)} words ({', '.join(words[:3])}, …) can be spelled "
+        f"with the acoustic model's labels, which are {case} ({' '.join(sorted(cased)[:8])} …); "
+        f"{remedy}"
+    )

@@ -81,15 +81,21 @@ class Vocabulary:
             blank: Column of the blank.
 
         Raises:
-            InputError: The tokenizer has more or fewer labels than the model has columns.
+            InputError: The tokenizer has more or fewer labels than the model has columns, or the
+                blank is none of these.
         """
-        ids = set(tokenizer.get_vocab().values())
-        if ids != set(range(size)) and ids != set(range(size)) - {blank}:
+        if not 0 <= blank < size:
+            raise InputError(f"blank is column {blank}, but the model has {size} outputs")
+        ids = {int(i) for i in tokenizer.get_vocab().values()}
+        # Tokenizers of many published checkpoints add sentence marks that the model never had.
+        unused = {i for i in tokenizer.all_special_ids if i >= size}
+        if (ids - unused) | {blank} != set(range(size)):
             raise InputError(
                 f"the model has {size} outputs, its tokenizer {len(ids)} labels; the two do not "
                 "belong together"
             )
-        labels = [str(tokenizer.convert_ids_to_tokens(i)) for i in range(size)]
+        # The blank alone may be unknown to the tokenizer.
+        labels = [str(tokenizer.convert_ids_to_tokens(i) or "") for i in range(size)]
         special = {i for i in tokenizer.all_special_ids if 0 <= i < size}
         delimiter = getattr(tokenizer, "word_delimiter_token", None)
         special -= {i for i, label in enumerate(labels) if label == delimiter}

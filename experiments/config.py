@@ -164,8 +164,7 @@ def build_dataclass(cls: Any, value: Any, where: str, key: str) -> Any:
         if required and name not in value:
             raise InputError(f"{where}: `{f'{key}.{name}'.lstrip('.')}` is missing; please set it")
     filled = {
-        name: build(hints[name], v, where, f"{key}.{name}".lstrip("."))
-        for name, v in value.items()
+        name: build(hints[name], v, where, f"{key}.{name}".lstrip(".")) for name, v in value.items()
     }
     return cls(**filled)
 

@@ -6,6 +6,8 @@ secondpass decode EMISSIONS [--lm LM.arpa] [--beam-width N] [--nbest N] -o NBEST
 from __future__ import annotations
 
 import argparse
+import inspect
+import re
 import sys
 from dataclasses import fields
 
@@ -20,13 +22,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments: DecoderOptions, field by field."""
     parser.add_argument("emissions", metavar="EMISSIONS")
     parser.add_argument("-o", "--output", required=True, metavar="NBEST.parquet")
+    # An attribute of the docstring: its name, its text, up to the next attribute.
+    attributes = re.findall(
+        r"^    (\w+): (.+?)(?=^    \w|\Z)", inspect.getdoc(DecoderOptions) or "", re.M | re.S
+    )
+    helps = {name: " ".join(text.split()) for name, text in attributes}
     for field in fields(DecoderOptions):
         parser.add_argument(
             f"--{field.name.replace('_', '-')}",
             default=field.default,
             type=str if field.default is None else type(field.default),
             choices=list(DECODERS) if field.name == "decoder" else None,
-            help=f"see asr.decode.DecoderOptions (default {field.default})",
+            help=f"{helps[field.name]} Default: {field.default}.",
         )
     parser.add_argument("--processes", type=int, help="default: one for each processor")
 

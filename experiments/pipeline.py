@@ -123,7 +123,7 @@ def load_split(
     columns: Mapping[str, Column],
     needed: Mapping[str, Iterable[str]],
     root: Path,
-    processes: int,
+    processes: int | None,
 ) -> SplitData:
     """Runs (or reads back) every stage of one split.
 
@@ -165,7 +165,7 @@ def recognise(
     acoustic: Acoustic,
     first_passes: Mapping[str, DecoderOptions],
     root: Path,
-    processes: int,
+    processes: int | None,
 ) -> SplitData:
     """Acoustic stage and every first pass of a split of audio."""
     assert split.manifest is not None
@@ -216,9 +216,7 @@ def tags_of(utterances: Iterable[Utterance]) -> pd.DataFrame:
     return table.add_prefix("tag.")
 
 
-def emit_stage(
-    name: str, utterances: list[Utterance], acoustic: Acoustic, root: Path
-) -> Stage:
+def emit_stage(name: str, utterances: list[Utterance], acoustic: Acoustic, root: Path) -> Stage:
     """Audio to log-probs on disk; utterances that fail are noted, the others go on."""
     model_hash = fingerprint(acoustic.model)
 
@@ -285,9 +283,7 @@ def audio_identity(utterance: Utterance) -> dict[str, Any]:
     }
 
 
-def imported(
-    name: str, split: Split, needed: Mapping[str, Iterable[str]], root: Path
-) -> SplitData:
+def imported(name: str, split: Split, needed: Mapping[str, Iterable[str]], root: Path) -> SplitData:
     """N-best lists of another system, as the first pass of every name."""
     assert split.nbest is not None
     if split.format == "parquet":

@@ -80,7 +80,7 @@ def load_results(folder: str | Path) -> Results:
 
 def provenance() -> dict[str, Any]:
     """Versions of what computes, the machine's kind, and the project's commit."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for name in PACKAGES:
         try:
             versions[name] = importlib.metadata.version(name)

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     if table.empty:
         raise InputError(f"{arguments.nbest}: no hypotheses to score")
     systems = {"first-pass": System("lists")}
-    weights = {"first-pass": None, "weighted": None}
+    weights: dict[str, dict[str, float] | None] = {"first-pass": None}
     if arguments.weights:
         weights["weighted"] = read_weights(arguments.weights)
         systems["weighted"] = System("lists", weights=weights["weighted"])
@@ -59,7 +59,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out:
         inputs = {str(p): fingerprint(p) for p in (arguments.nbest, arguments.refs)}
         meta = {"config": {"weights": weights, "normaliser": arguments.normaliser}}
-        write_results(Path(arguments.out), found.systems, found.utterances, meta | {"inputs": inputs})
+        write_results(
+            Path(arguments.out), found.systems, found.utterances, meta | {"inputs": inputs}
+        )
         print(f"wrote {arguments.out}", file=sys.stderr)
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -30,7 +31,7 @@ def print_systems(systems: pd.DataFrame, title: str, note: str | None = None) ->
         console.print(note, highlight=False)
 
 
-def cells(row: dict[str, object]) -> list[str]:
+def cells(row: dict[str, Any]) -> list[str]:
     """One row of `systems.parquet` as text; rates in per cent."""
     return [
         str(row["system"]),
@@ -39,19 +40,19 @@ def cells(row: dict[str, object]) -> list[str]:
         f"{row['substitutions']} / {row['deletions']} / {row['insertions']}",
         percent(row["cer"]),
         percent(row["oracle_wer"]),
-        "" if pd.isna(row["delta_wer"]) else f"{100 * float(str(row['delta_wer'])):+.2f}",
-        "" if pd.isna(row["p_value"]) else p_text(float(str(row["p_value"]))),
-        f"{float(str(row['seconds'])):.1f}",
+        "" if pd.isna(row["delta_wer"]) else f"{100 * row['delta_wer']:+.2f}",
+        "" if pd.isna(row["p_value"]) else p_text(row["p_value"]),
+        f"{row['seconds']:.1f}",
         weights_text(row["weights"]),
     ]
 
 
-def percent(rate: object) -> str:
+def percent(rate: float) -> str:
     """A fraction in per cent, two decimals."""
-    return f"{100 * float(str(rate)):.2f}"
+    return f"{100 * rate:.2f}"
 
 
-def spread(low: object, high: object) -> str:
+def spread(low: float, high: float) -> str:
     """An interval in per cent; empty where there is none."""
     if pd.isna(low):
         return "–"

@@ -89,7 +89,9 @@ class LMTraining:
         if not self.texts:
             raise InputError("train-lm: `texts` names no file")
         if (self.model is None) != bool(self.architecture):
-            raise InputError("train-lm: give either `model` (fine-tune) or `architecture`, not both")
+            raise InputError(
+                "train-lm: give either `model` (fine-tune) or `architecture`, not both"
+            )
         for name, value, valid in (
             ("schedule", self.schedule, tuple(SCHEDULES)),
             ("optimizer", self.optimizer, ("muon", "adamw")),
@@ -227,9 +229,11 @@ class MuonWithAdamW(torch.optim.Optimizer):
         # The same dictionaries: a scheduler that sets a learning rate here sets it there.
         self.param_groups = self.muon.param_groups + self.adamw.param_groups
 
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> Any:
+        loss = None if closure is None else closure()
         self.muon.step()
         self.adamw.step()
+        return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         self.muon.zero_grad(set_to_none)
@@ -337,7 +341,7 @@ def train_lm(settings: LMTraining, resume: bool = True) -> dict[str, float]:
         data_collator=lambda items: items[0],
         optimizers=(optimizer, None),
     )
-    folder = Path(arguments.output_dir)
+    folder = output / "checkpoints"
     last = get_last_checkpoint(str(folder)) if resume and folder.is_dir() else None
     result = trainer.train(resume_from_checkpoint=last)
     figures = {"loss": float(result.training_loss), "steps": float(steps)}

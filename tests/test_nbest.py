@@ -134,9 +134,7 @@ def test_published_error_rates(shared_data: Path, name: str, best: float, least:
     assert round(100 * errors.iloc[oracle(found.table, errors)].sum() / words, 2) == least
 
 
-def test_commands_from_import_to_score(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_commands_from_import_to_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, table, refs = (str(tmp_path / n) for n in ("n.jsonl", "n.parquet", "refs"))
     lines = [entry(f"u{i}", ("A B", -1.0), ("R", -1.0 - 0.1 * i)) for i in range(9)]
     Path(source).write_text("\n".join(lines))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -133,6 +134,6 @@ def test_muon_takes_hidden_matrices_and_shares_the_learning_rate(settings: LMTra
         ({"texts": ("missing.txt",)}, r"missing\.txt"),
     ],
 )
-def test_wrong_settings(settings: LMTraining, change: dict[str, object], message: str) -> None:
+def test_wrong_settings(settings: LMTraining, change: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        train_lm(replace(settings, **change))  # type: ignore[arg-type]
+        train_lm(replace(settings, **change))
