@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 RATE = 16_000  # Hz, of nearly every CTC model
 
+# How much shorter than asked for a file may be, seconds: manifests round, and MP3 has padding.
+SLACK = 0.1
 # Power falls with frequency to the power of this.
 NOISES = {"white": 0.0, "pink": 1.0, "brown": 2.0}
 
@@ -50,7 +52,8 @@ def load_audio(
         path: A file that libsndfile reads: WAV, FLAC, Ogg, Opus, MP3, …
         rate: Rate to return, Hz; resampled by soxr at high quality where the file's differs.
         offset: Start, seconds.
-        duration: Length, seconds; None reads to the end.
+        duration: Length, seconds; None reads to the end. A file that ends a tenth of a second
+            early is taken as it is.
         channel: From 0; None averages all channels.
         claimed_rate: What a manifest says the file's rate is, Hz; checked where given.
 
@@ -89,6 +92,11 @@ def load_audio(
         ) from error
     if not len(samples):
         raise InputError(f"{path}: no samples; leave the utterance out")
+    if duration is not None and len(samples) < (duration - SLACK) * found:
+        raise InputError(
+            f"{path}: {duration:g} s from {offset:g} s on asked for, the file has only "
+            f"{len(samples) / found:.2f} s there; correct `duration` or replace the file"
+        )
     mono = samples.mean(axis=1) if channel is None else samples[:, channel]
     if not np.isfinite(mono).all():
         raise InputError(f"{path}: holds samples that are not finite; write the file anew")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from asr.audio import NOISES, Noise
 from lm.errors import InputError
 from lm.text import open_text
 
+MANIFESTS = {".jsonl", ".json", ".csv", ".tsv"}
+STRUCTURED = {"noise", "tags"}  # keys whose values are objects, in a table's field as JSON
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".sph"}
 
 
@@ -52,9 +55,10 @@ def read_corpus(path: str | Path) -> list[Utterance]:
     Args:
         path: A JSONL manifest with NeMo's keys (`audio_filepath`, `offset`, `duration`, `text`)
             and optionally `id`, `speaker`, `channel`, `sample_rate`, `noise`
-            {`kind`, `snr_db`, `seed`} and `tags`; a .csv or .tsv table with such columns; a folder
-            in LibriSpeech's layout (`*.trans.txt` beside the audio); or a folder of audio files,
-            which have no references. Audio paths are relative to the manifest.
+            {`kind`, `snr_db`, `seed`} and `tags`; a .csv or .tsv table with such columns, where
+            `noise` and `tags` are JSON; a folder in LibriSpeech's layout (`*.trans.txt` beside the
+            audio); or a folder of audio files, which have no references. Audio paths are relative
+            to the manifest.
 
     Raises:
         InputError: The corpus is missing or malformed, with file and line; or an id occurs twice.
@@ -82,31 +86,37 @@ def read_corpus(path: str | Path) -> list[Utterance]:
 
 
 def _read_manifest(path: Path) -> Iterator[Utterance]:
-    with open_text(path) as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            where = f"{path}, line {number}"
-            try:
-                entry = json.loads(line)
-            except ValueError as error:
-                raise InputError(f"{where}: not JSON ({error}); one object a line") from error
-            if not isinstance(entry, dict):
-                raise InputError(f"{where}: not a JSON object; one object a line")
-            yield _utterance(entry, path.parent, where)
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            entry = json.loads(line)
+        except ValueError as error:
+            raise InputError(f"{where}: not JSON ({error}); one object a line") from error
+        if not isinstance(entry, dict):
+            raise InputError(f"{where}: not a JSON object; one object a line")
+        yield _utterance(entry, path.parent, where)
 
 
 def _read_table(path: Path) -> Iterator[Utterance]:
     delimiter = "\t" if path.suffix == ".tsv" else ","
-    with open_text(path) as lines:
-        rows = csv.DictReader(lines, delimiter=delimiter)
+    rows = csv.DictReader(_lines(path), delimiter=delimiter)
+    try:
         for row in rows:
             where = f"{path}, line {rows.line_num}"
             if None in row or None in row.values():
                 raise InputError(f"{where}: not as many fields as the header has")
             # An empty field is a missing one, but an empty reference is a reference.
-            entry = {k: v for k, v in row.items() if v != "" or k == "text"}
+            entry: dict[str, Any] = {k: v for k, v in row.items() if v != "" or k == "text"}
+            for key in STRUCTURED & entry.keys():
+                try:
+                    entry[key] = json.loads(entry[key])
+                except ValueError as error:
+                    raise InputError(f"{where}: `{key}` is not JSON ({error})") from error
             yield _utterance(entry, path.parent, where)
+    except csv.Error as error:
+        raise InputError(f"{path}, line {rows.line_num}: not a table ({error})") from error
 
 
 def _read_folder(folder: Path) -> Iterator[Utterance]:
@@ -117,7 +127,7 @@ def _read_folder(folder: Path) -> Iterator[Utterance]:
                 yield Utterance(str(audio.relative_to(folder).with_suffix("")), audio)
         return
     for transcript in transcripts:
-        for utt, text in _kaldi_lines(transcript):
+        for _, utt, text in _kaldi_lines(transcript):
             audio = transcript.parent / f"{utt}.flac"
             yield Utterance(utt, audio, text, speaker=utt.split("-")[0])
 
@@ -127,22 +137,25 @@ def _utterance(entry: Mapping[str, Any], folder: Path, where: str) -> Utterance:
     rest = dict(entry)
     if "audio_filepath" not in rest:
         raise InputError(f"{where}: key `audio_filepath` is missing")
-    audio = folder / str(rest.pop("audio_filepath"))
+    file = rest.pop("audio_filepath")
+    if not isinstance(file, str) or not file:
+        raise InputError(f"{where}: `audio_filepath` is {file!r}, not a path")
+    audio = folder / file
     offset = _number(rest.pop("offset", 0.0), "offset", where)
-    name = audio.stem if offset == 0 else f"{audio.stem}-{offset:g}"
+    name = audio.stem if offset == 0 else f"{audio.stem}-{offset:.10g}"
     duration = rest.pop("duration", None)
     text = rest.pop("text", None)
     if text is not None and not isinstance(text, str):
         raise InputError(f"{where}: `text` is {text!r}, not a string")
     channel, rate = rest.pop("channel", None), rest.pop("sample_rate", None)
     speaker = rest.pop("speaker", None)
-    utt = str(rest.pop("id", name))
+    utt = rest.pop("id", None)
     noise = _noise(rest.pop("noise", None), where)
     tags = rest.pop("tags", {})
     if not isinstance(tags, dict):
         raise InputError(f"{where}: `tags` is {tags!r}, not an object")
     return Utterance(
-        id=utt,
+        id=name if utt is None else str(utt),
         audio_filepath=audio,
         text=text,
         offset=offset,
@@ -160,8 +173,8 @@ def _number(value: Any, key: str, where: str) -> float:
         number = float(value)
     except (TypeError, ValueError) as error:
         raise InputError(f"{where}: `{key}` is {value!r}, not a number") from error
-    if not number >= 0:
-        raise InputError(f"{where}: `{key}` is {value!r}; it cannot be negative")
+    if not 0 <= number < math.inf:
+        raise InputError(f"{where}: `{key}` is {value!r}; it must be finite and not negative")
     return number
 
 
@@ -172,7 +185,13 @@ def _noise(value: Any, where: str) -> Noise | None:
         raise InputError(f"{where}: `noise` needs exactly the keys kind, snr_db and seed")
     if value["kind"] not in NOISES:
         raise InputError(f"{where}: noise of kind {value['kind']!r}; known: {', '.join(NOISES)}")
-    return Noise(value["kind"], float(value["snr_db"]), int(value["seed"]))
+    try:
+        noise = Noise(value["kind"], float(value["snr_db"]), int(value["seed"]))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{where}: `noise` {value!r} has a value that is no number") from error
+    if not math.isfinite(noise.snr_db) or noise.seed < 0:
+        raise InputError(f"{where}: `noise` {value!r} needs a finite snr_db and a seed from 0 on")
+    return noise
 
 
 def write_manifest(utterances: Iterable[Utterance], path: str | Path) -> None:
@@ -217,22 +236,37 @@ def read_references(path: str | Path) -> dict[str, str]:
         InputError: As `read_corpus`; or there is no reference in it.
     """
     path = Path(path)
-    if path.is_dir() or path.suffix in (".csv", ".tsv", ".jsonl", ".json"):
+    if path.is_dir() or path.suffix in MANIFESTS or _is_manifest(path):
         references = {u.id: u.text for u in read_corpus(path) if u.text is not None}
     else:
         references = {}
-        for utt, text in _kaldi_lines(path):
+        for number, utt, text in _kaldi_lines(path):
             if utt in references:
-                raise InputError(f"{path}: utterance {utt!r} occurs twice")
+                raise InputError(f"{path}, line {number}: utterance {utt!r} occurs twice")
             references[utt] = text
     if not references:
         raise InputError(f"{path}: no references in it")
     return references
 
 
-def _kaldi_lines(path: Path) -> Iterator[tuple[str, str]]:
+def _is_manifest(path: Path) -> bool:
+    """Whether a file's first line with something in it is a JSON object, whatever its name."""
+    return next((line.lstrip() for line in _lines(path) if line.strip()), "").startswith("{")
+
+
+def _kaldi_lines(path: Path) -> Iterator[tuple[int, str, str]]:
+    """Line number, utterance and text."""
+    for number, line in enumerate(_lines(path), 1):
+        utt, *text = line.split(maxsplit=1) or [""]
+        if utt:
+            yield number, utt, "".join(text).strip()
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """A text file's lines, without the byte order mark that spreadsheets put first."""
     with open_text(path) as lines:
-        for line in lines:
-            utt, _, text = line.strip().partition(" ")
-            if utt:
-                yield utt, text.strip()
+        try:
+            for number, line in enumerate(lines):
+                yield line if number else line.removeprefix("\ufeff")
+        except (UnicodeDecodeError, EOFError, OSError) as error:
+            raise InputError(f"{path}: not readable as UTF-8 text ({error})") from error

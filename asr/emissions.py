@@ -63,6 +63,9 @@ class EmissionsWriter:
     def __enter__(self) -> EmissionsWriter:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / META).unlink(missing_ok=True)
+        # An earlier run may have left more shards than this one will write over.
+        for stale in self.folder.glob("emissions-*.safetensors*"):
+            stale.unlink()
         return self
 
     def add(self, utt: str, log_probs: np.ndarray) -> None:
@@ -138,7 +141,7 @@ class Emissions:
         folder = Path(folder)
         try:
             content = json.loads((folder / META).read_text(encoding="utf-8"))
-            shards = content.pop("shards")
+            shards = dict(content.pop("shards"))
             vocabulary = content.pop("vocabulary")
             vocabulary["labels"] = tuple(vocabulary["labels"])
             vocabulary["special"] = tuple(vocabulary["special"])
@@ -147,25 +150,19 @@ class Emissions:
             raise InputError(
                 f"{folder}: no emissions here ({META} is missing); `secondpass emit` writes them"
             ) from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{folder / META}: damaged ({error}); run `secondpass emit` again"
             ) from error
         places: dict[str, tuple[str, str]] = {}
         for shard, utts in shards.items():
-            try:
-                with safe_open(folder / shard, framework="numpy") as file:
-                    found = len(file.keys())
-            except (OSError, SafetensorError) as error:
-                raise InputError(
-                    f"{folder / shard}: missing or damaged ({error}); run `secondpass emit` again"
-                ) from error
-            if found != len(utts):
-                raise InputError(
-                    f"{folder / shard}: {found} utterances, {META} says {len(utts)}; "
-                    "run `secondpass emit` again"
-                )
+            _check_shard(folder / shard, len(utts), len(meta.vocabulary.labels))
             places |= {utt: (shard, str(i)) for i, utt in enumerate(utts)}
+        if len(places) != sum(map(len, shards.values())):
+            raise InputError(
+                f"{folder / META}: damaged (an utterance is there twice); run `secondpass emit` "
+                "again"
+            )
         return cls(folder, meta, places)
 
     @property
@@ -188,3 +185,26 @@ class Emissions:
         with safe_open(self.folder / shard, framework="numpy") as file:
             stored: np.ndarray = file.get_tensor(name)
         return stored.astype(np.float32)
+
+
+def _check_shard(path: Path, utterances: int, columns: int) -> None:
+    """Checks from a shard's header, without its data, that it holds what `meta.json` says."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = list(file.keys())
+            shapes = {name: file.get_slice(name).get_shape() for name in names}
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{path}: missing or damaged ({error}); run `secondpass emit` again"
+        ) from error
+    if shapes.keys() != {str(i) for i in range(utterances)}:
+        raise InputError(
+            f"{path}: {len(shapes)} utterances, {META} says {utterances}; run `secondpass emit` "
+            "again"
+        )
+    wrong = [shape for shape in shapes.values() if len(shape) != 2 or shape[1] != columns]
+    if wrong:
+        raise InputError(
+            f"{path}: log-probs of shape {tuple(wrong[0])}, {META} has {columns} labels; run "
+            "`secondpass emit` again"
+        )

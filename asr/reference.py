@@ -8,6 +8,7 @@ pyctcdecode 0.5.0 is used as it is but for three faults, which matter for N-best
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -99,6 +100,8 @@ class ReferenceDecoder:
             model = NgramModel.load(options.lm)
             words = [word for word in model.vocabulary if word not in MARKS]
             check_spelling(words, labels, options.lm)
+            # The package warns of each language model of fewer than 1,000 words, which AN4's has.
+            logging.getLogger("pyctcdecode").setLevel(logging.ERROR)
             language_model = WordModel(
                 model.kenlm,
                 words,

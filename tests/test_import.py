@@ -1,0 +1,180 @@
+"""Other systems' N-best lists: real lists in two formats, their published rates, and bad files."""
+
+from __future__ import annotations
+
+import json
+import lzma
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from asr.interchange import import_nbest
+from asr.nbest import read_nbest
+from asr.wer import oracle, row_errors
+from experiments.cli import main
+from lm.errors import InputError
+
+LINE = {"utt": "a", "ref": "X Y", "hyps": [{"text": "X", "score": -1}, {"text": "Y", "score": -2}]}
+
+
+def espnet(folder: Path, files: dict[str, str]) -> Path:
+    """A decoding folder of ESPnet's layout."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return folder
+
+
+def percent(table: pd.DataFrame, references: dict[str, str]) -> tuple[float, float]:
+    """First-best and oracle WER, per cent, to two places as published."""
+    kinds = ["substitutions", "deletions", "insertions"]
+    errors = row_errors(table, references)[kinds].sum(axis=1)
+    words = sum(len(text.split()) for text in references.values())
+    return (
+        round(100 * errors[table["rank"] == 1].sum() / words, 2),
+        round(100 * errors.iloc[oracle(table, errors)].sum() / words, 2),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("split", "utterances", "first_best", "best"),
+    [("dev_clean", 2703, 6.12, 4.04), ("test_clean", 2620, 6.42, 4.17)],
+)
+def test_real_lists_have_their_published_rates(
+    shared_data: Path, split: str, utterances: int, first_best: float, best: float
+) -> None:
+    found = import_nbest(shared_data / "librispeech-10best" / f"{split}.jsonl.xz", "jsonl")
+    assert found.references is not None and len(found.references) == utterances
+    assert percent(found.table, found.references) == (first_best, best)
+
+
+def test_both_formats_agree_on_the_same_lists(shared_data: Path) -> None:
+    lists = import_nbest(shared_data / "librispeech-10best" / "dev_clean.jsonl.xz", "jsonl").table
+    sample = import_nbest(shared_data / "espnet-sample", "espnet")
+    assert sample.references is None
+    assert sample.table["utt"].nunique() == 338
+    keys = ["utt", "rank"]
+    common = lists[lists["utt"].isin(sample.table["utt"])]
+    pd.testing.assert_frame_equal(
+        sample.table.sort_values(keys, ignore_index=True),
+        common.sort_values(keys, ignore_index=True),
+        atol=1e-3,  # ESPnet prints four digits
+    )
+
+
+def test_the_command_writes_table_and_references(tmp_path: Path) -> None:
+    path = tmp_path / "lists.jsonl"
+    empty = {"utt": "b", "ref": "", "hyps": [{"text": " X   Z ", "score": -0.5}]}
+    path.write_text(f"{json.dumps(LINE)}\n\n{json.dumps(empty)}\n")
+    out, refs = tmp_path / "n.parquet", tmp_path / "refs.txt"
+    command = ["import-nbest", str(path), "--format", "jsonl", "-o", str(out)]
+    assert main([*command, "--refs-out", str(refs)]) == 0
+    assert refs.read_text() == "a X Y\nb\n"
+    assert read_nbest(out)[["utt", "rank", "text", "acoustic", "words"]].values.tolist() == [
+        ["a", 1, "X", -1, 1],
+        ["a", 2, "Y", -2, 1],
+        ["b", 1, "X Z", -0.5, 2],
+    ]
+
+
+def test_references_are_only_those_of_all(tmp_path: Path) -> None:
+    path = tmp_path / "lists.jsonl"
+    path.write_text(f"{json.dumps(LINE)}\n{json.dumps(LINE | {'utt': 'b', 'ref': None})}\n")
+    assert import_nbest(path, "jsonl").references is None
+    command = ["import-nbest", str(path), "--format", "jsonl", "-o", str(tmp_path / "n.parquet")]
+    assert main([*command, "--refs-out", str(tmp_path / "refs.txt")]) == 2
+    assert not (tmp_path / "refs.txt").exists() and not (tmp_path / "n.parquet").exists()
+
+
+def test_of_equal_texts_the_first_stays(tmp_path: Path) -> None:
+    texts = ["A  B", "C", "A B", "D"]
+    hyps = [{"text": text, "score": -i} for i, text in enumerate(texts)]
+    path = tmp_path / "lists.jsonl"
+    path.write_text(json.dumps({"utt": "u", "hyps": hyps}))
+    rows = import_nbest(path, "jsonl").table[["rank", "text", "acoustic"]].values.tolist()
+    assert rows == [[1, "A B", 0], [2, "C", -1], [3, "D", -3]]
+
+
+def test_espnet_in_several_jobs_with_plain_scores_and_an_empty_text(tmp_path: Path) -> None:
+    folder = espnet(
+        tmp_path,
+        {
+            "output.1/1best_recog/text": "a X Y\nb\n",
+            "output.1/1best_recog/score": "a tensor(-1.5, device='cuda:0')\nb -2\n",
+            "output.1/2best_recog/text": "a X\n",
+            "output.1/2best_recog/score": "a tensor(-3.)\n",
+            "output.2/1best_recog/text": "c\tZ\n",
+            "output.2/1best_recog/score": "c\t-1e-2\n",
+        },
+    )
+    table = import_nbest(folder, "espnet").table
+    assert table[["utt", "rank", "text", "acoustic"]].values.tolist() == [
+        ["a", 1, "X Y", -1.5],
+        ["a", 2, "X", -3.0],
+        ["b", 1, "", -2.0],
+        ["c", 1, "Z", -0.01],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ("{", "line 2: .*JSON object"),
+        ("[]", "line 2: .*JSON object"),
+        ('{"hyps": []}', "line 2: no key 'utt'"),
+        ('{"utt": "b"}', "line 2: no key 'hyps'"),
+        ('{"utt": "b", "hyps": []}', "line 2, utterance b: no hypotheses"),
+        ('{"utt": "b", "hyps": [{"text": "X"}]}', "line 2: no key 'score'"),
+        ('{"utt": "b", "hyps": [{"text": "X", "score": null}]}', "line 2: .*JSON object"),
+        ('{"utt": "b", "hyps": [{"text": "X", "score": NaN}]}', "line 2, utterance b: score nan"),
+        (json.dumps(LINE), "line 2: utterance a occurs twice"),
+    ],
+)
+def test_a_bad_line_is_told(tmp_path: Path, second: str, message: str) -> None:
+    path = tmp_path / "lists.jsonl"
+    path.write_text(f"{json.dumps(LINE)}\n{second}\n")
+    with pytest.raises(InputError, match=message) as told:
+        import_nbest(path, "jsonl")
+    assert str(told.value).startswith(str(path)) and "\n" not in str(told.value)
+
+
+def test_a_truncated_file_is_told(tmp_path: Path) -> None:
+    lines = "".join(
+        json.dumps(LINE | {"utt": str(i), "ref": hex(i * 7919)}) + "\n" for i in range(9)
+    )
+    path = tmp_path / "lists.jsonl.xz"
+    path.write_bytes(lzma.compress(lines.encode())[:-20])
+    with pytest.raises(InputError, match="damaged after line"):
+        import_nbest(path, "jsonl")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("1best_recog/score", "a -1\nb minus\n", "line 2: score 'minus' is not a number"),
+        ("1best_recog/score", "a -1\na -1\n", "line 2: utterance a occurs twice"),
+        ("1best_recog/score", "a -1\n", "no score of utterance b"),
+        ("1best_recog/text", "a X\n", "score, line 2: utterance b has no line in"),
+        ("2best_recog/text", "a X\n", "2best_recog/score: cannot be read"),
+    ],
+)
+def test_bad_espnet_files_are_told(tmp_path: Path, name: str, content: str, message: str) -> None:
+    good = {"1best_recog/text": "a X\nb Y\n", "1best_recog/score": "a -1\nb -2\n"}
+    files = {f"output.1/{key}": value for key, value in (good | {name: content}).items()}
+    with pytest.raises(InputError, match=message):
+        import_nbest(espnet(tmp_path, files), "espnet")
+
+
+def test_missing_and_empty_inputs_are_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        import_nbest(tmp_path / "none.jsonl", "jsonl")
+    with pytest.raises(InputError, match="no output"):
+        import_nbest(tmp_path, "espnet")
+    (tmp_path / "empty.jsonl").write_text("\n")
+    with pytest.raises(InputError, match="no utterances"):
+        import_nbest(tmp_path / "empty.jsonl", "jsonl")
+    with pytest.raises(InputError, match="'nemo' is not known; one of jsonl, espnet"):
+        import_nbest(tmp_path, "nemo")
