@@ -63,18 +63,21 @@ class CTCModel:
         Args:
             name_or_folder: Hub name, or a local folder; safetensors only.
             device: torch device; by default the GPU if there is one.
-            dtype: `float32`, `float16` or `bfloat16`; by default float16 on a GPU, float32
-                elsewhere.
+            dtype: `float32`, `float16` (not on a CPU) or `bfloat16`; by default float16 on a
+                GPU, float32 elsewhere.
 
         Raises:
             InputError: There is no such checkpoint, it has no CTC head, or its tokenizer does not
-                fit.
+                fit; or the device cannot be used.
         """
         name = str(name_or_folder)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = dtype or ("float16" if device.startswith("cuda") else "float32")
         if dtype not in ("float32", "float16", "bfloat16"):
             raise InputError(f"dtype {dtype!r}: choose float32, float16 or bfloat16")
+        if dtype == "float16" and device == "cpu":
+            # Some of torch's float16 convolutions take minutes a second of audio there.
+            raise InputError("dtype 'float16' needs a GPU; choose float32 or bfloat16 on a CPU")
         model, features, tokenizer = _read_checkpoint(name)
         config = model.config
         blank = config.pad_token_id
@@ -320,8 +323,7 @@ def _emit_window(model: CTCModel, window: list[Loaded], batch_seconds: float) ->
     batch: list[Loaded] = []
     for loaded in sorted(window, key=lambda pair: -len(pair[1])):
         longest = len(batch[0][1]) if batch else 0
-        fits = (len(batch) + 1) * longest <= batch_seconds * model.rate
-        if batch and (not fits or not (model.mixes_lengths or len(loaded[1]) == longest)):
+        if batch and (len(batch) + 1) * longest > batch_seconds * model.rate:
             yield from _emit_batch(model, batch)
             batch = []
         batch.append(loaded)

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", required=True, metavar="EMISSIONS")
     parser.add_argument("--batch-seconds", type=float, default=60.0, help="audio in one batch")
     parser.add_argument("--device", help="default: the GPU if there is one")
-    parser.add_argument("--dtype", help="of the computation: float32 or float16")
+    parser.add_argument("--dtype", help="of the computation: float32, float16 (GPU), bfloat16")
     parser.add_argument("--save-dtype", default="float16", help="of what is stored")
 
 

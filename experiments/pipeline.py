@@ -279,6 +279,7 @@ def audio_identity(utterance: Utterance) -> dict[str, Any]:
         "offset": utterance.offset,
         "duration": utterance.duration,
         "channel": utterance.channel,
+        "sample_rate": utterance.sample_rate,
         "noise": asdict(utterance.noise) if utterance.noise else None,
     }
 

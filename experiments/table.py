@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -31,7 +32,7 @@ def print_systems(systems: pd.DataFrame, title: str, note: str | None = None) ->
         console.print(note, highlight=False)
 
 
-def cells(row: dict[str, Any]) -> list[str]:
+def cells(row: Mapping[Any, Any]) -> list[str]:
     """One row of `systems.parquet` as text; rates in per cent."""
     return [
         str(row["system"]),

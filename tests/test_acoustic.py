@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from checkpoints import tiny_wav2vec2, wav2vec2_tokenizer
+from checkpoints import tiny_gpt2, tiny_wav2vec2, wav2vec2_tokenizer
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
@@ -23,6 +23,7 @@ from transformers import (
     ParakeetCTCConfig,
     ParakeetFeatureExtractor,
     ParakeetForCTC,
+    ParakeetProcessor,
     PreTrainedTokenizerFast,
     SeamlessM4TFeatureExtractor,
     Wav2Vec2BertConfig,
@@ -39,9 +40,11 @@ from transformers import (
 from asr import CTCModel
 from asr.acoustic import emit
 from asr.corpus import Utterance
+from asr.emissions import Emissions
 from asr.greedy import greedy
 from asr.vocabulary import Vocabulary
-from lm.errors import InputError, SecondpassError
+from experiments.cli import main
+from lm.errors import InputError
 
 RATE = 16_000
 SIZES = {
@@ -61,12 +64,24 @@ WAVE = {
 LAYER_NORM = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
 
 
+def save(model: Any, folder: Path) -> None:
+    """Writes a model whose biases and norms are not the zeros and ones of a fresh one.
+
+    Zeros would hide padding that reaches speech through a bias.
+    """
+    with torch.no_grad():
+        for values in (*model.parameters(), *model.buffers()):
+            if values.ndim == 1 and values.is_floating_point():
+                values += 0.1 * torch.rand_like(values)
+    model.save_pretrained(folder)
+
+
 def of_wave(model: Any, config: Any, mask: bool, **settings: Any) -> Callable[[Path], None]:
     """Writes a checkpoint of a family that reads the waveform."""
 
     def write(folder: Path) -> None:
         torch.manual_seed(0)
-        model(config(**WAVE, **settings)).save_pretrained(folder)
+        save(model(config(**WAVE, **settings)), folder)
         Wav2Vec2FeatureExtractor(return_attention_mask=mask).save_pretrained(folder)
         wav2vec2_tokenizer(folder).save_pretrained(folder)
 
@@ -77,7 +92,7 @@ def write_bert(folder: Path) -> None:
     """wav2vec2-BERT: log-mel frames of 20 ms."""
     torch.manual_seed(0)
     config = Wav2Vec2BertConfig(**SIZES, feature_projection_input_dim=160)
-    Wav2Vec2BertForCTC(config).save_pretrained(folder)
+    save(Wav2Vec2BertForCTC(config), folder)
     SeamlessM4TFeatureExtractor(feature_size=80, num_mel_bins=80).save_pretrained(folder)
     wav2vec2_tokenizer(folder).save_pretrained(folder)
 
@@ -97,9 +112,20 @@ def write_parakeet(folder: Path) -> None:
         pad_token_id=len(pieces),
         encoder_config={**encoder, "subsampling_conv_channels": 8},
     )
-    ParakeetForCTC(config).save_pretrained(folder)
-    ParakeetFeatureExtractor().save_pretrained(folder)
-    fast.save_pretrained(folder)
+    save(ParakeetForCTC(config), folder)
+    # As published: one processor_config.json that holds the feature extractor.
+    ParakeetProcessor(ParakeetFeatureExtractor(), fast).save_pretrained(folder)
+
+
+def write_small_parakeet(folder: Path) -> None:
+    """Parakeet-CTC with letters for labels, fourfold subsampling and a step of 8 ms."""
+    torch.manual_seed(0)
+    encoder = {k: v for k, v in SIZES.items() if k not in ("vocab_size", "pad_token_id")}
+    small = {"subsampling_factor": 4, "subsampling_conv_channels": 8, "num_mel_bins": 20}
+    config = ParakeetCTCConfig(vocab_size=32, pad_token_id=0, encoder_config={**encoder, **small})
+    save(ParakeetForCTC(config), folder)
+    ParakeetFeatureExtractor(feature_size=20, hop_length=128).save_pretrained(folder)
+    wav2vec2_tokenizer(folder).save_pretrained(folder)
 
 
 FAMILIES: dict[str, tuple[Callable[[Path], None], bool, float]] = {
@@ -118,6 +144,7 @@ FAMILIES: dict[str, tuple[Callable[[Path], None], bool, float]] = {
     ),
     "wav2vec2-bert": (write_bert, True, 0.02),
     "parakeet": (write_parakeet, True, 0.08),
+    "parakeet-letters": (write_small_parakeet, True, 0.032),
 }
 
 
@@ -134,7 +161,7 @@ def test_each_family_loads_and_a_batch_gives_what_one_at_a_time_gives(
     write(tmp_path)
     model = CTCModel.load(tmp_path)
     assert model.rate == RATE
-    assert model.frame_seconds == pytest.approx(frame_seconds)
+    assert model.frame_seconds == pytest.approx(frame_seconds, rel=1e-9)
     assert model.mixes_lengths == mixes
     lengths = (0.7, 1.31, 2.0, 0.7, 2.0)
     utterances, signals = [], {}
@@ -179,19 +206,63 @@ def test_log_probs_are_the_models_own(tmp_path: Path) -> None:
     assert np.abs(ours - torch.log_softmax(logits, -1).numpy()).max() < 1e-5
 
 
-def test_bad_audio_does_not_lose_the_others(tmp_path: Path) -> None:
-    model = CTCModel.load(tiny_wav2vec2(tmp_path / "model"))
-    for name, samples in (("good", noise(1.0)), ("short", noise(0.001)), ("empty", noise(0.0))):
-        soundfile.write(tmp_path / f"{name}.wav", samples, RATE)
+@pytest.mark.parametrize(("family", "batches"), [("wav2vec2-group", [2, 3]), ("parakeet", [5])])
+def test_what_is_batched_together(family: str, batches: list[int], tmp_path: Path) -> None:
+    FAMILIES[family][0](tmp_path)
+    model = CTCModel.load(tmp_path)
+    utterances = []
+    for i, seconds in enumerate((1.0, 2.0, 1.0, 2.0, 1.0)):
+        soundfile.write(tmp_path / f"{i}.wav", noise(seconds, i), RATE)
+        utterances.append(Utterance(str(i), tmp_path / f"{i}.wav"))
+    seen: list[int] = []
+    model.model.register_forward_hook(lambda _, __, out: seen.append(len(out.logits)))
+    assert len(dict(emit(model, utterances, batch_seconds=10.0))) == 5
+    assert seen == batches
+    seen.clear()
+    list(emit(model, utterances, batch_seconds=2.5))
+    assert max(seen) <= 2
+    assert sum(seen) == 5
+
+
+def test_half_precision(tmp_path: Path) -> None:
+    write_small_parakeet(tmp_path)
+    half = CTCModel.load(tmp_path, dtype="bfloat16")
+    assert half.model.dtype == torch.bfloat16
+    found = half.log_probs([noise(1.0)])[0]
+    assert found.dtype == np.float32
+    assert np.allclose(np.logaddexp.reduce(found, axis=1), 0, atol=1e-5)
+    assert np.abs(found - CTCModel.load(tmp_path).log_probs([noise(1.0)])[0]).max() < 0.1
+
+
+@pytest.mark.parametrize("family", ["wav2vec2-layer", "wav2vec2-bert", "parakeet-letters"])
+def test_bad_audio_does_not_lose_the_others(family: str, tmp_path: Path) -> None:
+    FAMILIES[family][0](tmp_path)
+    model = CTCModel.load(tmp_path)
+    for name, samples in (
+        ("good", noise(1.0)),
+        ("silent", np.zeros(RATE)),
+        ("short", noise(0.01)),
+        ("tiny", noise(0.001)),
+        ("empty", noise(0.0)),
+        ("nan", np.full(RATE, np.nan)),
+    ):
+        soundfile.write(tmp_path / f"{name}.wav", samples, RATE, subtype="FLOAT")
     (tmp_path / "text.wav").write_text("no audio")
-    names = ("good", "short", "empty", "text", "missing")
+    names = ("short", "tiny", "empty", "nan", "text", "missing", "good", "silent")
     corpus = [Utterance(name, tmp_path / f"{name}.wav") for name in names]
+    corpus.append(Utterance("rate", tmp_path / "good.wav", sample_rate=8_000))
     found = dict(emit(model, corpus))
-    assert set(found) == set(names)
-    assert isinstance(found.pop("good"), np.ndarray)
+    assert set(found) == {*names, "rate"}
+    for name in ("good", "silent"):
+        log_probs = found.pop(name)
+        assert isinstance(log_probs, np.ndarray)
+        assert np.isfinite(log_probs).all()
     for name, error in found.items():
-        assert isinstance(error, SecondpassError)
-        assert name in str(error)
+        assert isinstance(error, InputError)
+        assert str(error).startswith(f"utterance {name}: {tmp_path}")
+        assert "\n" not in str(error)
+    assert "8000 Hz, the file has 16000 Hz" in str(found["rate"])
+    assert "too short" in str(found["short"])
 
 
 def test_transcribe_takes_files_and_arrays_of_any_rate(tmp_path: Path) -> None:
@@ -225,9 +296,80 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
         CTCModel.load(tmp_path)
 
 
-def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=str(tmp_path)):
+def test_a_tokenizer_may_add_marks_that_the_model_never_had(tmp_path: Path) -> None:
+    tiny_wav2vec2(tmp_path)
+    labels = ["<pad>", "|", "<unk>", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ'-."]  # and <s>, </s> behind them
+    (tmp_path / "vocab.json").write_text(json.dumps({label: i for i, label in enumerate(labels)}))
+    assert len(CTCModel.load(tmp_path).vocabulary.labels) == 32
+
+
+def edit_config(**changes: object) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        path = folder / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+    return edit
+
+
+BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no config": (lambda f: (f / "config.json").unlink(), "config.json"),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors"),
+    "truncated": (lambda f: (f / "model.safetensors").write_bytes(b"12345"), "SafetensorError"),
+    "no tokenizer": (lambda f: (f / "vocab.json").unlink(), "tokenizer"),
+    "no features": (lambda f: (f / "preprocessor_config.json").unlink(), "preprocessor_config"),
+    "other head": (edit_config(vocab_size=40), "lm_head.*do not belong together"),
+    "no blank": (edit_config(pad_token_id=None), "pad_token_id"),
+    "blank outside": (edit_config(pad_token_id=77), "blank is column 77"),
+    "wrong type": (edit_config(num_hidden_layers="two"), "num_hidden_layers"),
+    "no CTC": (lambda f: tiny_gpt2(f, ["a"]), "GPT2Config"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_folders_are_one_line(name: str, tmp_path: Path) -> None:
+    tiny_wav2vec2(tmp_path)
+    change, message = BROKEN[name]
+    change(tmp_path)
+    with pytest.raises(InputError, match=message) as error:
         CTCModel.load(tmp_path)
+    assert str(tmp_path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_wrong_folder_device_and_type(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such model folder"):
+        CTCModel.load(tmp_path / "none")
+    tiny_wav2vec2(tmp_path)
+    with pytest.raises(InputError, match="device 'moon'"):
+        CTCModel.load(tmp_path, device="moon")
+    with pytest.raises(InputError, match="'int8'"):
+        CTCModel.load(tmp_path, dtype="int8")
+    with pytest.raises(InputError, match="needs a GPU"):
+        CTCModel.load(tmp_path, device="cpu", dtype="float16")
+
+
+def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = str(tiny_wav2vec2(tmp_path / "model"))
+    (tmp_path / "in").mkdir()
+    for i in range(2):
+        soundfile.write(tmp_path / "in" / f"{i}.wav", noise(1.0, i), RATE, subtype="FLOAT")
+    emissions = tmp_path / "emissions"
+    command = ["emit", str(tmp_path / "in"), "--model", model, "-o", str(emissions)]
+    assert main([*command, "--save-dtype", "float32"]) == 0
+    written = Emissions.open(emissions)
+    assert sorted(written.ids) == ["0", "1"]
+    loaded = CTCModel.load(model)
+    assert np.abs(written["1"] - loaded.log_probs([noise(1.0, 1)])[0]).max() < 1e-4
+    (tmp_path / "in" / "bad.wav").write_text("no audio")
+    assert main(command) == 1
+    assert "utterance bad: " in capsys.readouterr().err
+    assert sorted(Emissions.open(emissions).ids) == ["0", "1"]
+    assert main(["emit", str(tmp_path / "in"), "--model", str(tmp_path), "-o", model]) == 2
+
+    file = tmp_path / "in" / "1.wav"
+    assert main(["transcribe", str(file), "--model", model]) == 0
+    assert capsys.readouterr().out.strip() == loaded.transcribe(file)
+    assert main(["transcribe", str(file), str(tmp_path / "x.wav"), "--model", model]) == 1
 
 
 def test_greedy_collapses_repeats_and_leaves_special_labels_out() -> None:

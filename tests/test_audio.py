@@ -68,6 +68,7 @@ def test_channels_and_offsets(tmp_path: Path) -> None:
         ({"offset": 5.0}, "behind its end"),
         ({"claimed_rate": 8000}, "the manifest says 8000 Hz, the file has 16000 Hz"),
         ({"duration": 0.0}, "no samples"),
+        ({"duration": 1.5}, "1.5 s from 0 s on asked for, the file has only 1.00 s"),
     ],
 )
 def test_wrong_requests(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
@@ -81,10 +82,14 @@ def test_wrong_requests(tmp_path: Path, settings: dict[str, Any], message: str) 
 def test_missing_unreadable_and_empty_files(tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("hello")
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), RATE)
+    soundfile.write(tmp_path / "half.flac", tone(1.0, 400), RATE)
+    whole = (tmp_path / "half.flac").read_bytes()
+    (tmp_path / "half.flac").write_bytes(whole[: len(whole) // 2])
     soundfile.write(tmp_path / "nan.wav", np.full(9, np.nan), RATE, subtype="FLOAT")
     for name, message in (
         ("none.wav", "no such audio file"),
         ("text.wav", "not readable"),
+        ("half.flac", "not readable"),
         ("empty.wav", "no samples"),
         ("nan.wav", "not finite"),
     ):

@@ -60,6 +60,25 @@ def test_tables(tmp_path: Path, suffix: str, delimiter: str) -> None:
     assert read_corpus(path) == [Utterance("u", tmp_path / "a.wav", "HI", duration=1.5)]
 
 
+def test_tables_from_a_spreadsheet_with_noise_and_tags(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    noise = '"{""kind"": ""pink"", ""snr_db"": 5, ""seed"": 3}"'
+    path.write_bytes(
+        b"\xef\xbb\xbfaudio_filepath,text,offset,noise,tags\r\n"
+        + f'a.wav,"HI, YOU",,{noise},"{{""accent"": ""scots""}}"\r\n'.encode()
+        + b"b.wav,,1234.5678,,\r\n"
+    )
+    first, second = read_corpus(path)
+    assert first.text == "HI, YOU"
+    assert first.noise == Noise("pink", 5.0, 3)
+    assert first.tags == {"accent": "scots"}
+    assert (second.id, second.text, second.noise) == ("b-1234.5678", "", None)
+    for row, message in (("a.wav", "not as many fields"), ("a.wav,,,pink,", "`noise` is not JSON")):
+        path.write_text(f"audio_filepath,text,offset,noise,tags\n{row}\n")
+        with pytest.raises(InputError, match=f"line 2: {message}"):
+            read_corpus(path)
+
+
 def test_librispeech_layout_and_folder_of_audio(tmp_path: Path) -> None:
     chapter = tmp_path / "ls" / "19" / "198"
     chapter.mkdir(parents=True)
@@ -90,6 +109,16 @@ def test_librispeech_layout_and_folder_of_audio(tmp_path: Path) -> None:
             {"audio_filepath": "b", "noise": {"kind": "blue", "snr_db": 1, "seed": 1}},
             "line 2: noise of kind 'blue'",
         ),
+        (
+            {"audio_filepath": "b", "noise": {"kind": "pink", "snr_db": "loud", "seed": 1}},
+            "line 2: `noise`",
+        ),
+        (
+            {"audio_filepath": "b", "noise": {"kind": "pink", "snr_db": 5, "seed": -1}},
+            "line 2: `noise`",
+        ),
+        ('{"audio_filepath": "b", "offset": Infinity}', "line 2: `offset` is inf"),
+        ({"audio_filepath": None}, "line 2: `audio_filepath` is None"),
         ({"audio_filepath": "x/a.wav"}, "'a' occurs twice"),
     ],
 )
@@ -107,16 +136,21 @@ def test_missing_and_empty(tmp_path: Path) -> None:
         read_corpus(tmp_path / "none.jsonl")
     with pytest.raises(InputError, match="neither"):
         read_corpus(tmp_path)
+    path = tmp_path / "latin.jsonl"
+    path.write_bytes('{"audio_filepath": "ü"}'.encode("latin-1"))
+    with pytest.raises(InputError, match=r"latin\.jsonl: not readable as UTF-8"):
+        read_corpus(path)
 
 
 def test_references_from_manifest_and_kaldi_text(tmp_path: Path) -> None:
     path = manifest(tmp_path, {"audio_filepath": "a.wav", "text": "A B"})
     assert read_references(path) == {"a": "A B"}
+    assert read_references(path.rename(tmp_path / "manifest.txt")) == {"a": "A B"}
     text = tmp_path / "text"
-    text.write_text("u1 A  B\nu2\n\n")
+    text.write_text("u1\tA  B\nu2\n\n")
     assert read_references(text) == {"u1": "A  B", "u2": ""}
     text.write_text("u1 A\nu1 B\n")
-    with pytest.raises(InputError, match="'u1' occurs twice"):
+    with pytest.raises(InputError, match="line 2: utterance 'u1' occurs twice"):
         read_references(text)
     text.write_text("")
     with pytest.raises(InputError, match="no references"):

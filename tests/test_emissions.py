@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,32 @@ def test_a_crash_leaves_nothing_that_looks_whole(tmp_path: Path) -> None:
         Emissions.open(tmp_path)
 
 
+def test_a_shorter_run_leaves_nothing_of_a_longer_one(tmp_path: Path) -> None:
+    written(tmp_path)
+    with EmissionsWriter(tmp_path, EmissionsMeta(VOCABULARY, 0.02, "m")) as writer:
+        writer.add("only", log_probs(3))
+    assert Emissions.open(tmp_path).ids == ["only"]
+    assert len(list(tmp_path.glob("*"))) == 2
+
+
+def test_an_opened_folder_travels_to_other_processes(tmp_path: Path) -> None:
+    items = written(tmp_path)
+    sent = pickle.dumps(Emissions.open(tmp_path))
+    assert len(sent) < 2000
+    for utt, values in pickle.loads(sent):
+        assert np.array_equal(values, items[utt])
+
+
+def test_labels_of_another_model_are_told(tmp_path: Path) -> None:
+    written(tmp_path)
+    path = tmp_path / "meta.json"
+    meta = json.loads(path.read_text())
+    meta["vocabulary"]["labels"].append("C")
+    path.write_text(json.dumps(meta))
+    with pytest.raises(InputError, match=r"shape \(\d+, 4\), meta\.json has 5 labels"):
+        Emissions.open(tmp_path)
+
+
 def test_damage_is_told(tmp_path: Path) -> None:
     written(tmp_path)
     shard = next(iter(tmp_path.glob("*.safetensors")))
@@ -88,6 +115,7 @@ def test_damage_is_told(tmp_path: Path) -> None:
     (tmp_path / "meta.json").write_text(json.dumps(meta))
     with pytest.raises(InputError, match="says"):
         Emissions.open(tmp_path)
-    (tmp_path / "meta.json").write_text("{")
-    with pytest.raises(InputError, match="damaged"):
-        Emissions.open(tmp_path)
+    for content in ("{", "[]", '{"shards": 1}'):
+        (tmp_path / "meta.json").write_text(content)
+        with pytest.raises(InputError, match="damaged"):
+            Emissions.open(tmp_path)
