@@ -12,8 +12,8 @@ import torch
 from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from asr.audio import load_audio, load_utterance, resample, split_quietly
-from asr.corpus import Utterance
+from asr.audio import load_audio, resample, split_quietly
+from asr.corpus import Utterance, load_utterance
 from asr.greedy import greedy
 from asr.vocabulary import Vocabulary
 from lm.errors import InputError, SecondpassError

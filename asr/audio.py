@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
 import soxr
 
 from lm.errors import InputError
-
-if TYPE_CHECKING:
-    from asr.corpus import Utterance
 
 RATE = 16_000  # Hz, of nearly every CTC model
 
@@ -125,26 +121,6 @@ def split_quietly(signal: np.ndarray, rate: int, longest: float = 30.0) -> list[
         parts.append(signal[:cut])
         signal = signal[cut:]
     return [*parts, signal]
-
-
-def load_utterance(utterance: Utterance, rate: int = RATE) -> np.ndarray:
-    """An utterance's audio with its noise mixed in, (samples,) float32.
-
-    Raises:
-        InputError: As `load_audio`; the message names the utterance.
-    """
-    try:
-        signal = load_audio(
-            utterance.audio_filepath,
-            rate,
-            utterance.offset,
-            utterance.duration,
-            utterance.channel,
-            utterance.sample_rate,
-        )
-    except InputError as error:
-        raise InputError(f"utterance {utterance.id}: {error}") from error
-    return signal if utterance.noise is None else mix_noise(signal, utterance.noise)
 
 
 def mix_noise(signal: np.ndarray, noise: Noise) -> np.ndarray:

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from asr.audio import NOISES, Noise
+import numpy as np
+
+from asr.audio import NOISES, RATE, Noise, load_audio, mix_noise
 from lm.errors import InputError
 from lm.text import open_text
 
@@ -192,6 +194,26 @@ def _noise(value: Any, where: str) -> Noise | None:
     if not math.isfinite(noise.snr_db) or noise.seed < 0:
         raise InputError(f"{where}: `noise` {value!r} needs a finite snr_db and a seed from 0 on")
     return noise
+
+
+def load_utterance(utterance: Utterance, rate: int = RATE) -> np.ndarray:
+    """An utterance's audio with its noise mixed in, (samples,) float32.
+
+    Raises:
+        InputError: As `load_audio`; the message names the utterance.
+    """
+    try:
+        signal = load_audio(
+            utterance.audio_filepath,
+            rate,
+            utterance.offset,
+            utterance.duration,
+            utterance.channel,
+            utterance.sample_rate,
+        )
+    except InputError as error:
+        raise InputError(f"utterance {utterance.id}: {error}") from error
+    return signal if utterance.noise is None else mix_noise(signal, utterance.noise)
 
 
 def write_manifest(utterances: Iterable[Utterance], path: str | Path) -> None:

@@ -29,9 +29,8 @@ from transformers import (
 )
 from transformers.trainer_utils import get_last_checkpoint
 
-from asr.audio import load_utterance
 from asr.augment import Augmentation, change_signal, mask_features
-from asr.corpus import Utterance, read_corpus
+from asr.corpus import Utterance, load_utterance, read_corpus
 from asr.wer import ErrorRate, word_errors
 from lm.errors import InputError
 from lm.text import normaliser

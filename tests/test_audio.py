@@ -14,11 +14,10 @@ from asr.audio import (
     Noise,
     coloured_noise,
     load_audio,
-    load_utterance,
     mix_noise,
     split_quietly,
 )
-from asr.corpus import Utterance
+from asr.corpus import Utterance, load_utterance
 from lm.errors import InputError
 
 RATE = 16_000
