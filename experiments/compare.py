@@ -39,7 +39,8 @@ class Comparison:
     Attributes:
         name: Of the run; results go to `results/NAME` unless --out says otherwise.
         splits: Evaluation sets by name.
-        systems: Rows of the table by name; the first is the baseline.
+        systems: Rows of the table by name.
+        baseline: The system that the others are tested against; by default the first.
         dev: Names of the splits that weights are tuned on.
         acoustic: The acoustic stage, for splits of audio.
         first_passes: Decoders by name, for splits of audio.
@@ -58,11 +59,16 @@ class Comparison:
     first_passes: Mapping[str, DecoderOptions] = field(default_factory=dict)
     columns: Mapping[str, Column] = field(default_factory=dict)
     normaliser: str = "librispeech"
+    baseline: str | None = None
     note: str | None = None
     seed: int = 1
     resamples: int = RESAMPLES
 
     def __post_init__(self) -> None:
+        if self.baseline is not None and self.baseline not in self.systems:
+            raise InputError(
+                f"baseline {self.baseline!r} is not one of the systems ({', '.join(self.systems)})"
+            )
         for name in self.dev:
             if name not in self.splits and any(s.columns for s in self.systems.values()):
                 raise InputError(
@@ -169,6 +175,7 @@ def compare(comparison: Comparison, out: Path, processes: int | None = None) -> 
             comparison.seed,
             comparison.resamples,
             split.tags,
+            comparison.baseline,
         )
         for name, split in data.items()
     ]
@@ -217,7 +224,7 @@ def system_seconds(comparison: Comparison, split: SplitData) -> dict[str, float]
 
 def footer(comparison: Comparison, failed: int, out: Path, seconds: float) -> str:
     """What a reader must know beside the table."""
-    first = next(iter(comparison.systems))
+    first = comparison.baseline or next(iter(comparison.systems))
     dev = " + ".join(comparison.dev)
     lines = [
         f"Weights tuned on {dev} only. Intervals: bootstrap over utterances. Δ and p (matched "

@@ -134,12 +134,13 @@ def evaluate(
     seed: int = 0,
     resamples: int = RESAMPLES,
     tags: pd.DataFrame | None = None,
+    baseline: str | None = None,
 ) -> Evaluation:
-    """Error rates of every system on one split, with intervals and tests against the first one.
+    """Error rates of every system on one split, with intervals and tests against the baseline.
 
     Args:
         split: The split's name.
-        systems: By name; the first is the baseline.
+        systems: By name.
         tables: N-best table by first pass; all hold the same utterances.
         references: Reference by utterance; may hold more than the tables do.
         weights: Weights by system; None takes rank 1.
@@ -149,6 +150,7 @@ def evaluate(
         seed: Of the bootstrap.
         resamples: Of the bootstrap.
         tags: What else is known of the utterances, indexed by `utt`; joined to the details.
+        baseline: The system that the others are tested against; by default the first.
 
     Raises:
         InputError: The systems' tables hold different utterances.
@@ -157,14 +159,13 @@ def evaluate(
         name: pick(tables[system.lists], weights[name], references, normalise)
         for name, system in systems.items()
     }
-    baseline = next(iter(picked.values()))
-    utts = baseline.rows["utt"].tolist()
+    first = baseline or next(iter(systems))
+    utts = picked[first].rows["utt"].tolist()
     for name, choice in picked.items():
         if choice.rows["utt"].tolist() != utts:
             raise InputError(f"{split}: system {name} was scored on other utterances")
     clean = [normalise(references[utt]) for utt in utts]
     alignments = {name: align(clean, p.rows["text"].tolist()) for name, p in picked.items()}
-    first = next(iter(systems))
     p_values = holm(
         [
             np.nan if name == first else mapsswe(alignments[name], alignments[first]).p_value
@@ -182,7 +183,7 @@ def evaluate(
         ]
         interval = bootstrap_interval(errors, words, resamples=resamples, seed=seed)
         low, high = interval or (np.nan, np.nan)
-        base = baseline.counts["errors"].to_numpy()
+        base = picked[first].counts["errors"].to_numpy()
         delta = None
         if name != first:
             delta = delta_interval(errors, base, words, resamples=resamples, seed=seed)
@@ -201,7 +202,7 @@ def evaluate(
                 "ref_words": rate.ref_words,
                 "utterances": len(utts),
                 "oracle_wer": choice.oracle_errors.sum() / max(rate.ref_words, 1),
-                "delta_wer": np.nan if name == first else rate.rate - _rate(baseline),
+                "delta_wer": np.nan if name == first else rate.rate - _rate(picked[first]),
                 "delta_low": delta_low,
                 "delta_high": delta_high,
                 "p_value": p_value,

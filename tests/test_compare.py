@@ -83,6 +83,7 @@ def test_every_stage_of_the_librispeech_config(command: list[str], tmp_path: Pat
         assert errors / row.ref_words == pytest.approx(row.wer)
         again = sum(word_errors(r, h).errors for r, h in zip(own["ref"], own["hyp"], strict=True))
         assert again == errors
+    assert systems[systems["system"] == "greedy"][["delta_wer", "p_value"]].isna().all(axis=None)
     # The raw scores times the weights are the total.
     weights = json.loads(systems[systems["system"] == "beam+ngram+gpt2"]["weights"].iloc[0])
     own = details[details["system"] == "beam+ngram+gpt2"]
@@ -132,6 +133,19 @@ def test_bad_utterances_are_listed_and_left_out_of_every_system(
     assert "left out of every system: 2" in capsys.readouterr().out
 
 
+def test_another_baseline_turns_the_differences_round(command: list[str], tmp_path: Path) -> None:
+    assert main(command) == 0
+    before = load_results(tmp_path / "out").systems.set_index(["split", "system"])
+    assert main([*command, "baseline=beam"]) == 0
+    after = load_results(tmp_path / "out").systems.set_index(["split", "system"])
+    for split in ("dev", "test"):
+        forth, back = before.loc[(split, "beam")], after.loc[(split, "greedy")]
+        assert back["delta_wer"] == -forth["delta_wer"]
+        assert back["delta_low"] == pytest.approx(-forth["delta_high"])
+        assert pd.isna(after.loc[(split, "beam"), "p_value"])
+    assert after["wer"].equals(before["wer"])
+
+
 def test_weights_come_from_dev_alone(command: list[str], corpus: Path, tmp_path: Path) -> None:
     assert main(command) == 0
     before = load_results(tmp_path / "out").systems.set_index(["system", "split"])["weights"]
@@ -149,6 +163,7 @@ def test_weights_come_from_dev_alone(command: list[str], corpus: Path, tmp_path:
         (["systems.beam.lists=bem"], "no first pass"),
         (["systems.greedy.columns=[gpt3]"], "no column"),
         (["dev=[develop]"], "dev split 'develop'"),
+        (["baseline=beem"], "baseline 'beem'"),
         (["acoustic.model=nowhere/at/all"], "nowhere/at/all"),
         (["normaliser=wisper"], "whisper"),
         (["splits.test.manifest=missing.jsonl"], "missing.jsonl"),

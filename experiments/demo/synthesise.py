@@ -250,10 +250,11 @@ def make_training(
     parts = {split: output / f"{split}.jsonl.part" for split in ("train", "valid")}
     espeak = Espeak()
     left = round(hours * 3600 * RATE)
+    seconds = round(hours * 3600)
     with (
         open(parts["train"], "w", encoding="utf-8") as train,
         open(parts["valid"], "w", encoding="utf-8") as valid,
-        tqdm(total=round(hours * 3600), unit="s", unit_scale=True, desc="speech") as progress,
+        tqdm(total=seconds, unit="s", unit_scale=True, desc="speech") as progress,
     ):
         while left > 0:
             split, flutter, voice, row = next(drawn)
@@ -266,7 +267,7 @@ def make_training(
             _write_audio(path, samples)
             _write_row(valid if split == "valid" else train, path.relative_to(output), samples, row)
             left -= len(samples)
-            progress.update(min(len(samples) / RATE, progress.total - progress.n))
+            progress.update(min(len(samples) / RATE, seconds - progress.n))
     for split, path in parts.items():
         path.rename(output / f"{split}.jsonl")
 
