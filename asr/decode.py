@@ -1,26 +1,27 @@
-"""The first pass: emissions to N-best lists, by any decoder, on any number of processes."""
+"""The first pass: emissions to N-best lists, by any decoder, on all processors."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-import pandas as pd
 from safetensors import SafetensorError
 
-from asr.emissions import Emissions
+from asr.emissions import Emissions, check_log_probs
 from asr.greedy import greedy
-from asr.nbest import Hypothesis, build_nbest
+from asr.nbest import Hypothesis
 from asr.vocabulary import Vocabulary
 from lm.errors import InputError, SecondpassError
 
-CHUNK = 4  # utterances that a worker process takes at once
+CHUNK = 8  # utterances that a worker takes at once
+AHEAD = 4  # chunks for each worker that may wait to be taken
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class DecoderOptions:
     alpha is also given to the penalty of unknown words; without an n-gram model it is acoustic.
 
     Attributes:
-        decoder: `greedy` or `pyctcdecode`.
-        lm: ARPA file of a word n-gram model; None searches without one.
+        decoder: `beam`, `greedy` or `pyctcdecode`.
+        lm: n-gram model over words, ARPA or our own format; None searches without one.
         alpha: Weight of the n-gram log-prob in the search.
         beta: Bonus for each word in the search, natural log; only with an n-gram model.
         unknown: Added to the log10 probability of a word that the n-gram model lacks.
@@ -43,9 +44,19 @@ class DecoderOptions:
         beam_prune_logp: Prefixes that are worse than the best by more than this natural log are
             dropped. pyctcdecode's own default of -10 leaves lists of a few hypotheses whatever the
             beam width; at -25 the width is what limits the list.
+        lookahead: Whether an unfinished word counts as the most frequent word that begins so; else
+            it costs nothing as long as some known word does. `beam` only, as all that follows.
+        lm_unit: What the n-gram model's words are: `word` or `label`, the vocabulary's own.
+        more_lms: Further n-gram models.
+        lm_weights: For each n-gram model, `lm` first: its share of a linear mixture, or its factor
+            beside alpha in a log-linear one. Empty: equal shares, or factors of 1.
+        mixture: `log-linear` (scores are added; each model has a column) or `linear`
+            (probabilities are added word by word).
+        hotwords: Bonus, natural log, by word or phrase that is favoured.
+        exact: Whether to add the column `ctc`, the log-prob over all paths of each text.
     """
 
-    decoder: str = "pyctcdecode"
+    decoder: str = "beam"
     lm: str | None = None
     alpha: float = 0.5
     beta: float = 1.0
@@ -54,21 +65,66 @@ class DecoderOptions:
     nbest: int = 50
     token_min_logp: float = -6.0
     beam_prune_logp: float = -25.0
+    lookahead: bool = True
+    lm_unit: str = "word"
+    more_lms: tuple[str, ...] = ()
+    lm_weights: tuple[float, ...] = ()
+    mixture: str = "log-linear"
+    hotwords: Mapping[str, float] = field(default_factory=dict)
+    exact: bool = False
 
     def __post_init__(self) -> None:
-        if self.decoder not in DECODERS:
-            raise InputError(f"decoder {self.decoder!r} is not one of {', '.join(DECODERS)}")
+        for name, value, choices in (
+            ("decoder", self.decoder, tuple(DECODERS)),
+            ("lm_unit", self.lm_unit, ("word", "label")),
+            ("mixture", self.mixture, ("log-linear", "linear")),
+        ):
+            if value not in choices:
+                raise InputError(f"{name} {value!r} is not one of {', '.join(choices)}")
         if self.beam_width < 1 or self.nbest < 1:
             raise InputError(
                 f"beam_width {self.beam_width} and nbest {self.nbest} must be at least 1"
             )
-        if self.token_min_logp > 0 or self.beam_prune_logp > 0:
+        if self.token_min_logp > 0 or self.beam_prune_logp > 0 or self.unknown > 0:
             raise InputError(
-                f"token_min_logp {self.token_min_logp} and beam_prune_logp {self.beam_prune_logp} "
-                "are natural logs and must not be above 0"
+                f"token_min_logp {self.token_min_logp}, beam_prune_logp {self.beam_prune_logp} and "
+                f"unknown {self.unknown} are logs and must not be above 0"
             )
+        if self.alpha < 0:
+            raise InputError(f"alpha {self.alpha} must not be negative")
         if self.decoder == "greedy" and self.lm is not None:
             raise InputError("the greedy decoder takes no language model; leave `lm` out")
+        if self.more_lms and self.lm is None:
+            raise InputError("`more_lms` need a first one; set `lm`")
+        if self.lm_weights:
+            self._check_weights()
+        for name in ("more_lms", "hotwords", "exact"):
+            if getattr(self, name) and self.decoder != "beam":
+                raise InputError(f"`{name}` needs decoder `beam`, not {self.decoder}")
+
+    def _check_weights(self) -> None:
+        given = ", ".join(map(str, self.lm_weights))
+        if len(self.lm_weights) != len(self.lms):
+            raise InputError(f"lm_weights {given} for {len(self.lms)} n-gram models; give as many")
+        if min(self.lm_weights) <= 0:
+            raise InputError(f"lm_weights {given} must be above 0")
+        if self.mixture == "linear" and abs(sum(self.lm_weights) - 1) > 1e-6:
+            raise InputError(f"lm_weights {given} are shares of a mixture and must add up to 1")
+
+    @property
+    def lms(self) -> tuple[str, ...]:
+        """All n-gram models."""
+        return () if self.lm is None else (self.lm, *self.more_lms)
+
+    @property
+    def more_columns(self) -> tuple[str, ...]:
+        """The columns of the N-best table that not every decoder has."""
+        models = len(self.lms) if self.mixture == "log-linear" else 1
+        return (
+            *(f"ngram{k}" for k in range(2, models + 1)),
+            *(["hotwords"] if self.hotwords else []),
+            *(["ctc"] if self.exact else []),
+        )
 
 
 class Decoder(Protocol):
@@ -76,19 +132,6 @@ class Decoder(Protocol):
 
     def decode(self, log_probs: np.ndarray) -> list[Hypothesis]:
         """Distinct hypotheses, best first, for log-probs (T, V) in natural log."""
-
-
-@dataclass(frozen=True)
-class DecodeResult:
-    """What decoding gave.
-
-    Attributes:
-        table: N-best table, utterances in the emissions' order.
-        failures: Reason by utterance that failed.
-    """
-
-    table: pd.DataFrame
-    failures: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -106,6 +149,12 @@ def _greedy(vocabulary: Vocabulary, options: DecoderOptions) -> Decoder:
     return GreedyDecoder(vocabulary)
 
 
+def _beam(vocabulary: Vocabulary, options: DecoderOptions) -> Decoder:
+    from asr.beam import BeamDecoder  # its machine code takes a second to load
+
+    return BeamDecoder.build(vocabulary, options)
+
+
 def _pyctcdecode(vocabulary: Vocabulary, options: DecoderOptions) -> Decoder:
     from asr.reference import ReferenceDecoder
 
@@ -114,64 +163,74 @@ def _pyctcdecode(vocabulary: Vocabulary, options: DecoderOptions) -> Decoder:
 
 # A new decoder is one module and one line here.
 DECODERS: dict[str, Callable[[Vocabulary, DecoderOptions], Decoder]] = {
+    "beam": _beam,
     "greedy": _greedy,
     "pyctcdecode": _pyctcdecode,
 }
+THREADED = ("beam",)  # decoders that leave Python's lock to others; the rest get processes
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One utterance.
+
+    Attributes:
+        utt: Its id.
+        hypotheses: Its list, best first; None if it failed.
+        reason: Why it failed.
+        frames: Its length.
+    """
+
+    utt: str
+    hypotheses: list[Hypothesis] | None
+    reason: str = ""
+    frames: int = 0
 
 
 def decode(
-    emissions: Emissions,
-    options: DecoderOptions,
-    processes: int | None = None,
-    progress: Callable[[int], object] | None = None,
-) -> DecodeResult:
-    """N-best lists of all utterances.
+    emissions: Emissions, options: DecoderOptions, workers: int | None = None
+) -> Iterator[Decoded]:
+    """Decodes utterance by utterance, in the emissions' order, whatever their number.
 
     Args:
         emissions: From the acoustic stage.
         options: Decoder and its settings.
-        processes: Worker processes, started once for the whole run; by default one for each
-            processor. Results do not depend on their number.
-        progress: Told of each utterance that is done.
+        workers: Threads, or processes for decoders in Python; by default one for each processor.
+            Results do not depend on their number.
 
     Raises:
-        InputError: The language model is missing or does not fit the vocabulary.
+        InputError: A language model is missing or does not fit the vocabulary.
         SecondpassError: A worker process was killed.
     """
-    if processes is not None and processes < 1:
-        raise InputError(f"{processes} processes cannot decode; give 1 or more")
+    if workers is not None and workers < 1:
+        raise InputError(f"{workers} workers cannot decode; give 1 or more")
     decoder = DECODERS[options.decoder](emissions.meta.vocabulary, options)
-    processes = min(processes or os.cpu_count() or 1, max(1, len(emissions) // CHUNK))
-    lists: dict[str, list[Hypothesis]] = {}
-    failures: dict[str, str] = {}
-    for utt, found in _results(_Worker(emissions, decoder), emissions.ids, processes):
-        if isinstance(found, str):
-            failures[utt] = found
-        else:
-            lists[utt] = found
-        if progress is not None:
-            progress(1)
-    return DecodeResult(build_nbest(lists), failures)
+    workers = min(workers or os.cpu_count() or 1, max(1, len(emissions) // CHUNK))
+    threaded = options.decoder in THREADED
+    return _decoded(_Worker(emissions, decoder), emissions.ids, workers, threaded)
 
 
 @dataclass(frozen=True)
 class _Worker:
-    """What a process needs to decode any utterance."""
+    """What it takes to decode any utterance."""
 
     emissions: Emissions
     decoder: Decoder
 
-    def run(self, utt: str) -> tuple[str, list[Hypothesis] | str]:
-        """An utterance's hypotheses, or why it has none."""
+    def run(self, utts: Sequence[str]) -> list[Decoded]:
+        """Utterances' hypotheses, or why they have none."""
+        return [self.one(utt) for utt in utts]
+
+    def one(self, utt: str) -> Decoded:
+        """One utterance's hypotheses, or why it has none."""
         try:
             log_probs = self.emissions[utt]
             if not len(log_probs):
-                return utt, f"utterance {utt}: its emissions have no frames"
-            if np.isnan(log_probs).any():
-                return utt, f"utterance {utt}: its emissions hold NaN; run `secondpass emit` again"
-            return utt, self.decoder.decode(log_probs)
+                return Decoded(utt, None, f"utterance {utt}: its emissions have no frames")
+            log_probs = check_log_probs(log_probs)
+            return Decoded(utt, self.decoder.decode(log_probs), frames=len(log_probs))
         except (SecondpassError, SafetensorError, OSError) as error:
-            return utt, f"utterance {utt}: {error}"
+            return Decoded(utt, None, f"utterance {utt}: {error}")
 
 
 # The worker of a forked process: a decoder with a loaded n-gram model cannot be sent to one.
@@ -182,23 +241,45 @@ def _start(worker: _Worker) -> None:
     _forked[:] = [worker]
 
 
-def _run(utt: str) -> tuple[str, list[Hypothesis] | str]:
-    return _forked[0].run(utt)
+def _run(utts: Sequence[str]) -> list[Decoded]:
+    return _forked[0].run(utts)
 
 
-def _results(
-    worker: _Worker, utts: list[str], processes: int
-) -> Iterator[tuple[str, list[Hypothesis] | str]]:
+def _decoded(
+    worker: _Worker, utts: Sequence[str], workers: int, threaded: bool
+) -> Iterator[Decoded]:
     """Results in the order of the utterances."""
-    if processes == 1 or "fork" not in multiprocessing.get_all_start_methods():
-        yield from map(worker.run, utts)
-        return
-    context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(processes, context, _start, (worker,)) as pool:
-        try:
-            yield from pool.map(_run, utts, chunksize=CHUNK)
-        except BrokenProcessPool as error:
-            raise SecondpassError(
-                "decoding: a worker process was killed, most often for lack of memory; "
-                "use fewer --processes"
-            ) from error
+    chunks = [utts[i : i + CHUNK] for i in range(0, len(utts), CHUNK)]
+    forks = "fork" in multiprocessing.get_all_start_methods()
+    if workers == 1 or not (threaded or forks):
+        for chunk in chunks:
+            yield from worker.run(chunk)
+    elif threaded:
+        with ThreadPoolExecutor(workers) as threads:
+            yield from _in_order(threads, worker.run, chunks, workers)
+    else:
+        context = multiprocessing.get_context("fork")
+        with ProcessPoolExecutor(workers, context, _start, (worker,)) as pool:
+            try:
+                yield from _in_order(pool, _run, chunks, workers)
+            except BrokenProcessPool as error:
+                raise SecondpassError(
+                    "decoding: a worker process was killed, most often for lack of memory; "
+                    "use fewer --workers"
+                ) from error
+
+
+def _in_order(
+    pool: Executor,
+    run: Callable[[Sequence[str]], list[Decoded]],
+    chunks: Sequence[Sequence[str]],
+    workers: int,
+) -> Iterator[Decoded]:
+    """Results in order; no more chunks wait than keep the workers busy."""
+    waiting: deque[Future[list[Decoded]]] = deque()
+    for chunk in chunks:
+        waiting.append(pool.submit(run, chunk))
+        if len(waiting) > AHEAD * workers:
+            yield from waiting.popleft().result()
+    while waiting:
+        yield from waiting.popleft().result()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -18,6 +21,8 @@ from lm.errors import InputError
 
 META = "meta.json"
 SHARD_BYTES = 256 << 20
+FRAMES_CHECKED = 64  # of an utterance, evenly spread
+TOLERANCE = 0.02  # float16 rounds log-probs near -8 to 0.004
 DTYPES = {"float16": np.float16, "float32": np.float32}
 
 
@@ -182,9 +187,15 @@ class Emissions:
         if utt not in self.places:
             raise InputError(f"{self.folder}: no emissions of utterance {utt!r}")
         shard, name = self.places[utt]
-        with safe_open(self.folder / shard, framework="numpy") as file:
-            stored: np.ndarray = file.get_tensor(name)
+        path = self.folder / shard
+        stored: np.ndarray = _opened(path, path.stat().st_mtime_ns).get_tensor(name)
         return stored.astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _opened(path: Path, changed: int) -> Any:
+    """A shard, memory-mapped: opening one takes longer than decoding a short utterance."""
+    return safe_open(path, framework="numpy")
 
 
 def _check_shard(path: Path, utterances: int, columns: int) -> None:
@@ -208,3 +219,37 @@ def _check_shard(path: Path, utterances: int, columns: int) -> None:
             f"{path}: log-probs of shape {tuple(wrong[0])}, {META} has {columns} labels; run "
             "`secondpass emit` again"
         )
+
+
+def check_log_probs(log_probs: np.ndarray) -> np.ndarray:
+    """Log-probs that sum to one in every frame, by a look at up to FRAMES_CHECKED of them.
+
+    Args:
+        log_probs: (T, V) natural log, T > 0.
+
+    Returns:
+        The same, or if they do not sum to one, normalised, with a warning.
+
+    Raises:
+        InputError: They are NaN or +inf, or probabilities and not their logs.
+    """
+    step = -(-len(log_probs) // FRAMES_CHECKED)
+    checked = log_probs[::step].astype(np.float32)
+    if np.isnan(checked).any() or np.isposinf(checked).any():
+        raise InputError("its emissions hold NaN or +inf; run `secondpass emit` again")
+    if (checked >= 0).all() and np.allclose(checked.sum(axis=1), 1, atol=TOLERANCE):
+        raise InputError("its emissions are probabilities; take their natural log first")
+    # exp of what float32 cannot hold is +inf, which is far from one, too.
+    with np.errstate(over="ignore"):
+        sums = np.exp(checked).sum(axis=1)
+    # A frame in which nothing is possible is for the decoder to tell.
+    if np.abs(sums[sums > 0] - 1).max(initial=0.0) <= TOLERANCE:
+        return log_probs
+    warnings.warn(
+        "emissions are not normalised: their probabilities do not sum to one; they are taken as "
+        "logits",
+        stacklevel=2,
+    )
+    totals = np.logaddexp.reduce(log_probs, axis=1, keepdims=True)
+    normalised: np.ndarray = log_probs - np.where(np.isfinite(totals), totals, 0)
+    return normalised

@@ -3,6 +3,10 @@
 Columns: `utt`, `rank` (1 is best), `text`, `acoustic`, `ngram` (0 where no n-gram model took part),
 `words`, `oov` (words unknown to the n-gram model), then one column for each further language model
 and its `NAME.tokens`. -inf is legal, NaN is not.
+
+Some decoders add `ngram2`, `ngram3`, … (further n-gram models of a log-linear mixture), `hotwords`
+(summed weights of the hot words in the text), `ctc` (log-prob over all paths of the text, whatever
+the search pruned), and `word_starts` and `word_ends` (lists of seconds, one for each word).
 """
 
 from __future__ import annotations
@@ -10,18 +14,22 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow
+from pyarrow.parquet import ParquetWriter
 
 from lm.errors import InputError
 
 COLUMNS = ("utt", "rank", "text", "acoustic", "ngram", "words", "oov")
+TIMES = ("word_starts", "word_ends")
+ROWS_PER_GROUP = 100_000  # that a writer gathers before it writes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Hypothesis:
     """One hypothesis of an utterance.
 
@@ -30,26 +38,114 @@ class Hypothesis:
         acoustic: Natural log.
         ngram: Natural log; 0 where no n-gram model took part.
         oov: Words that the n-gram model does not know.
+        more: Further columns by name, where the decoder has some.
+        times: First frame of each word, and the frame after its last; None where not known.
     """
 
     text: str
     acoustic: float
     ngram: float = 0.0
     oov: int = 0
+    more: Mapping[str, float] | None = None
+    times: tuple[Sequence[int], Sequence[int]] | None = None
 
 
-def build_nbest(lists: Mapping[str, Sequence[Hypothesis]]) -> pd.DataFrame:
-    """The table of N-best lists, each best first."""
-    rows = [
-        (utt, rank, h.text, h.acoustic, h.ngram, len(h.text.split()), h.oov)
-        for utt, hypotheses in lists.items()
-        for rank, h in enumerate(hypotheses, 1)
-    ]
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return table.astype(
-        {"utt": str, "text": str, "acoustic": float, "ngram": float}
-        | dict.fromkeys(("rank", "words", "oov"), np.int64)
-    )
+def build_nbest(
+    lists: Mapping[str, Sequence[Hypothesis]],
+    frame_seconds: float = 0.0,
+    more: Sequence[str] = (),
+    times: bool = False,
+) -> pd.DataFrame:
+    """The table of N-best lists, each best first.
+
+    Args:
+        lists: Hypotheses by utterance.
+        frame_seconds: From one frame to the next, for word times.
+        more: Further columns, which every hypothesis has.
+        times: Whether every hypothesis has word times.
+    """
+    rows = [(utt, rank, h) for utt, found in lists.items() for rank, h in enumerate(found, 1)]
+    found = [h for _, _, h in rows]
+    columns: dict[str, object] = {
+        "utt": pd.array([utt for utt, _, _ in rows], dtype="str"),
+        "rank": np.array([rank for _, rank, _ in rows], dtype=np.int64),
+        "text": pd.array([h.text for h in found], dtype="str"),
+        "acoustic": np.array([h.acoustic for h in found], dtype=float),
+        "ngram": np.array([h.ngram for h in found], dtype=float),
+        "words": np.array([len(h.text.split()) for h in found], dtype=np.int64),
+        "oov": np.array([h.oov for h in found], dtype=np.int64),
+    }
+    for name in more:
+        columns[name] = np.array([(h.more or {})[name] for h in found], dtype=float)
+    if times:
+        for i, name in enumerate(TIMES):
+            seconds = [np.array(h.times[i] if h.times else ()) * frame_seconds for h in found]
+            # An array of objects, also where all lists are of one length.
+            columns[name] = pd.Series(
+                [s.round(3).astype(np.float32) for s in seconds], dtype=object
+            )
+    return pd.DataFrame(columns)
+
+
+class NbestWriter:
+    """An N-best table of any size, written as it grows; it takes its name when it is whole.
+
+    Args:
+        path: Parquet file.
+        frame_seconds: As `build_nbest`.
+        more: As `build_nbest`.
+        times: As `build_nbest`.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        frame_seconds: float = 0.0,
+        more: Sequence[str] = (),
+        times: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        self.build = partial(build_nbest, frame_seconds=frame_seconds, more=more, times=times)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._temporary = self.path.with_name(f"{self.path.name}.part")
+        self._file: ParquetWriter | None = None
+        self._lists: dict[str, Sequence[Hypothesis]] = {}
+        self._rows = 0
+        self.utterances = 0
+        self.hypotheses = 0
+
+    def add(self, utt: str, found: Sequence[Hypothesis]) -> None:
+        """Adds the list of one utterance, best first."""
+        self._lists[utt] = found
+        self._rows += len(found)
+        self.utterances += 1
+        self.hypotheses += len(found)
+        if self._rows >= ROWS_PER_GROUP:
+            self._write()
+
+    def _write(self) -> None:
+        table = self.build(self._lists)
+        check_nbest(table, str(self.path))
+        rows = pyarrow.Table.from_pandas(table, preserve_index=False)
+        if self._file is None:
+            self._file = ParquetWriter(self._temporary, rows.schema)
+        self._file.write_table(rows)
+        self._lists, self._rows = {}, 0
+
+    def __enter__(self) -> NbestWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None and (self._lists or self._file is None):
+                self._write()
+        finally:
+            if self._file is not None:
+                self._file.close()
+        if kind is None:
+            os.replace(self._temporary, self.path)
+        else:
+            self._temporary.unlink(missing_ok=True)
 
 
 def check_nbest(table: pd.DataFrame, where: str) -> None:
@@ -69,7 +165,7 @@ def check_nbest(table: pd.DataFrame, where: str) -> None:
             f"{where}: no column {', '.join(missing)}; an N-best table has {', '.join(COLUMNS)} "
             "(`secondpass import-nbest` makes one from other formats)"
         )
-    for name in table.columns.difference(["utt", "text"]):
+    for name in table.columns.difference(["utt", "text", *TIMES]):
         if not pd.api.types.is_numeric_dtype(table[name]):
             raise InputError(
                 f"{where}: column {name} holds {table[name].dtype}, not numbers; drop or convert it"

@@ -10,31 +10,34 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import kenlm
 import numpy as np
 from pyctcdecode import BeamSearchDecoderCTC
 from pyctcdecode.alphabet import Alphabet
 from pyctcdecode.language_model import LanguageModel
 
+from asr.graph import MARKS, check_spelling
 from asr.nbest import Hypothesis
 from asr.vocabulary import WORD_START, Vocabulary
+from lm.arpa import GZIP_MAGIC, open_arpa
 from lm.errors import InputError
 from lm.ngram import NgramModel
+from lm.store import is_store
 
 if TYPE_CHECKING:
     from asr.decode import DecoderOptions
 
-MARKS = {"<s>", "</s>", "<unk>"}
-
 # Follows the `▁` of a piece that is nothing else, invisibly: the search takes a label that ends
 # with `▁` for one that the next label must not be joined to.
 JOINER = "\u2060"
-
-# A language model of which fewer of its words can be spelled was made for other labels. Not none:
-# an apostrophe on its own, or the `I` of text in mixed case, can be spelled by the wrong model too.
-LEAST_SPELLED = 0.1
 
 
 class WordModel(LanguageModel):
@@ -99,11 +102,11 @@ class ReferenceDecoder:
         if options.lm is not None:
             model = NgramModel.load(options.lm)
             words = [word for word in model.vocabulary if word not in MARKS]
-            check_spelling(words, labels, options.lm)
+            check_spelling(words, set("".join(labels)), options.lm)
             # The package warns of each language model of fewer than 1,000 words, which AN4's has.
             logging.getLogger("pyctcdecode").setLevel(logging.ERROR)
             language_model = WordModel(
-                model.kenlm,
+                load_kenlm(model),
                 words,
                 alpha=options.alpha,
                 beta=options.beta,
@@ -175,25 +178,41 @@ def _label(vocabulary: Vocabulary, index: int) -> str:
     return " " if label == vocabulary.word_delimiter else label
 
 
-def check_spelling(words: list[str], labels: list[str], lm: str) -> None:
-    """Checks that a language model's words can be spelled with a vocabulary.
+def load_kenlm(model: NgramModel) -> Any:
+    """The same model in KenLM.
 
     Raises:
-        InputError: Hardly any of them can.
+        InputError: It is no ARPA file, or one that KenLM cannot load.
     """
-    letters = set("".join(labels))
-    spelled = sum(set(word) <= letters for word in words)
-    if spelled >= LEAST_SPELLED * len(words):
+    path = model.path
+    if model.order < 2:
+        raise InputError(
+            f"{path}: has unigrams only, which KenLM cannot load; use decoder `beam`, or estimate "
+            "a model with --order 2 or more"
+        )
+    if is_store(path):
+        raise InputError(f"{path}: KenLM reads ARPA files only; give one, or use decoder `beam`")
+    config = kenlm.Config()
+    config.show_progress = False
+    config.arpa_complain = kenlm.ARPALoadComplain.NONE
+    with _plain(path) as plain:
+        try:
+            return kenlm.Model(str(plain), config)
+        except OSError as error:
+            reason = str(error).replace(str(plain), str(path)).replace("\n", " ")
+            raise InputError(f"{path}: KenLM cannot load it: {reason}") from error
+
+
+@contextmanager
+def _plain(path: Path) -> Iterator[Path]:
+    """The file itself, or a temporary plain copy of a gzipped one: pip's KenLM reads no gzip."""
+    with open(path, "rb") as file:
+        gzipped = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+    if not gzipped:
+        yield path
         return
-    cased = "".join(filter(str.isalpha, letters))
-    case = "upper case" if cased.isupper() else "lower case" if cased.islower() else "mixed case"
-    remedy = {
-        "upper case": "estimate it from text with --normaliser librispeech",
-        "lower case": "estimate it from text with --normaliser lower",
-        "mixed case": "estimate it from text that is written with these labels",
-    }[case]
-    raise InputError(
-        f"{lm}: {spelled} of its {len(words)} words ({', '.join(words[:3])}, …) can be spelled "
-        f"with the acoustic model's labels, which are {case} ({' '.join(sorted(cased)[:8])} …); "
-        f"{remedy}"
-    )
+    with tempfile.TemporaryDirectory(prefix="secondpass-") as folder:
+        copy = Path(folder) / "plain.arpa"
+        with open_arpa(path) as packed, open(copy, "wb") as file:
+            shutil.copyfileobj(packed, file, 1 << 20)
+        yield copy

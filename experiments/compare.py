@@ -108,7 +108,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", nargs="?", metavar="CONFIG.yaml", help="default: the demo")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", default=[])
     parser.add_argument("--out", metavar="DIR", help="results folder (default results/NAME)")
-    parser.add_argument("--processes", type=int, default=None, help="of the decoder")
+    parser.add_argument("--workers", type=int, default=None, help="of the decoder")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -118,16 +118,16 @@ def run(arguments: argparse.Namespace) -> int:
         config, overrides = None, [config, *overrides]
     comparison = load_config(Comparison, config or DEMO, overrides)
     out = Path(arguments.out or Path("results") / comparison.name)
-    return compare(comparison, out, arguments.processes)
+    return compare(comparison, out, arguments.workers)
 
 
-def compare(comparison: Comparison, out: Path, processes: int | None = None) -> int:
+def compare(comparison: Comparison, out: Path, workers: int | None = None) -> int:
     """Runs a comparison.
 
     Args:
         comparison: The experiment.
         out: Results folder; stages are kept in `out/stages`.
-        processes: Of the decoder; by default one for each processor.
+        workers: Threads or processes of the decoder; by default one for each processor.
 
     Returns:
         0, or 1 if utterances failed (they are listed in `out/errors.jsonl`).
@@ -144,7 +144,7 @@ def compare(comparison: Comparison, out: Path, processes: int | None = None) -> 
             comparison.columns,
             needed,
             out / "stages",
-            processes,
+            workers,
         )
         for name, split in comparison.splits.items()
     }

@@ -9,12 +9,15 @@ import argparse
 import inspect
 import re
 import sys
+import typing
+from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
+from typing import Any
 
-from asr.decode import DECODERS, DecoderOptions, decode
+from asr.decode import DECODERS, DecoderOptions
 from asr.emissions import Emissions
-from asr.nbest import write_nbest
-from experiments.pipeline import progress
+from experiments.pipeline import decode_to
 from lm.errors import InputError
 
 
@@ -26,35 +29,69 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     attributes = re.findall(
         r"^    (\w+): (.+?)(?=^    \w|\Z)", inspect.getdoc(DecoderOptions) or "", re.M | re.S
     )
-    helps = {name: " ".join(text.split()) for name, text in attributes}
+    helps = {name: " ".join(text.split()).replace("%", "%%") for name, text in attributes}
+    hints = typing.get_type_hints(DecoderOptions)
     for field in fields(DecoderOptions):
-        parser.add_argument(
-            f"--{field.name.replace('_', '-')}",
-            default=field.default,
-            type=str if field.default is None else type(field.default),
-            choices=list(DECODERS) if field.name == "decoder" else None,
-            help=f"{helps[field.name]} Default: {field.default}.",
-        )
-    parser.add_argument("--processes", type=int, help="default: one for each processor")
+        settings = argument_of(hints[field.name])
+        default = getattr(DecoderOptions(), field.name)
+        shown = "" if default in (None, (), {}) else f" Default: {default}."
+        if field.name == "decoder":
+            settings["choices"] = list(DECODERS)
+        option = f"--{field.name.replace('_', '-')}"
+        parser.add_argument(option, default=default, help=helps[field.name] + shown, **settings)
+    parser.add_argument("--workers", type=int, help="default: one for each processor")
+
+
+def argument_of(hint: Any) -> dict[str, Any]:
+    """How an argument of a type is declared."""
+    if hint is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    if typing.get_origin(hint) is tuple:
+        return {"type": typing.get_args(hint)[0], "nargs": "+"}
+    if typing.get_origin(hint) is Mapping:
+        return {"nargs": "+", "metavar": "PHRASE=WEIGHT"}
+    return {"type": hint if hint in (int, float) else str}
+
+
+def option_value(value: Any, hint: Any) -> Any:
+    """An argument as its field wants it."""
+    if typing.get_origin(hint) is tuple:
+        return tuple(value)
+    if typing.get_origin(hint) is not Mapping or isinstance(value, Mapping):
+        return value
+    weights = {}
+    for item in value:
+        phrase, equals, weight = item.rpartition("=")
+        try:
+            weights[phrase] = float(weight)
+        except ValueError as error:
+            raise InputError(f"--hotwords {item!r}: write PHRASE=WEIGHT") from error
+        if not equals:
+            raise InputError(f"--hotwords {item!r}: write PHRASE=WEIGHT")
+    return weights
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Writes the table; lists utterances that failed."""
     emissions = Emissions.open(arguments.emissions)
-    options = DecoderOptions(**{f.name: getattr(arguments, f.name) for f in fields(DecoderOptions)})
-    with progress(len(emissions), "decode", "utt") as bar:
-        result = decode(emissions, options, arguments.processes, bar.update)
-    for reason in result.failures.values():
+    hints = typing.get_type_hints(DecoderOptions)
+    options = DecoderOptions(
+        **{
+            f.name: option_value(getattr(arguments, f.name), hints[f.name])
+            for f in fields(DecoderOptions)
+        }
+    )
+    output = Path(arguments.output)
+    summary = decode_to(output, emissions, options, arguments.workers, "decode")
+    for reason in summary.failures.values():
         print(reason, file=sys.stderr)
-    if result.table.empty:
-        raise InputError(f"{arguments.emissions}: not one utterance could be decoded")
-    write_nbest(result.table, arguments.output)
     print(
-        f"{arguments.output}: {result.table['utt'].nunique()} utterances, "
-        f"{len(result.table)} hypotheses; {len(result.failures)} failed",
+        f"{output}: {summary.utterances} utterances, {summary.hypotheses} hypotheses; "
+        f"{len(summary.failures)} failed; {summary.utterances / summary.seconds:.1f} utterances/s, "
+        f"real-time factor {summary.seconds / max(summary.audio_seconds, 1e-9):.5f}",
         file=sys.stderr,
     )
-    return 1 if result.failures else 0
+    return 1 if summary.failures else 0
 
 
 if __name__ == "__main__":

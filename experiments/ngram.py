@@ -1,74 +1,260 @@
-"""Estimates an n-gram language model with modified Kneser-Ney smoothing.
+"""Makes n-gram language models: from texts, or from other models.
 
-secondpass ngram TEXT… -o LM.arpa.gz --order 4 --prune 0 0 1
+secondpass ngram TEXT… -o LM.arpa.gz --order 4 --prune 0 0 1      modified Kneser-Ney
+secondpass ngram DOMAIN GENERAL -o LM.arpa.gz --order 3 --weights 3 1
+secondpass ngram --models A.arpa B.arpa --heldout DEV.txt -o MIX.ngram   mixed, tuned on DEV.txt
+secondpass ngram --models A.arpa -o A.ngram                       converted
 
-A line is a sentence; words are separated by white space; the text is taken as it is unless a
-normaliser is named. Texts may be plain, .gz, .bz2 or .xz.
+The output's name says its format: .ngram is this toolkit's own, which opens at once; anything
+else is ARPA, gzipped if it ends with .gz. Texts may be plain, .gz, .bz2 or .xz.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import sys
+from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
+from types import TracebackType
 
-from lm.arpa import write_arpa
-from lm.counts import read_corpus, read_words
+from tqdm import tqdm
+
+from lm.arpa import Arpa, write_arpa
+from lm.backoff import read_model
+from lm.corpus import most_frequent, read_corpus, read_lines, read_words
+from lm.entropy import prune
 from lm.errors import InputError
 from lm.estimate import estimate
-from lm.text import NORMALISERS, normaliser
+from lm.interpolate import heldout_perplexity, interpolate
+from lm.ngram import NgramModel
+from lm.spill import Workspace
+from lm.store import compile_model, write_store
+from lm.text import NORMALISERS, Normaliser, normaliser
+
+UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+DEFAULT_MEMORY = 4 << 30
+LEAST_MEMORY = 600 << 20
+PROGRAM_MEMORY = 500 << 20  # measured with 200 M words and a vocabulary of 110 k
+ONLY_TEXTS = ("prune", "weights", "vocabulary", "vocabulary_size", "discount_fallback")
+ONLY_MODELS = ("mix_weights",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
-    parser.add_argument("texts", nargs="+", metavar="TEXT", help="text, one sentence a line")
-    parser.add_argument(
-        "-o", "--output", required=True, metavar="LM.arpa[.gz]", help="the model to write"
-    )
-    parser.add_argument("--order", type=int, required=True, help="length of the longest n-grams")
-    parser.add_argument(
+    parser.add_argument("texts", nargs="*", metavar="TEXT", help="text, one sentence a line")
+    parser.add_argument("-o", "--output", required=True, metavar="LM", help="the model to write")
+    texts = parser.add_argument_group("from texts")
+    texts.add_argument("--order", type=int, help="length of the longest n-grams")
+    texts.add_argument(
         "--prune",
         type=int,
         nargs="+",
-        default=[0],
         metavar="N",
         help="per order from 1 on, leave out n-grams that occur N times or fewer; the last N holds "
         "for the orders that follow (default: 0, keep all)",
     )
-    parser.add_argument(
-        "--normaliser",
-        default="none",
-        metavar="NAME",
-        help=f"applied to every line: {', '.join(NORMALISERS)} (default: none)",
+    texts.add_argument(
+        "--weights",
+        type=float,
+        nargs="+",
+        metavar="W",
+        help="whole numbers, one per TEXT: it counts as if it were given W times",
     )
-    parser.add_argument(
+    texts.add_argument(
         "--vocabulary", metavar="FILE", help="keep only words of this list that the text has"
     )
-    parser.add_argument(
+    texts.add_argument(
+        "--vocabulary-size", type=int, metavar="N", help="keep only the N most frequent words"
+    )
+    texts.add_argument(
         "--discount-fallback",
         action="store_true",
         help="take the discounts 0.5, 1 and 1.5 where the counts of an order give none",
     )
+    texts.add_argument(
+        "--memory",
+        default=None,
+        metavar="SIZE",
+        help="such as 800M or 4G; what goes beyond is sorted on disk (default: 4G, or half of what "
+        "the machine has if that is less); the finished model is mapped from there, too",
+    )
+    texts.add_argument(
+        "--temp-folder", metavar="DIR", help="where to sort what memory does not hold"
+    )
+    models = parser.add_argument_group("from models")
+    models.add_argument(
+        "--models", nargs="+", metavar="LM", help="models to mix, or one to convert or prune"
+    )
+    models.add_argument(
+        "--mix-weights",
+        type=float,
+        nargs="+",
+        metavar="W",
+        help="the mixture's weights, one per model, instead of choosing them on held-out text",
+    )
+    both = parser.add_argument_group("both")
+    both.add_argument(
+        "--heldout",
+        metavar="TEXT",
+        help="report perplexity on this text, and choose a mixture's weights on it",
+    )
+    both.add_argument(
+        "--quantise", action="store_true", help="8 bits for each value, in an .ngram file"
+    )
+    both.add_argument(
+        "--entropy-prune",
+        type=float,
+        metavar="T",
+        help="leave out n-grams that change perplexity by a smaller part than T, such as 1e-8",
+    )
+    both.add_argument(
+        "--normaliser",
+        default="none",
+        metavar="NAME",
+        help=f"applied to every line of text: {', '.join(NORMALISERS)} (default: none)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Estimates and writes the model; progress goes to stderr."""
+    """Makes and writes the model; progress goes to stderr."""
     output = Path(arguments.output)
     if not output.parent.is_dir():
         raise InputError(f"{output}: there is no folder {output.parent}; make it first")
+    _check(arguments)
     normalise = None if arguments.normaliser == "none" else normaliser(arguments.normaliser)
-    allowed = read_words(arguments.vocabulary) if arguments.vocabulary else None
-    model = estimate(
-        read_corpus(arguments.texts, normalise),
-        arguments.order,
-        arguments.prune,
-        allowed,
-        arguments.discount_fallback,
-        progress=lambda line: print(line, file=sys.stderr, flush=True),
-    )
-    write_arpa(model, output)
-    print(f"wrote {output}", file=sys.stderr)
+    heldout = read_lines(arguments.heldout, normalise) if arguments.heldout else None
+    if arguments.models:
+        model = _from_models(arguments, heldout)
+    else:
+        model = _from_texts(arguments, normalise, _workspace(arguments))
+    if arguments.entropy_prune is not None:
+        full, model = model, prune(model, arguments.entropy_prune)
+        for k, (before, after) in enumerate(zip_longest(full.sections, model.sections), 1):
+            _report(f"{k}-grams: {len(after or ())} of {len(before)} kept by entropy")
+    if output.suffix == ".ngram":
+        write_store(model, output, arguments.quantise)
+    else:
+        write_arpa(model, output)
+    _report(f"wrote {output}")
+    if heldout is not None:
+        compiled = NgramModel(output, compile_model(model, str(output), arguments.quantise))
+        words, unknown, value = heldout_perplexity(compiled, heldout)
+        _report(f"perplexity {value:.2f} on {words} held-out words, {unknown} unknown left out")
     return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuses options that contradict each other."""
+    if bool(arguments.texts) == bool(arguments.models):
+        raise InputError("give either texts to estimate a model from, or --models")
+    foreign, remedy = (
+        ((*ONLY_TEXTS, "order", "memory", "temp_folder"), "give texts, or leave it out")
+        if arguments.models
+        else (ONLY_MODELS, "estimate models first, then mix them with --models")
+    )
+    for name in foreign:
+        if getattr(arguments, name) not in (None, False):
+            option = "--" + name.replace("_", "-")
+            other = "estimating from texts" if arguments.models else "mixing models"
+            raise InputError(f"{option} is for {other}; {remedy}")
+    if arguments.quantise and Path(arguments.output).suffix != ".ngram":
+        raise InputError("--quantise is for our own format; name the output LM.ngram")
+    if arguments.models:
+        return
+    if arguments.order is None:
+        raise InputError("--order is missing; give the length of the longest n-grams, such as 3")
+    if arguments.vocabulary and arguments.vocabulary_size is not None:
+        raise InputError("--vocabulary and --vocabulary-size both choose the words; give one")
+
+
+def _from_texts(
+    arguments: argparse.Namespace, normalise: Normaliser | None, workspace: Workspace
+) -> Arpa:
+    allowed = read_words(arguments.vocabulary) if arguments.vocabulary else None
+    with _Bars() as bars:
+        corpus = read_corpus(arguments.texts, normalise, arguments.weights, workspace, bars.advance)
+        if arguments.vocabulary_size is not None:
+            allowed = most_frequent(corpus, arguments.vocabulary_size)
+        elif allowed is not None:
+            missing = len(allowed.difference(corpus.vocabulary))
+            _report(f"{missing} of the {len(allowed)} listed words are not in the text")
+        return estimate(
+            corpus,
+            arguments.order,
+            arguments.prune or (0,),
+            allowed,
+            arguments.discount_fallback,
+            workspace,
+            _report,
+            bars.advance,
+        )
+
+
+def _from_models(arguments: argparse.Namespace, heldout: Sequence[str] | None) -> Arpa:
+    models = [read_model(path) for path in arguments.models]
+    if len(models) == 1 and arguments.mix_weights is None:
+        return models[0]
+    mixture = interpolate(models, arguments.mix_weights, heldout)
+    seen = mixture.heldout
+    for i, path in enumerate(arguments.models):
+        line = f"{path}: weight {mixture.weights[i]:.4f}"
+        if seen:
+            line += f", perplexity {seen.perplexities[i]:.2f}, {seen.missing[i]} words unknown"
+        _report(line)
+    if seen:
+        _report(f"mixed word by word: perplexity {seen.mixed:.2f}, {seen.unknown} unknown to all")
+    return mixture.model
+
+
+def _workspace(arguments: argparse.Namespace) -> Workspace:
+    """What of the memory is left beside the program and its blocks of rows."""
+    if arguments.memory is None:
+        machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        memory = min(DEFAULT_MEMORY, machine // 2)
+    else:
+        size = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([KMGT]?)B?", arguments.memory.strip().upper())
+        if not size:
+            raise InputError(f"--memory {arguments.memory}: give a size such as 800M or 4G")
+        memory = int(float(size[1]) * UNITS[size[2]])
+        if memory < LEAST_MEMORY:
+            raise InputError(f"--memory {arguments.memory} is too little; give 600M or more")
+    return Workspace(max(memory, LEAST_MEMORY) - PROGRAM_MEMORY, arguments.temp_folder)
+
+
+def _report(line: str) -> None:
+    tqdm.write(line, file=sys.stderr)
+
+
+class _Bars:
+    """A progress bar per kind of work, on stderr."""
+
+    def __init__(self) -> None:
+        """No bar yet."""
+        self._bar: tqdm | None = None
+
+    def __enter__(self) -> _Bars:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def advance(self, what: str, more: int, total: int) -> None:
+        """See `lm.corpus.Progress`."""
+        if self._bar is None or self._bar.desc != what:
+            if self._bar is not None:
+                self._bar.close()
+            self._bar = tqdm(desc=what, total=total or None, unit_scale=True, leave=False)
+            self._bar.desc = what
+        self._bar.update(more)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from asr.corpus import Utterance, read_corpus
 from asr.decode import DecoderOptions, decode
 from asr.emissions import Emissions, EmissionsMeta, EmissionsWriter
 from asr.interchange import import_nbest
-from asr.nbest import read_nbest, write_nbest
+from asr.nbest import NbestWriter, read_nbest
 from experiments.stages import Stage, fingerprint, run_stage
 from lm.errors import InputError, SecondpassError
 from lm.rescore import load_scorer, rescore
@@ -123,7 +124,7 @@ def load_split(
     columns: Mapping[str, Column],
     needed: Mapping[str, Iterable[str]],
     root: Path,
-    processes: int | None,
+    workers: int | None,
 ) -> SplitData:
     """Runs (or reads back) every stage of one split.
 
@@ -135,7 +136,7 @@ def load_split(
         columns: Language models by name.
         needed: Which columns each first pass needs.
         root: Folder of the stages.
-        processes: Worker processes of the decoder.
+        workers: Threads or processes of the decoder.
 
     Raises:
         InputError: An input is missing or wrong.
@@ -143,7 +144,7 @@ def load_split(
     if split.manifest is not None:
         if acoustic is None:
             raise InputError(f"split {name}: audio needs an `acoustic` model in the config")
-        loaded = recognise(name, split, acoustic, first_passes, root, processes)
+        loaded = recognise(name, split, acoustic, first_passes, root, workers)
     else:
         loaded = imported(name, split, needed, root)
     tables, seconds, hashes = dict(loaded.tables), dict(loaded.seconds), dict(loaded.hashes)
@@ -165,7 +166,7 @@ def recognise(
     acoustic: Acoustic,
     first_passes: Mapping[str, DecoderOptions],
     root: Path,
-    processes: int | None,
+    workers: int | None,
 ) -> SplitData:
     """Acoustic stage and every first pass of a split of audio."""
     assert split.manifest is not None
@@ -186,27 +187,77 @@ def recognise(
     seconds = {"emit": emission.seconds}
     hashes = {"acoustic": emission.facts["model_hash"], f"audio.{name}": emission.key}
     for label, options in first_passes.items():
-        lm_hash = fingerprint(options.lm) if options.lm else None
+        lm_hashes = [fingerprint(lm) for lm in options.lms]
 
         def make(
             folder: Path, options: DecoderOptions = options, label: str = label
         ) -> dict[str, Any]:
-            with progress(len(emissions), f"{name}: decode {label}", "utt") as bar:
-                result = decode(emissions, options, processes, bar.update)
-            write_nbest(result.table, folder / "nbest.parquet")
-            return {"failures": result.failures}
+            path, shown = folder / "nbest.parquet", f"{name}: decode {label}"
+            return asdict(decode_to(path, emissions, options, workers, shown))
 
-        inputs = {"emissions": emission.key, "options": asdict(options), "lm": lm_hash}
+        inputs = {"emissions": emission.key, "options": asdict(options), "lms": lm_hashes}
         stage = run_stage(root, f"decode-{name}-{label}", inputs, make)
         failures |= stage.facts["failures"]
         tables[label] = read_nbest(stage.folder / "nbest.parquet")
         seconds[f"decode.{label}"] = stage.seconds
-        if lm_hash:
-            hashes[f"first_passes.{label}.lm"] = lm_hash
+        for number, lm_hash in enumerate(lm_hashes):
+            lm = "lm" if number == 0 else f"more_lms.{number - 1}"
+            hashes[f"first_passes.{label}.{lm}"] = lm_hash
     audio_seconds = float(emission.facts["audio_seconds"])
     return SplitData(
         references, tables, failures, seconds, audio_seconds, hashes, tags_of(utterances)
     )
+
+
+@dataclass(frozen=True)
+class DecodeSummary:
+    """What a first pass did.
+
+    Attributes:
+        failures: Reason by utterance that failed.
+        utterances: How many were decoded.
+        hypotheses: In all lists.
+        audio_seconds: Of them.
+        seconds: Wall time, the loading of language models included.
+    """
+
+    failures: dict[str, str]
+    utterances: int
+    hypotheses: int
+    audio_seconds: float
+    seconds: float
+
+
+def decode_to(
+    path: Path, emissions: Emissions, options: DecoderOptions, workers: int | None, label: str
+) -> DecodeSummary:
+    """Decodes to an N-best table on disk, list by list.
+
+    Raises:
+        InputError: A language model is wrong, or not one utterance could be decoded.
+    """
+    begun, audio = time.perf_counter(), 0.0
+    failures: dict[str, str] = {}
+    meta = emissions.meta
+    times = options.decoder == "beam"
+    with (
+        NbestWriter(path, meta.frame_seconds, options.more_columns, times) as writer,
+        progress(len(emissions), label, "utt") as bar,
+    ):
+        for found in decode(emissions, options, workers):
+            if found.hypotheses is None:
+                failures[found.utt] = found.reason
+            else:
+                writer.add(found.utt, found.hypotheses)
+                audio += found.frames * meta.frame_seconds
+                factor = (time.perf_counter() - begun) / max(audio, meta.frame_seconds)
+                bar.set_postfix_str(f"real-time factor {factor:.5f}", refresh=False)
+            bar.update(1)
+        if not writer.utterances and failures:
+            reason = next(iter(failures.values()))
+            raise InputError(f"{emissions.folder}: not one utterance could be decoded: {reason}")
+    seconds = time.perf_counter() - begun
+    return DecodeSummary(failures, writer.utterances, writer.hypotheses, audio, seconds)
 
 
 def tags_of(utterances: Iterable[Utterance]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""n-gram models as ARPA text: read, written, and checked without loading.
+"""n-gram models in arrays by length, and written as ARPA text.
 
 The format (Doug Paul's, as SRILM and KenLM write it): a `\\data\\` header with the number of
 n-grams of each order, one section per order with lines of `log10 probability, n-gram, log10
@@ -10,8 +10,6 @@ from __future__ import annotations
 import gzip
 import io
 import os
-import zlib
-from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,19 +63,6 @@ class Arpa:
         return len(self.sections)
 
 
-@dataclass(frozen=True)
-class ArpaSummary:
-    """What `check_arpa` saw.
-
-    Attributes:
-        counts: number of n-grams of each order.
-        vocabulary: the words of the unigrams, in the file's order.
-    """
-
-    counts: tuple[int, ...]
-    vocabulary: tuple[str, ...]
-
-
 def write_arpa(model: Arpa, path: str | Path) -> None:
     """Writes a model; gzipped when the name ends with .gz.
 
@@ -108,70 +93,6 @@ def write_arpa(model: Arpa, path: str | Path) -> None:
         file.write(b"\n\\end\\\n")
 
 
-def read_arpa(path: str | Path) -> Arpa:
-    """Reads a whole model into arrays: for small models and for comparisons.
-
-    Raises:
-        InputError: The file is missing, truncated or malformed; names the line.
-    """
-    with open_arpa(path) as file:
-        lines = _numbered(file, path)
-        counts = _read_counts(lines, path)
-        # Grown, not allocated from the header's numbers, which a damaged file may have wrong.
-        words = [array("i") for _ in counts]
-        logprobs, backoffs = ([array("f") for _ in counts] for _ in range(2))
-        index: dict[bytes, int] = {}
-        for order, number, line in _entries(lines, counts, path):
-            fields = line.split()
-            if len(fields) not in (order + 1, order + 2):
-                raise InputError(f"{path}:{number}: not a {order}-gram with its log10 probability")
-            if order == 1 and index.setdefault(fields[1], len(index)) != len(words[0]):
-                raise InputError(f"{path}:{number}: {_text(fields[1])} is listed a second time")
-            try:
-                logprobs[order - 1].append(float(fields[0]))
-                words[order - 1].extend([index[word] for word in fields[1 : order + 1]])
-                backoffs[order - 1].append(float(fields[-1]) if len(fields) == order + 2 else 0.0)
-            except ValueError as error:
-                raise InputError(f"{path}:{number}: {error}; {REMEDY}") from error
-            except KeyError as error:
-                word = _text(error.args[0])
-                raise InputError(f"{path}:{number}: {word} is not among the unigrams") from error
-            if not logprobs[order - 1][-1] <= 0:
-                raise InputError(f"{path}:{number}: a log10 probability must be 0 or less")
-    sections = [
-        Section(
-            np.frombuffer(words[k], np.int32).reshape(-1, k + 1),
-            np.frombuffer(logprobs[k], np.float32),
-            np.frombuffer(backoffs[k], np.float32),
-        )
-        for k in range(len(counts))
-    ]
-    return Arpa([_text(word) for word in index], sections)
-
-
-def check_arpa(path: str | Path) -> ArpaSummary:
-    """Streams through a model once to see that it is whole, whatever its size.
-
-    Returns:
-        The counts and the vocabulary.
-
-    Raises:
-        InputError: The file is missing, truncated, has other numbers of n-grams than its header
-            says, or lacks `\\end\\`; names the line.
-    """
-    with open_arpa(path) as file:
-        lines = _numbered(file, path)
-        counts = _read_counts(lines, path)
-        vocabulary = []
-        for order, number, line in _entries(lines, counts, path):
-            if order == 1:
-                fields = line.split()
-                if len(fields) not in (2, 3):
-                    raise InputError(f"{path}:{number}: not a unigram with its log10 probability")
-                vocabulary.append(_text(fields[1]))
-    return ArpaSummary(tuple(counts), tuple(vocabulary))
-
-
 @contextmanager
 def open_arpa(path: str | Path) -> Iterator[IO[bytes]]:
     """Opens ARPA text for reading bytes, gunzipped where it is gzipped, whatever its name.
@@ -200,80 +121,9 @@ def open_arpa(path: str | Path) -> Iterator[IO[bytes]]:
         raise InputError(f"{path}: {error.strerror}; give the path of an ARPA model") from error
 
 
-def _text(word: bytes) -> str:
+def text_of(word: bytes) -> str:
     """A word of a model; KenLM compares bytes, so what is not UTF-8 must survive the round trip."""
     return word.decode(errors="surrogateescape")
-
-
-def _numbered(file: IO[bytes], path: str | Path) -> Iterator[tuple[int, bytes]]:
-    """Lines with their numbers from 1; damage in the compression becomes an InputError."""
-    number = 0
-    try:
-        for line in file:
-            number += 1
-            yield number, line
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(f"{path}:{number + 1}: gzip data ends or breaks here; {REMEDY}") from error
-
-
-def _read_counts(lines: Iterator[tuple[int, bytes]], path: str | Path) -> list[int]:
-    """Reads the header up to the blank line after it."""
-    number = 0
-    for number, line in lines:
-        text = line.strip()
-        if text == b"\\data\\":
-            break
-        if text and not text.startswith(b"#"):
-            raise InputError(f"{path}:{number}: expected \\data\\: this is not an ARPA model")
-    else:
-        raise InputError(f"{path}: has no \\data\\ line: this is not an ARPA model")
-    counts: list[int] = []
-    for number, line in lines:
-        text = line.strip()
-        if not text:
-            if counts:
-                return counts
-            raise InputError(f"{path}:{number}: no `ngram 1=…` after \\data\\; {REMEDY}")
-        order, equals, count = text.removeprefix(b"ngram").strip().partition(b"=")
-        if not (equals and order.strip() == b"%d" % (len(counts) + 1) and count.strip().isdigit()):
-            raise InputError(f"{path}:{number}: expected `ngram {len(counts) + 1}=…`; {REMEDY}")
-        counts.append(int(count))
-    raise InputError(f"{path}:{number}: ends within the header; {REMEDY}")
-
-
-def _entries(
-    lines: Iterator[tuple[int, bytes]], counts: Sequence[int], path: str | Path
-) -> Iterator[tuple[int, int, bytes]]:
-    """Yields (order, line number, line) of every n-gram and checks all that surrounds them."""
-    order, seen, limit, number = 0, 0, 0, 0
-    for number, line in lines:
-        # n-grams begin with a number; one comparison tells, where splitting costs ten times more.
-        if b"-" <= line < b":":
-            seen += 1
-            if seen > limit:
-                raise InputError(
-                    f"{path}:{number}: the header says {limit} {order}-grams and here is one more; "
-                    f"{REMEDY}"
-                )
-            yield order, number, line
-            continue
-        text = line.strip()
-        if not text:
-            continue
-        if seen < limit:
-            raise InputError(
-                f"{path}:{number}: the header says {limit} {order}-grams and the section "
-                f"that ends here has {seen}; {REMEDY}"
-            )
-        order += 1
-        expected = b"\\%d-grams:" % order if order <= len(counts) else b"\\end\\"
-        if text != expected:
-            raise InputError(f"{path}:{number}: expected {expected.decode()}; {REMEDY}")
-        if order > len(counts):
-            return
-        seen, limit = 0, counts[order - 1]
-    where = f"in the {order}-grams" if order else "after the header"
-    raise InputError(f"{path}:{number}: ends {where}, without \\end\\; {REMEDY}")
 
 
 @contextmanager

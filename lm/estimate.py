@@ -4,6 +4,9 @@ Chen and Goodman, "An Empirical Study of Smoothing Techniques for Language Model
 the conventions of KenLM's lmplz (Heafield et al. 2013), so that both give the same model: `<s>`
 is never predicted, unigrams are interpolated with the uniform distribution over the vocabulary
 with `<unk>`, and n-grams are pruned after their counts were used.
+
+Order by order, the n-grams pass by twice: in context order, where the discounts of one context
+are added up, and in suffix order, where the probability of the shorter n-gram is at hand.
 """
 
 from __future__ import annotations
@@ -13,11 +16,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from lm.arpa import Arpa, Section
-from lm.counts import BOS_ID, SPECIAL, Corpus, Table, count_ngrams
+from lm.corpus import BOS_ID, SPECIAL, Corpus, Progress
+from lm.counts import Counts, Packing, count_ngrams
 from lm.errors import InputError
-
-FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
-LOWEST = 1e-99  # log10 of a zero, which discounts of 0 can leave, as ARPA files write it: -99
+from lm.smoothing import discount, discounts_of, interpolate, log10
+from lm.spill import Tape, Workspace
 
 
 def estimate(
@@ -26,9 +29,14 @@ def estimate(
     prune: Sequence[int] = (0,),
     allowed: set[str] | None = None,
     discount_fallback: bool = False,
-    progress: Callable[[str], None] | None = None,
+    workspace: Workspace | None = None,
+    report: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Arpa:
     """Estimates an n-gram model.
+
+    The model's words are numbered in the order of their first occurrence and its n-grams sorted
+    by these numbers, first word first, whatever the workspace's memory.
 
     Args:
         corpus: The text.
@@ -38,127 +46,84 @@ def estimate(
             still counts in the statistics, and its probability goes to the back-off.
         allowed: Words to which the model is limited; n-grams with others are left out likewise.
         discount_fallback: Take the discounts 0.5, 1 and 1.5 where the counts give none.
-        progress: Called with one line per finished step.
+        workspace: Memory and disk to work in; 2 GiB by default.
+        report: Called with one line per order and noteworthy event.
+        progress: See `lm.corpus.Progress`.
+
+    Returns:
+        The model; its arrays are mapped from the workspace's disk where they were spilled.
 
     Raises:
-        InputError: The settings are contradictory, or the counts of an order give no discounts.
+        InputError: The settings are contradictory, the counts of an order give no discounts, or
+            the disk is full.
     """
     if order < 1:
         raise InputError(f"order {order} is no n-gram order; give 1 or more")
+    workspace = workspace or Workspace()
+    report = report or (lambda line: None)
     thresholds = _thresholds(prune, order)
-    kept_word = _kept_words(corpus, allowed)
-    report = progress or (lambda line: None)
-    report(f"{corpus.words} words, {corpus.sentences} sentences, {len(kept_word)} word types")
-    tables = count_ngrams(corpus, order)
+    kept_words = _kept_words(corpus, allowed, thresholds[0])
+    report(f"{corpus.words} words, {corpus.sentences} sentences, {len(kept_words)} word types")
+    counts = count_ngrams(corpus, order, thresholds, kept_words, workspace, progress)
+    discounts = []
+    for k, of_order in enumerate(counts, 1):
+        discounts.append(discounts_of(of_order.counts_of_counts, k, discount_fallback, report))
+        values = " ".join(f"{value:.4f}" for value in discounts[-1][1:])
+        report(f"{k}-grams: {of_order.types} counted, {of_order.kept} kept, discounts {values}")
 
-    sections: list[Section] = []
-    within = kept_word  # which k-grams consist of kept words
-    lower = np.ones(1)  # (N of order k-1,) probabilities; the empty n-gram's is set below
-    kept_below = np.ones(1, bool)
-    for k, table in enumerate(tables, 1):
-        within = within[table.context] & kept_word[table.word] if k > 1 else kept_word
-        kept = within & (table.raw > thresholds[k - 1])
-        if k == 1:
-            kept[: len(SPECIAL)] = True
-            lower = np.full(1, 1.0 / (np.count_nonzero(kept) - 1))  # without <s>
-        discounts = discounts_of(table.adjusted, k, discount_fallback, report)
-        probability, weight = _interpolate(table, kept, discounts, lower)
-        if k == 1:
-            probability[BOS_ID] = 1.0
-        else:
-            sections[-1].backoff[:] = np.log10(np.maximum(weight[kept_below], LOWEST))
-        sections.append(_section(tables[:k], kept, probability))
-        lower, kept_below = probability, kept
-        report(
-            f"{k}-grams: {len(table)} counted, {len(sections[-1])} kept, discounts "
-            + " ".join(f"{discount:.4f}" for discount in discounts[1:])
-        )
-    return _limited(corpus.vocabulary, sections)
-
-
-def discounts_of(
-    adjusted: np.ndarray,
-    order: int,
-    fallback: bool = False,
-    report: Callable[[str], None] | None = None,
-) -> np.ndarray:
-    """Discounts for the counts 0, 1, 2, and 3 or more: (4,), the first 0.
-
-    Chen and Goodman's equation 26: with n_j n-grams of adjusted count j and Y = n_1/(n_1 + 2 n_2),
-    D_j = j - (j + 1) Y n_{j+1}/n_j.
-
-    Raises:
-        InputError: An n_j is 0 or a discount is negative, and `fallback` is off.
-    """
-    n = np.bincount(np.minimum(adjusted, 5), minlength=6).astype(float)
-    problem = ""
-    discounts = np.zeros(4)
-    for j in (1, 2, 3):
-        if not n[j]:
-            problem = f"no {order}-gram has adjusted count {j}"
-            break
-        discounts[j] = j - (j + 1) * n[1] / (n[1] + 2 * n[2]) * n[j + 1] / n[j]
-        if discounts[j] < 0:
-            problem = f"the {order}-grams' discount for count {j} would be {discounts[j]:.3f}"
-            break
-    if not problem:
-        return discounts
-    if not fallback:
-        raise InputError(
-            f"no Kneser-Ney discounts for {order}-grams: {problem} (the text is too small, "
-            "repeated or not natural); give more text, a lower --order, or --discount-fallback"
-        )
-    if report:
-        report(f"{problem}: fallback discounts for {order}-grams")
-    return np.array([0.0, *FALLBACK_DISCOUNTS])
-
-
-def _interpolate(
-    table: Table, kept: np.ndarray, discounts: np.ndarray, lower: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities of one order's n-grams and back-off weights of its contexts.
-
-    Args:
-        table: The n-grams, N of them, with contexts and suffixes among M.
-        kept: (N,) which ones are in the model.
-        discounts: (4,) see `discounts_of`.
-        lower: (M,) interpolated probabilities of the order below.
-
-    Returns:
-        (N,) probabilities, 0 where not kept, and (M,) weights, 1 where nothing follows.
-    """
-    # What a context keeps back: the discounts of its n-grams, all of those left out.
-    taken = np.where(kept, discounts[np.minimum(table.adjusted, 3)], table.adjusted)
-    total = np.bincount(table.context, weights=table.adjusted, minlength=len(lower))
-    weight = np.bincount(table.context, weights=taken, minlength=len(lower))
-    weight = np.divide(weight, total, out=np.ones_like(weight), where=total > 0)
-    probability = np.zeros(len(table))
-    context, suffix = table.context[kept], table.suffix[kept]
-    discounted = (table.adjusted[kept] - taken[kept]) / total[context]
-    probability[kept] = discounted + weight[context] * lower[suffix]
-    return probability, weight
-
-
-def _section(tables: Sequence[Table], kept: np.ndarray, probability: np.ndarray) -> Section:
-    """The kept n-grams of the last table, spelled out; back-off weights 0 (a factor of 1)."""
-    rows = np.flatnonzero(kept)
-    logprob = np.log10(np.maximum(probability[rows], LOWEST)).astype(np.float32)
-    words = np.empty((len(rows), len(tables)), np.int32)
-    for position in reversed(range(len(tables))):
-        words[:, position] = tables[position].word[rows]
-        rows = tables[position].context[rows]
-    return Section(words, np.minimum(logprob, 0.0), np.zeros_like(logprob))
-
-
-def _limited(vocabulary: Sequence[str], sections: Sequence[Section]) -> Arpa:
-    """The model with the pruned words taken out of the vocabulary."""
-    words = sections[0].words[:, 0]
-    if len(words) == len(vocabulary):
-        return Arpa(vocabulary, sections)
-    renumbered = np.full(len(vocabulary), -1, np.int32)
+    packing = Packing.of(len(kept_words))
+    words = np.flatnonzero(kept_words)
+    renumbered = np.full(len(kept_words), -1, np.int32)
     renumbered[words] = np.arange(len(words), dtype=np.int32)
-    sections = [Section(renumbered[s.words], s.logprob, s.backoff) for s in sections]
-    return Arpa([vocabulary[word] for word in words], sections)
+    # Of the kept (k-1)-grams: packed words and occurrences, probabilities in suffix order, and
+    # log-probs in context order.
+    grams = Tape(workspace, np.uint64, 2)
+    lower = Tape(workspace, np.float64)
+    logprobs = Tape(workspace, np.float32)
+    raw = corpus.counts[words].astype(np.uint64)
+    grams.append(np.hstack([packing.pack(words[:, None]), raw[:, None]]))
+    probability = _unigrams(counts[0], packing, kept_words, discounts[0])
+    lower.append(probability)
+    logprobs.append(log10(probability[words]))
+    kept = sum(of_order.kept for of_order in counts[1:])
+    finished = []  # per order its words, log-probs and back-off weights
+    for k in range(2, order + 1):
+        of_order = counts.pop(1)  # and nothing of it is held longer than needed
+        backoffs, next_grams, discounted = discount(
+            of_order.rows, grams, k, k == order, discounts[k - 1], packing, workspace
+        )
+        finished.append((_spell(grams, k - 1, packing, renumbered), logprobs, backoffs))
+        lower, logprobs = interpolate(discounted, of_order.suffixes, lower, workspace)
+        grams = next_grams
+        if progress:
+            progress("smoothing", of_order.kept, kept)
+    sections = [Section(*(tape.array() for tape in tapes)) for tapes in finished]
+    spelt = _spell(grams, order, packing, renumbered).array()
+    sections.append(Section(spelt, logprobs.array(), np.zeros(len(spelt), np.float32)))
+    return Arpa([corpus.vocabulary[word] for word in words], sections)
+
+
+def _unigrams(
+    counts: Counts, packing: Packing, kept_words: np.ndarray, discounts: np.ndarray
+) -> np.ndarray:
+    """(V,) probabilities of the words, 0 for those that are left out."""
+    adjusted = np.zeros(len(kept_words), np.int64)
+    for block in counts.rows.blocks():
+        adjusted[packing.unpack(block, 1)[:, 0]] = block[:, 2]
+    taken = np.where(kept_words, discounts[np.minimum(adjusted, 3)], adjusted)
+    uniform = 1.0 / (np.count_nonzero(kept_words) - 1)  # without <s>
+    probability = (adjusted - taken + taken.sum() * uniform) / adjusted.sum()
+    probability[~kept_words] = 0.0
+    probability[BOS_ID] = 1.0
+    return probability
+
+
+def _spell(grams: Tape, order: int, packing: Packing, renumbered: np.ndarray) -> Tape:
+    """(N, order) int32 words of packed n-grams, in the model's numbering."""
+    words = Tape(grams.workspace, np.int32, order)
+    for block in grams.blocks():
+        words.append(renumbered[packing.unpack(block, order)])
+    return words
 
 
 def _thresholds(prune: Sequence[int], order: int) -> list[int]:
@@ -176,14 +141,16 @@ def _thresholds(prune: Sequence[int], order: int) -> list[int]:
     return [*prune, *[prune[-1]] * (order - len(prune))]
 
 
-def _kept_words(corpus: Corpus, allowed: set[str] | None) -> np.ndarray:
-    """(V,) which words of the vocabulary may be in the model."""
-    if allowed is None:
-        return np.ones(len(corpus.vocabulary), bool)
-    allowed = allowed.union(SPECIAL)
-    kept = np.array([word in allowed for word in corpus.vocabulary])
-    if np.count_nonzero(kept) == len(SPECIAL):
-        raise InputError(
-            "the text has none of the vocabulary's words; give words as the text spells them"
-        )
+def _kept_words(corpus: Corpus, allowed: set[str] | None, threshold: int) -> np.ndarray:
+    """(V,) which words of the vocabulary are in the model."""
+    kept = corpus.counts > threshold
+    if not kept[len(SPECIAL) :].any():
+        raise InputError(f"--prune {threshold} leaves no word; give a lower number")
+    if allowed is not None:
+        kept &= np.array([word in allowed for word in corpus.vocabulary])
+        if not kept[len(SPECIAL) :].any():
+            raise InputError(
+                "the text has none of the vocabulary's words; give words as the text spells them"
+            )
+    kept[: len(SPECIAL)] = True
     return kept

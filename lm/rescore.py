@@ -6,7 +6,6 @@ a class, and one line in `load_scorer`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,17 +83,11 @@ class NgramScorer:
 
     def score(self, texts: Sequence[str], progress: Progress | None = None) -> Scores:
         """Scores of the texts, from `<s>` on; words are separated by white space."""
-        logprob = np.empty(len(texts))
-        tokens = np.empty(len(texts), dtype=np.int64)
-        for index, text in enumerate(texts):
-            words = text.split()
-            # KenLM splits at ASCII white space only: joining makes both see the same words.
-            log10 = self.model.kenlm.score(" ".join(words), bos=True, eos=self.eos)
-            logprob[index] = log10 * math.log(10)
-            tokens[index] = len(words) + self.eos
-            if progress is not None:
-                progress(1)
-        return Scores(logprob, tokens)
+        logprobs, first = self.model.word_logprobs(texts, self.eos)
+        text = np.repeat(np.arange(len(texts)), np.diff(first))
+        if progress is not None:
+            progress(len(texts))
+        return Scores(np.bincount(text, logprobs, len(texts)), np.diff(first))
 
 
 @dataclass(frozen=True)

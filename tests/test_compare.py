@@ -61,7 +61,7 @@ def command(
     monkeypatch.setenv("ARPA", str(models["arpa"]))
     return [
         *("compare", str(CONFIGS / "librispeech.yaml"), "--out", str(tmp_path / "out")),
-        *("--processes", "1", f"acoustic.model={models['acoustic']}"),
+        *("--workers", "1", f"acoustic.model={models['acoustic']}"),
         *(f"columns.gpt2.model={models['gpt2']}", "resamples=200"),
         *("first_passes.beam.beam_width=8", "first_passes.ngram.beam_width=8"),
     ]

@@ -10,15 +10,19 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+import kenlm
 import numpy as np
 import pytest
 
 from experiments.cli import main
-from lm.arpa import Arpa, Section, read_arpa, write_arpa
-from lm.counts import count_ngrams, read_corpus
+from lm.arpa import Arpa, Section, write_arpa
+from lm.arpa_reader import read_arpa
+from lm.corpus import most_frequent, read_corpus
+from lm.counts import Packing, count_ngrams
 from lm.errors import InputError
-from lm.estimate import discounts_of, estimate
-from lm.ngram import NgramModel
+from lm.estimate import estimate
+from lm.smoothing import discounts_of
+from lm.spill import Workspace
 
 Gram = tuple[str, ...]
 
@@ -155,48 +159,66 @@ def test_every_context_sums_to_one(
     allowed = {f"w{i}" for i in range(0, 120, 2)} if limited else None
     path = tmp_path / "lm.arpa"
     write_arpa(estimate(read_corpus([zipf_text]), order, prune, allowed), path)
-    model = NgramModel.load(path)
-    predicted = [word for word in model.vocabulary if word != "<s>"]
+    model = kenlm.Model(str(path))
+    predicted = [word for word in read_arpa(path).vocabulary if word != "<s>"]
     draw = random.Random(1)
     inner = [word for word in predicted if word != "</s>"]
     contexts = [[word] for word in inner] + [draw.choices(inner, k=3) for _ in range(200)]
     for context in contexts:
         text = " ".join(context)
-        before = model.kenlm.score(text, bos=True, eos=False)
-        after = [model.kenlm.score(f"{text} {word}", bos=True, eos=False) for word in predicted]
+        before = model.score(text, bos=True, eos=False)
+        after = [model.score(f"{text} {word}", bos=True, eos=False) for word in predicted]
         assert sum(10 ** (log10 - before) for log10 in after) == pytest.approx(1.0, abs=1e-4), text
 
 
 def test_counts_by_hand(tmp_path: Path) -> None:
     corpus = read_corpus([_text(tmp_path, ["a b a b", "b", ""])])
     assert corpus.vocabulary == ["<unk>", "<s>", "</s>", "a", "b"]
-    assert corpus.tokens.tolist() == [1, 3, 4, 3, 4, 2, 1, 4, 2, 1, 2]
+    assert corpus.tokens.array().tolist() == [1, 3, 4, 3, 4, 2, 1, 4, 2, 1, 2]
     assert (corpus.words, corpus.sentences) == (5, 3)
-    unigrams, bigrams, trigrams = count_ngrams(corpus, 3)
-    assert unigrams.raw.tolist() == [0, 3, 3, 2, 3]
-    assert unigrams.adjusted.tolist() == [0, 0, 2, 2, 2]  # </s> after <s>, b; a after <s>, b …
-    words = {}
-    for row in range(len(bigrams)):
-        gram = (corpus.vocabulary[bigrams.context[row]], corpus.vocabulary[bigrams.word[row]])
-        assert bigrams.suffix[row] == bigrams.word[row]
-        words[gram] = (int(bigrams.raw[row]), int(bigrams.adjusted[row]))
-    assert words == {
-        ("<s>", "a"): (1, 1),
-        ("<s>", "b"): (1, 1),
-        ("<s>", "</s>"): (1, 1),
-        ("a", "b"): (2, 2),
-        ("b", "a"): (1, 1),
-        ("b", "</s>"): (2, 2),
+    assert corpus.counts.tolist() == [0, 3, 3, 2, 3]
+    everything = np.ones(5, bool)
+    packing = Packing.of(5)
+    counted = count_ngrams(corpus, 3, [0, 0, 0], everything, Workspace())
+    grams = []
+    for k, of_order in enumerate(counted, 1):
+        rows = np.concatenate(list(of_order.rows.blocks()))
+        words = [[corpus.vocabulary[w] for w in gram] for gram in packing.unpack(rows, k).tolist()]
+        numbers = rows[:, packing.columns(k) :].tolist()
+        grams.append({" ".join(gram): tuple(n) for gram, n in zip(words, numbers, strict=True)})
+    # Occurrences, adjusted count, rank by last word, then the word before it.
+    # </s> is seen after <s> and b; a after <s> and b; b after <s> and a.
+    assert grams[0] == {"</s>": (3, 2, 0), "a": (2, 2, 1), "b": (3, 2, 2)}
+    assert grams[1] == {
+        "<s> </s>": (1, 1, 0),
+        "b </s>": (2, 2, 1),
+        "<s> a": (1, 1, 2),
+        "b a": (1, 1, 3),
+        "<s> b": (1, 1, 4),
+        "a b": (2, 2, 5),
     }
-    assert len(trigrams) == 5
-    assert np.array_equal(trigrams.raw, trigrams.adjusted)
+    assert grams[2] == {
+        "<s> b </s>": (1, 1, 0),
+        "a b </s>": (1, 1, 1),
+        "a b a": (1, 1, 2),
+        "<s> a b": (1, 1, 3),
+        "b a b": (1, 1, 4),
+    }
+    assert [of_order.suffixes.array().tolist() for of_order in counted[1:]] == [
+        [2, 2, 3, 3, 4, 4],
+        [1, 1, 3, 5, 5],
+    ]
+    assert [of_order.counts_of_counts.tolist() for of_order in counted] == [
+        [0, 0, 3, 0, 0, 0],
+        [0, 4, 2, 0, 0, 0],
+        [0, 5, 0, 0, 0, 0],
+    ]
 
 
 def test_discounts_by_hand() -> None:
-    adjusted = np.repeat([1, 2, 3, 4, 9], [60, 20, 9, 4, 7])
     y = 60 / 100
     expected = [0, 1 - 2 * y * 20 / 60, 2 - 3 * y * 9 / 20, 3 - 4 * y * 4 / 9]
-    np.testing.assert_allclose(discounts_of(adjusted, 2), expected)
+    np.testing.assert_allclose(discounts_of(np.array([0, 60, 20, 9, 4, 7]), 2), expected)
 
 
 def test_text_formats_are_read_alike(tmp_path: Path) -> None:
@@ -245,6 +267,7 @@ def test_bad_settings_are_named(zipf_text: Path) -> None:
         (3, [0, 1, 0], None, "do not fall"),
         (3, [-1], None, "from 0"),
         (2, [0, 0, 0], None, "3 values"),
+        (3, [9999], None, "leaves no word"),
         (2, [0], {"absent"}, "none of the vocabulary's words"),
     ]:
         with pytest.raises(InputError, match=says):
@@ -263,7 +286,97 @@ def test_text_without_discounts_needs_the_fallback(tmp_path: Path) -> None:
     assert 10 ** unigrams["<unk>",][0] == pytest.approx(3 / 6 / 6, rel=1e-5)
     assert 10 ** unigrams["a",][0] == pytest.approx(0.5 / 6 + 3 / 36, rel=1e-5)
     assert 10 ** unigrams["</s>",][0] == pytest.approx(1 / 6 + 3 / 36, rel=1e-5)
-    assert NgramModel.load(path).score("a b c").logprob < 0
+    assert kenlm.Model(str(path)).score("a b c") < 0
+
+
+def test_same_model_whatever_the_memory(zipf_text: Path, tmp_path: Path) -> None:
+    """Many runs on disk give the same bits as none."""
+    draw = random.Random(8)
+    words = [f"w{i}" for i in range(3000)]
+    weights = [(i + 1) ** -1.1 for i in range(3000)]
+    lines = [" ".join(draw.choices(words, weights, k=draw.randint(0, 12))) for _ in range(20_000)]
+    path = _text(tmp_path, lines)
+    for order, prune in [(1, [0]), (3, [0]), (5, [0, 0, 1, 1])]:
+        models = []
+        for memory in (1 << 30, 1 << 20):
+            workspace = Workspace(memory, tmp_path)
+            corpus = read_corpus([path, zipf_text], weights=[1, 2], workspace=workspace)
+            models.append(estimate(corpus, order, prune, workspace=workspace))
+        assert models[0].vocabulary == models[1].vocabulary
+        for a, b in zip(models[0].sections, models[1].sections, strict=True):
+            assert np.array_equal(a.words, b.words)
+            assert np.array_equal(a.logprob, b.logprob)
+            assert np.array_equal(a.backoff, b.backoff)
+            assert order == 1 or len(a) > 100
+        assert isinstance(corpus.tokens.array(), np.memmap)
+        assert isinstance(models[1].sections[-1].words, np.memmap) == (order == 3)
+    assert [file.name for file in tmp_path.iterdir()] == ["text.txt"]
+
+
+@pytest.mark.parametrize("types", [5, 200, 70_000, 5_000_000])
+@pytest.mark.parametrize("order", [1, 2, 4, 6])
+def test_packing_keeps_words_and_their_order(types: int, order: int) -> None:
+    rng = np.random.default_rng(types)
+    words = rng.integers(0, types, (300, order), dtype=np.int32)
+    words[0], words[1] = 0, types - 1
+    packing = Packing.of(types)
+    keys = packing.pack(words)
+    assert keys.shape == (300, packing.columns(order))
+    assert np.array_equal(packing.unpack(keys, order), words)
+    for column, (low, high) in enumerate(packing.spans(order)):
+        in_use = (1 << high) - (1 << low)
+        assert not (keys[:, column] & np.uint64((1 << 64) - 1 - in_use)).any()
+    assert sorted(map(tuple, words.tolist())) == [
+        tuple(gram)
+        for gram in packing.unpack(np.array(sorted(map(tuple, keys.tolist())), np.uint64), order)
+    ]
+
+
+def test_n_grams_come_in_order_of_their_words(zipf_text: Path) -> None:
+    for section in estimate(read_corpus([zipf_text]), 4, [0, 0, 1]).sections:
+        grams = list(map(tuple, section.words.tolist()))
+        assert grams == sorted(set(grams))
+
+
+def test_a_weight_is_repetition(tmp_path: Path, zipf_text: Path) -> None:
+    """Bit for bit the model of the text that is given three times."""
+    other = _text(tmp_path, [f"w{i % 7} w{i % 11} v{i % 13}" for i in range(30)])
+    weighted = read_corpus([zipf_text, other], weights=[1, 3])
+    repeated = read_corpus([zipf_text, other, other, other])
+    assert (weighted.words, weighted.sentences) == (repeated.words, repeated.sentences)
+    a, b = (estimate(c, 4, [0, 0, 1], discount_fallback=True) for c in (weighted, repeated))
+    assert a.vocabulary == b.vocabulary
+    for mine, theirs in zip(a.sections, b.sections, strict=True):
+        assert np.array_equal(mine.words, theirs.words)
+        assert np.array_equal(mine.logprob, theirs.logprob)
+        assert np.array_equal(mine.backoff, theirs.backoff)
+
+
+@pytest.mark.parametrize(
+    ("weights", "says"),
+    [
+        ([1], "1 weights for 2 texts"),
+        ([1, 2, 3], "3 weights for 2 texts"),
+        ([1, 0], "whole numbers from 1 on"),
+        ([1, 1.5], "--models"),
+        ([1, float("nan")], "whole numbers"),
+        ([1, float("inf")], "whole numbers"),
+        ([1, -2], "whole numbers"),
+    ],
+)
+def test_bad_weights_are_named(zipf_text: Path, weights: list[float], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        read_corpus([zipf_text, zipf_text], weights=weights)
+
+
+def test_most_frequent_words(tmp_path: Path) -> None:
+    corpus = read_corpus([_text(tmp_path, ["d c c b b b", "a d e"])])
+    assert most_frequent(corpus, 1) == {"b"}
+    assert most_frequent(corpus, 2) == {"b", "d"}  # d and c occur twice, d first
+    assert most_frequent(corpus, 3) == {"b", "c", "d"}
+    assert most_frequent(corpus, 99) == set("abcde")
+    with pytest.raises(InputError, match="1 or more"):
+        most_frequent(corpus, 0)
 
 
 def test_the_command(tmp_path: Path, zipf_text: Path, capsys: pytest.CaptureFixture[str]) -> None:

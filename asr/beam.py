@@ -1,0 +1,179 @@
+"""The beam decoder: CTC prefix search with n-gram models, hot words, word times, over chunks.
+
+The search itself is compiled (`asr.search`); here its inputs are built from a vocabulary, options
+and models, and its results are taken apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from asr.endings import endings
+from asr.forward import full_sums
+from asr.graph import Graph, build_graph
+from asr.nbest import Hypothesis
+from asr.search import advance
+from asr.state import Limits, State, begin, enough_room, more_room, new_state, tidy
+from asr.vocabulary import Vocabulary
+from lm.errors import InputError
+from lm.ngram import NgramModel
+
+if TYPE_CHECKING:
+    from asr.decode import DecoderOptions
+
+ROOM = 1 << 13  # prefixes that a search has room for to begin with,
+ROOM_PER_SLOT = 64  # and so many more for each place in the beam
+
+
+@dataclass(frozen=True)
+class BeamDecoder:
+    """A decoder, ready for utterances, from any number of threads.
+
+    Attributes:
+        vocabulary: Of the columns of the log-probs.
+        options: Its settings.
+        graph: What the search needs, as arrays.
+        bos: (K,) int32, each n-gram model's state at the beginning.
+        idle: Searches that are done, whose room can be used again.
+    """
+
+    vocabulary: Vocabulary
+    options: DecoderOptions
+    graph: Graph = field(repr=False)
+    bos: np.ndarray = field(repr=False)
+    idle: list[State] = field(default_factory=list, repr=False)
+
+    @classmethod
+    def build(cls, vocabulary: Vocabulary, options: DecoderOptions) -> BeamDecoder:
+        """Loads the n-gram models and prepares the search.
+
+        Raises:
+            InputError: A model is missing or damaged, hardly any of its words can be spelled with
+                the vocabulary, or a hot word cannot.
+        """
+        models = [NgramModel.load(path) for path in options.lms]
+        graph = build_graph(vocabulary, options, models)
+        bos = np.array([model.bos for model in models], dtype=np.int32)
+        offsets = graph.unigrams.astype(np.int32)
+        return cls(
+            vocabulary, options, graph, np.where(bos >= 0, bos + offsets, -1).astype(np.int32)
+        )
+
+    def decode(self, log_probs: np.ndarray) -> list[Hypothesis]:
+        """Distinct hypotheses, best first, for log-probs (T, V) in natural log.
+
+        Raises:
+            InputError: In some frame no label but special ones is possible, or a value is NaN.
+        """
+        search = self.search()
+        search.advance(log_probs)
+        found = search.hypotheses()
+        self.idle.append(search.state)
+        if self.options.exact:
+            sums = full_sums(log_probs, self.vocabulary, [h.text for h in found]).tolist()
+            more = [{**(h.more or {}), "ctc": s} for h, s in zip(found, sums, strict=True)]
+            found = [replace(h, more=m) for h, m in zip(found, more, strict=True)]
+        return found
+
+    def search(self) -> BeamSearch:
+        """A search that has heard nothing yet."""
+        columns = len(self.graph.weights)
+        try:
+            state = self.idle.pop()
+        except IndexError:
+            width = self.options.beam_width
+            state = new_state(self.graph, width, ROOM + ROOM_PER_SLOT * width, columns)
+        begin(self.graph, self.bos, state)
+        return BeamSearch(self, state)
+
+
+@dataclass
+class BeamSearch:
+    """One utterance, heard chunk by chunk; the chunks' lengths change nothing in the results.
+
+    Attributes:
+        decoder: What searches.
+        state: How far it is.
+    """
+
+    decoder: BeamDecoder
+    state: State = field(repr=False)
+
+    def advance(self, log_probs: np.ndarray) -> None:
+        """Goes on with the next frames, (T, V) natural log.
+
+        Raises:
+            InputError: As `BeamDecoder.decode`; the search cannot go on then.
+        """
+        values = np.ascontiguousarray(log_probs, dtype=np.float32)
+        labels = len(self.decoder.vocabulary.labels)
+        if values.ndim != 2 or values.shape[1] != labels:
+            raise InputError(
+                f"log-probs of shape {values.shape} do not fit {labels} labels; give (frames, "
+                f"{labels})"
+            )
+        options, graph = self.decoder.options, self.decoder.graph
+        limits = Limits(options.beam_width, options.token_min_logp, options.beam_prune_logp)
+        frame = 0
+        while frame < len(values):
+            frame = advance(graph, limits, values, frame, self.state)
+            if frame < 0:
+                raise broken_frame(values, -1 - frame)
+            if frame < len(values):
+                tidy(self.state)
+                if not enough_room(limits, self.state):
+                    self.state = more_room(self.state)
+
+    def hypotheses(self, most: int | None = None, ended: bool = True) -> list[Hypothesis]:
+        """What has been heard so far, best first by the search's score.
+
+        Args:
+            most: How many at most; by default `nbest` of the options.
+            ended: Whether the n-gram models score the end of the sentence.
+        """
+        options = self.decoder.options
+        found = endings(self.decoder.graph, self.state, most or options.nbest, ended)
+        texts = found.text.tobytes().decode(errors="replace").split("\n")
+        stops = np.cumsum(found.words).tolist()
+        since, until = found.since.tolist(), (found.until + 1).tolist()
+        more = [
+            *(
+                (f"ngram{k + 1}", found.ngram[:, k].tolist())
+                for k in range(1, found.ngram.shape[1])
+            ),
+            *([("hotwords", found.bonus.tolist())] if options.hotwords else []),
+        ]
+        return [
+            Hypothesis(
+                text,
+                acoustic,
+                ngram,
+                oov,
+                {name: values[i] for name, values in more} if more else None,
+                (since[begin:stop], until[begin:stop]),
+            )
+            for i, (text, acoustic, ngram, oov, begin, stop) in enumerate(
+                zip(
+                    texts,
+                    found.acoustic.tolist(),
+                    found.ngram[:, 0].tolist(),
+                    found.oov.tolist(),
+                    [0, *stops],
+                    stops,
+                    strict=False,
+                )
+            )
+        ]
+
+
+def broken_frame(values: np.ndarray, frame: int) -> InputError:
+    """Why a frame cannot be searched."""
+    if np.isnan(values[frame]).any():
+        return InputError(f"the log-probs of frame {frame} hold NaN; make the emissions again")
+    return InputError(
+        f"in frame {frame} no label has a probability, but for special ones; the acoustic model "
+        "is broken for this input"
+    )

@@ -1,0 +1,294 @@
+"""All that a beam search needs to know, as arrays: labels, words, n-gram models, hot words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from asr.hotwords import build_hotwords
+from asr.vocabulary import WORD_START, Vocabulary
+from lm.arpa import BOS, EOS, UNKNOWN
+from lm.errors import InputError
+from lm.jit import kernel
+from lm.lexicon import Lexicon, best_below, build_lexicon
+from lm.ngram import NgramModel
+from lm.query import NgramArrays, advance
+from lm.store import frozen, no_books
+
+if TYPE_CHECKING:
+    from asr.decode import DecoderOptions
+
+LN10 = 2.302585092994046
+MARKS = (UNKNOWN, BOS, EOS)
+DELIMITER_WORDS = ("|", "<space>", WORD_START, "_")  # how texts of labels spell a word's end
+
+# A language model of which fewer of its words can be spelled was made for other labels. Not none:
+# an apostrophe on its own, or the `I` of text in mixed case, can be spelled by the wrong model too.
+LEAST_SPELLED = 0.1
+
+
+class Graph(NamedTuple):
+    """What a search needs and never changes. V labels, K n-gram models, J columns of scores.
+
+    Attributes:
+        spelling: bytes of all labels' text.
+        spelled: (V + 1,) int32, label c is spelled by spelling[spelled[c] : spelled[c + 1]].
+        boundary: (V,) bool, whether a word ends before the label's text.
+        followed: (V,) bool, whether the label stands for text; False for blank and special ones.
+        blank: column of the blank.
+        lexicon: the models' words.
+        estimate: (X,) weighted natural-log estimate of an unfinished word, by lexicon node.
+        outside: the same for letters with which no word starts.
+        ids: (W, K) int32, each model's id of a word; the last row is for words outside the
+            lexicon.
+        unseen: (W,) or (V,) bool, whether no model knows the word, or the label.
+        models: the n-gram models' arrays, one model after another.
+        unigrams: (K,) node of each model's word 0.
+        eos: (K,) id of `</s>`, -1 where a model has none.
+        linear: (K,) natural log of the share of each model in a linear mixture; empty for a
+            log-linear one.
+        weights: (J,) weight of each column of scores.
+        word_bonus: for each word.
+        unknown: weighted penalty of a word that no model knows.
+        tokens: (V, K) int32, each model's id of a label, where models are over labels and not
+            over words; else (0, K).
+        goto: (S, C) int32, next state of the hot words' automaton by class of byte.
+        classes: (256,) uint8, class of each byte.
+        completed: (S,) weights of the hot words that end on entering a state.
+        partial: (S,) share of the weight of the hot word that a state is in.
+        hot_slack: most that one label can gain from hot words.
+    """
+
+    spelling: np.ndarray
+    spelled: np.ndarray
+    boundary: np.ndarray
+    followed: np.ndarray
+    blank: int
+    lexicon: Lexicon
+    estimate: np.ndarray
+    outside: float
+    ids: np.ndarray
+    unseen: np.ndarray
+    models: NgramArrays
+    unigrams: np.ndarray
+    eos: np.ndarray
+    linear: np.ndarray
+    weights: np.ndarray
+    word_bonus: float
+    unknown: float
+    tokens: np.ndarray
+    goto: np.ndarray
+    classes: np.ndarray
+    completed: np.ndarray
+    partial: np.ndarray
+    hot_slack: float
+
+
+def build_graph(
+    vocabulary: Vocabulary, options: DecoderOptions, models: Sequence[NgramModel]
+) -> Graph:
+    """All that a search needs to know, as arrays.
+
+    Raises:
+        InputError: Hardly any word (or label) of a model is in the vocabulary, or a hot word
+            cannot be spelled.
+    """
+    texts, boundary, followed = spellings(vocabulary)
+    encoded = [text.encode() for text in texts]
+    letters = set("".join(texts))
+    shares = mixture_shares(options, len(models))
+    linear = options.mixture == "linear" and len(models) > 1
+    nothing = np.zeros((0, len(models)), np.int32)
+    words: list[str] = []
+    ids = tokens = nothing
+    unseen = np.zeros(0, bool)
+    if models and options.lm_unit == "label":
+        tokens, unseen = label_ids(models, vocabulary, followed)
+    elif models:
+        for model in models:
+            known = [word for word in model.vocabulary if word not in MARKS]
+            check_spelling(known, letters, str(model.path))
+        words = joint_words(models)
+        ids, unseen = word_ids(models, words)
+    lexicon = build_lexicon(words)
+    arrays, unigrams = joined(models), offsets_of(models)
+    columns = options.alpha * (np.ones(1) if linear or not models else shares)
+    unknown = options.alpha * LN10 * options.unknown
+    outside, estimate = unknown, np.zeros(len(lexicon.byte))
+    if options.lookahead and words:
+        logprobs = LN10 * unigram_logprobs(arrays, unigrams, ids)
+        if linear:
+            likely = options.alpha * np.logaddexp.reduce(logprobs + np.log(shares), axis=1)
+        else:
+            likely = logprobs @ columns
+        outside += likely[-1]
+        # No less than letters outside the lexicon, so that a longer prefix never scores better.
+        estimate = np.maximum(best_below(lexicon, likely[:-1]), outside)
+    hot = build_hotwords(options.hotwords, letters)
+    return Graph(
+        spelling=np.frombuffer(b"".join(encoded), dtype=np.uint8).copy(),
+        spelled=np.cumsum([0, *map(len, encoded)]).astype(np.int32),
+        boundary=np.array(boundary),
+        followed=np.array(followed),
+        blank=vocabulary.blank,
+        lexicon=lexicon,
+        estimate=estimate,
+        outside=float(outside),
+        ids=ids,
+        unseen=unseen,
+        models=arrays,
+        unigrams=unigrams,
+        eos=np.array([model.eos for model in models], dtype=np.int32),
+        linear=np.log(shares) if linear else np.zeros(0),
+        weights=columns,
+        word_bonus=float(options.beta if models else 0.0),
+        unknown=float(unknown),
+        tokens=tokens,
+        goto=hot.goto,
+        classes=hot.classes,
+        completed=hot.completed,
+        partial=hot.partial,
+        hot_slack=float(hot.slack),
+    )
+
+
+def spellings(vocabulary: Vocabulary) -> tuple[list[str], list[bool], list[bool]]:
+    """Each label's text, whether a word ends before it, and whether it stands for text.
+
+    Raises:
+        InputError: A label has a word boundary elsewhere than at its beginning.
+    """
+    texts, boundary, followed = [], [], []
+    delimiter = vocabulary.word_delimiter
+    for i, label in enumerate(vocabulary.labels):
+        text = label.replace(delimiter or WORD_START, " ")
+        used = i not in vocabulary.special
+        if used and (" " in text[1:] or not text):
+            raise InputError(
+                f"label {label!r} (column {i}) has a word boundary within; the beam decoder takes "
+                "labels with one at their beginning only"
+            )
+        texts.append(text.removeprefix(" ") if used else "")
+        boundary.append(used and text.startswith(" "))
+        followed.append(used)
+    return texts, boundary, followed
+
+
+def joint_words(models: Sequence[NgramModel]) -> list[str]:
+    """The words of all models, each once."""
+    words = dict.fromkeys(word for model in models for word in model.vocabulary)
+    return [word for word in words if word not in MARKS]
+
+
+def mixture_shares(options: DecoderOptions, count: int) -> np.ndarray:
+    """(K,) the weight of each model; equal ones where none are given."""
+    if options.lm_weights:
+        return np.array(options.lm_weights, dtype=float)
+    return np.full(count, 1.0 / count if options.mixture == "linear" and count else 1.0)
+
+
+def word_ids(models: Sequence[NgramModel], words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """(W + 1, K) each model's id of every word, the last row for any other; (W + 1,) which ones
+    no model knows."""
+    ids = np.zeros((len(words) + 1, len(models)), np.int32)
+    for k, model in enumerate(models):
+        ids[:-1, k] = model.ids(words)
+        ids[-1, k] = model.unknown
+    unknown = np.array([model.unknown for model in models], dtype=np.int32)
+    return ids, (ids == unknown).all(axis=1)
+
+
+def label_ids(
+    models: Sequence[NgramModel], vocabulary: Vocabulary, followed: Sequence[bool]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same for labels, (V, K) and (V,).
+
+    Raises:
+        InputError: A model knows hardly any label.
+    """
+    names = list(vocabulary.labels)
+    if vocabulary.word_delimiter is not None:
+        at = names.index(vocabulary.word_delimiter)
+        known = [word for word in DELIMITER_WORDS if all(word in model for model in models)]
+        names[at] = known[0] if known else names[at]
+    ids, unseen = word_ids(models, names)
+    used = np.array(followed)
+    for k, model in enumerate(models):
+        seen = int((ids[:-1, k][used] != model.unknown).sum())
+        if seen < LEAST_SPELLED * used.sum():
+            raise InputError(
+                f"{model.path}: knows {seen} of the {used.sum()} labels; a model over labels is "
+                "estimated from text that is split into them (for a model over words leave out "
+                "`lm_unit`)"
+            )
+    return np.ascontiguousarray(ids[:-1]), unseen[:-1]
+
+
+def check_spelling(words: Sequence[str], letters: set[str], lm: str) -> None:
+    """Checks that a language model's words can be spelled with a vocabulary.
+
+    Raises:
+        InputError: Hardly any of them can.
+    """
+    spelled = sum(set(word) <= letters for word in words)
+    if spelled >= LEAST_SPELLED * len(words):
+        return
+    cased = "".join(filter(str.isalpha, letters))
+    case = "upper case" if cased.isupper() else "lower case" if cased.islower() else "mixed case"
+    remedy = {
+        "upper case": "estimate it from text with --normaliser librispeech",
+        "lower case": "estimate it from text with --normaliser lower",
+        "mixed case": "estimate it from text that is written with these labels",
+    }[case]
+    raise InputError(
+        f"{lm}: {spelled} of its {len(words)} words ({', '.join(words[:3])}, …) can be spelled "
+        f"with the acoustic model's labels, which are {case} ({' '.join(sorted(cased)[:8])} …); "
+        f"{remedy}"
+    )
+
+
+def joined(models: Sequence[NgramModel]) -> NgramArrays:
+    """All models' arrays as one, node numbers moved by `offsets_of`; those of a single model as
+    they are, memory-mapped."""
+    if len(models) == 1:
+        return models[0].arrays
+    if any(len(model.arrays.bounds) for model in models):
+        raise InputError("several n-gram models cannot be mixed with 8 bits for each value")
+    columns: list[list[np.ndarray]] = [[np.zeros(0, np.int32)] for _ in range(5)]
+    for model, offset in zip(models, offsets_of(models).tolist(), strict=True):
+        word, logprob, backoff, first, link = model.arrays[:5]
+        # Every node has a back-off weight and children here, if only none. A node without either
+        # is between two models: the children of a node end where those of the next one begin.
+        nodes = len(word)
+        padding = nodes - len(backoff)
+        moved = (
+            np.pad(word, (0, 1), constant_values=-1),
+            np.pad(logprob, (0, 1)),
+            np.pad(backoff, (0, padding + 1)),
+            np.pad(first, (0, padding), constant_values=nodes) + offset,
+            np.pad(np.where(link >= 0, link + offset, -1), (0, 1), constant_values=-1),
+        )
+        for column, values in zip(columns, moved, strict=True):
+            column.append(values)
+    columns[3].append(np.zeros(1, np.int32))
+    types = (np.int32, np.float32, np.float32, np.int32, np.int32)
+    arrays = [np.concatenate(c).astype(t) for c, t in zip(columns, types, strict=True)]
+    return frozen(NgramArrays(*arrays, *no_books()))
+
+
+def offsets_of(models: Sequence[NgramModel]) -> np.ndarray:
+    """(K,) int64, where each model's nodes begin in `joined`."""
+    sizes = [len(model.arrays.word) + 1 for model in models]
+    return np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)[: len(models)]
+
+
+@kernel
+def unigram_logprobs(models: NgramArrays, unigrams: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """(W, K) log10 probabilities of words without context."""
+    found = np.empty(ids.shape)
+    for w in range(len(ids)):
+        for k in range(len(unigrams)):
+            found[w, k], _ = advance(models, unigrams[k], -1, ids[w, k])
+    return found

@@ -1,0 +1,93 @@
+"""Words and phrases that a search should favour, as an automaton over bytes.
+
+Aho and Corasick 1975: one state, one step for each byte, whatever the number of phrases. While a
+phrase is under way a prefix has the share of the weight that its letters are of the phrase; it
+loses that share if it goes on differently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from lm.errors import InputError
+
+
+class HotWords(NamedTuple):
+    """The automaton; state 0 is the middle of a word that is in no phrase.
+
+    Attributes:
+        goto: (S, C) int32, next state by class of byte.
+        classes: (256,) uint8, class of each byte; 0 for bytes that no phrase has.
+        completed: (S,) summed weights of the phrases that end on entering a state.
+        partial: (S,) share of the weight of the phrase under way.
+        slack: most that one label can gain.
+    """
+
+    goto: np.ndarray
+    classes: np.ndarray
+    completed: np.ndarray
+    partial: np.ndarray
+    slack: float
+
+
+def build_hotwords(weights: Mapping[str, float], letters: frozenset[str] | set[str]) -> HotWords:
+    """The automaton of phrases with their weights, natural log; no phrases make a single state.
+
+    Args:
+        weights: Weight by phrase; words are separated by white space.
+        letters: What the labels can spell.
+
+    Raises:
+        InputError: A phrase is empty, its weight is no positive number, or it cannot be spelled.
+    """
+    phrases = {}
+    for phrase, weight in weights.items():
+        normal = " ".join(phrase.split())
+        missing = sorted(set(normal) - set(letters) - {" "})
+        if not normal or missing:
+            why = f"has {' '.join(missing)}, which no label spells" if missing else "is empty"
+            raise InputError(f"hot word {phrase!r} {why}; spell it as the vocabulary does")
+        if not 0 < weight < np.inf:
+            raise InputError(f"hot word {phrase!r}: weight {weight} is not a positive number")
+        phrases[f" {normal} ".encode()] = float(weight)
+
+    classes = np.zeros(256, np.uint8)
+    for i, value in enumerate(sorted(set(b"".join(phrases))), 1):
+        classes[value] = i
+    width = int(classes.max()) + 1
+    children: list[dict[int, int]] = [{}]
+    completed, partial = [0.0], [0.0]
+    for spelled, weight in phrases.items():
+        state = 0
+        for depth, value in enumerate(spelled):
+            step = int(classes[value])
+            if step not in children[state]:
+                children[state][step] = len(children)
+                children.append({})
+                completed.append(0.0)
+                partial.append(0.0)
+            state = children[state][step]
+            if depth < len(spelled) - 1:
+                partial[state] = max(partial[state], weight * depth / (len(spelled) - 1))
+        completed[state] += weight
+
+    goto = np.zeros((len(children), width), np.int32)
+    fail = np.zeros(len(children), np.int32)
+    queue = [0]
+    for state in queue:
+        for step in range(width):
+            back = goto[fail[state], step] if state else 0
+            child = children[state].get(step)
+            if child is None:
+                goto[state, step] = back
+                continue
+            goto[state, step] = child
+            fail[child] = back
+            completed[child] += completed[back]
+            partial[child] = max(partial[child], partial[back])
+            queue.append(child)
+    slack = sum(phrases.values())
+    return HotWords(goto, classes, np.array(completed), np.array(partial), slack)

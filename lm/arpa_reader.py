@@ -1,0 +1,437 @@
+"""Reading n-gram models as ARPA text: sections of millions of lines in machine code.
+
+Unigrams, headers and everything that is wrong go through Python, line by line; the lines of longer
+n-grams are taken apart block by block, and one that is not as it should be is handed back.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+
+from lm.arpa import REMEDY, Arpa, Section, open_arpa, text_of
+from lm.errors import InputError
+from lm.jit import inner_kernel
+
+BLOCK = 8 << 20
+FNV_OFFSET = np.uint64(14695981039346656037)  # Fowler, Noll and Vo's hash, 64 bits, variant 1a
+FNV_PRIME = np.uint64(1099511628211)
+LINE_FEED, BACKSLASH, MINUS, PLUS, DOT, ZERO, NINE, LITTLE_E = 10, 92, 45, 43, 46, 48, 57, 101
+TENS = 10.0 ** np.arange(0, 40)
+
+# Why the kernel stopped.
+MORE, SECTION_ENDS, NOT_FIELDS, NOT_NUMBER, NOT_WORD, POSITIVE, TOO_MANY = range(7)
+
+
+class Words(NamedTuple):
+    """Words by their bytes.
+
+    Attributes:
+        text: uint8, the words one after the other.
+        first: (V + 1,) int64, where each begins.
+        hashes: (V,) uint64.
+        table: (H,) int32, hash table of their numbers, -1 where free; H is a power of two.
+    """
+
+    text: np.ndarray
+    first: np.ndarray
+    hashes: np.ndarray
+    table: np.ndarray
+
+
+def read_arpa(path: str | Path) -> Arpa:
+    """Reads a whole model into arrays.
+
+    Raises:
+        InputError: The file is missing, truncated or malformed; names the line.
+    """
+    with open_arpa(path) as file:
+        lines = Lines(file, path)
+        counts = read_counts(lines)
+        read_title(lines, 1)
+        vocabulary, unigrams = read_unigrams(lines, counts[0])
+        words = hashed(vocabulary)
+        sections = [unigrams]
+        for order in range(2, len(counts) + 1):
+            read_title(lines, order)
+            sections.append(read_section(lines, order, counts[order - 1], words))
+        end = lines.next_text()
+        if end is None:
+            raise lines.error(f"ends in the {len(counts)}-grams, without \\end\\; {REMEDY}")
+        if end != b"\\end\\":
+            raise lines.error(f"expected \\end\\; {REMEDY}")
+    return Arpa([text_of(word) for word in vocabulary], sections)
+
+
+class Lines:
+    """A file as blocks of whole lines, with the number of the line that was read last.
+
+    Attributes:
+        path: For messages.
+        block: (B,) uint8, whole lines.
+        at: Where the next line begins.
+        number: Of the last line read, from 1.
+    """
+
+    def __init__(self, file: IO[bytes], path: str | Path) -> None:
+        self.file = file
+        self.path = path
+        self.content = b""
+        self.block = np.zeros(0, np.uint8)
+        self.at = 0
+        self.number = 0
+        self._rest = b""
+
+    def fill(self) -> bool:
+        """Reads the next block if this one is used up; False at the end of the file."""
+        while self.at >= len(self.content):
+            try:
+                read = self.file.read(BLOCK)
+            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+                self.number += 1
+                raise self.error(f"gzip data ends or breaks here; {REMEDY}") from error
+            if not read and not self._rest:
+                return False
+            joined = self._rest + read
+            cut = joined.rfind(b"\n") + 1 if read else len(joined)
+            self.content, self._rest, self.at = joined[:cut], joined[cut:], 0
+            self.block = np.frombuffer(self.content, np.uint8)
+        return True
+
+    def next(self) -> bytes | None:
+        """The next line; None at the end of the file."""
+        if not self.fill():
+            return None
+        end = self.content.find(b"\n", self.at)
+        end = len(self.content) if end < 0 else end + 1
+        line = self.content[self.at : end]
+        self.at = end
+        self.number += 1
+        return line
+
+    def next_text(self) -> bytes | None:
+        """The next line that is not blank, without white space around it."""
+        while (line := self.next()) is not None:
+            if text := line.strip():
+                return text
+        return None
+
+    def error(self, message: str) -> InputError:
+        """An error at the last line."""
+        return InputError(f"{self.path}:{self.number}: {message}")
+
+
+def read_counts(lines: Lines) -> list[int]:
+    """Reads the header up to the blank line after it."""
+    while (text := lines.next_text()) != b"\\data\\":
+        if text is None:
+            raise InputError(f"{lines.path}: has no \\data\\ line: this is not an ARPA model")
+        if not text.startswith(b"#"):
+            raise lines.error("expected \\data\\: this is not an ARPA model")
+    counts: list[int] = []
+    while (line := lines.next()) is not None:
+        if not line.strip():
+            if counts:
+                return counts
+            raise lines.error(f"no `ngram 1=…` after \\data\\; {REMEDY}")
+        order, equals, count = line.strip().removeprefix(b"ngram").strip().partition(b"=")
+        if not (equals and order.strip() == b"%d" % (len(counts) + 1) and count.strip().isdigit()):
+            raise lines.error(f"expected `ngram {len(counts) + 1}=…`; {REMEDY}")
+        counts.append(int(count))
+    raise lines.error(f"ends within the header; {REMEDY}")
+
+
+def read_title(lines: Lines, order: int) -> None:
+    """Reads the line that begins a section."""
+    text = lines.next_text()
+    where = f"in the {order - 1}-grams" if order > 1 else "after the header"
+    if text is None:
+        raise lines.error(f"ends {where}, without \\end\\; {REMEDY}")
+    if text != b"\\%d-grams:" % order:
+        raise lines.error(f"expected \\{order}-grams:; {REMEDY}")
+
+
+def read_unigrams(lines: Lines, limit: int) -> tuple[list[bytes], Section]:
+    """The words, and the unigrams in their order."""
+    numbers: dict[bytes, int] = {}
+    logprobs, backoffs = array("f"), array("f")
+    while lines.fill() and lines.block[lines.at] != BACKSLASH:
+        line = lines.next() or b""
+        fields = line.split()
+        if not fields:
+            continue
+        if len(numbers) == limit:
+            raise lines.error(too_many(1, limit))
+        if len(fields) not in (2, 3):
+            raise lines.error("not a 1-gram with its log10 probability")
+        if numbers.setdefault(fields[1], len(numbers)) != len(logprobs):
+            raise lines.error(f"{text_of(fields[1])} is listed a second time")
+        logprob, backoff = numbers_of(lines, fields, 1)
+        logprobs.append(logprob)
+        backoffs.append(backoff)
+    check_count(lines, 1, len(numbers), limit)
+    words = np.arange(len(numbers), dtype=np.int32)[:, None]
+    columns = (np.frombuffer(values, np.float32) for values in (logprobs, backoffs))
+    return list(numbers), Section(words, *columns)
+
+
+def numbers_of(lines: Lines, fields: Sequence[bytes], order: int) -> tuple[float, float]:
+    """The log10 probability and the back-off weight of a line's fields, checked."""
+    try:
+        logprob = float(fields[0])
+        backoff = float(fields[-1]) if len(fields) == order + 2 else 0.0
+    except ValueError as error:
+        raise lines.error(f"{error}; {REMEDY}") from error
+    if not logprob <= 0:
+        raise lines.error("a log10 probability must be 0 or less")
+    if not abs(backoff) < np.inf:
+        raise lines.error(f"a back-off weight cannot be {backoff}; {REMEDY}")
+    return logprob, backoff
+
+
+def too_many(order: int, limit: int) -> str:
+    """Why a section has one n-gram too many."""
+    return f"the header says {limit} {order}-grams and here is one more; {REMEDY}"
+
+
+def check_count(lines: Lines, order: int, seen: int, limit: int) -> None:
+    """Checks that a section, at whose end the lines are, is as long as the header says."""
+    if not lines.fill():
+        raise lines.error(f"ends in the {order}-grams, without \\end\\; {REMEDY}")
+    if seen < limit:
+        lines.number += 1
+        raise lines.error(
+            f"the header says {limit} {order}-grams and the section that ends here has {seen}; "
+            f"{REMEDY}"
+        )
+
+
+def hashed(vocabulary: Sequence[bytes]) -> Words:
+    """The words as a hash table."""
+    first = np.cumsum([0, *map(len, vocabulary)], dtype=np.int64)
+    text = np.frombuffer(b"".join(vocabulary), np.uint8)
+    table = np.full(1 << (2 * len(vocabulary)).bit_length(), -1, np.int32)
+    words = Words(text, first, np.zeros(len(vocabulary), np.uint64), table)
+    fill_table(words)
+    return words
+
+
+def read_section(lines: Lines, order: int, limit: int, words: Words) -> Section:
+    """The n-grams of one order from 2 on."""
+    # Grown, not allocated from the header's number, which a damaged file may have wrong.
+    room = min(limit, 1 << 20)
+    grams, logprob = np.empty((room, order), np.int32), np.empty(room, np.float32)
+    backoff = np.zeros(room, np.float32)
+    seen = 0
+    while lines.fill():
+        state = np.array([lines.at, seen, lines.number], np.int64)
+        stopped = parse(lines.block, order, limit, words, grams, logprob, backoff, state)
+        lines.at, seen, lines.number = state.tolist()
+        if stopped == SECTION_ENDS:
+            break
+        if stopped != MORE:
+            raise wrong_line(lines, order, limit, stopped)
+        if seen == len(logprob):
+            room = min(limit, 2 * len(logprob)) + 1
+            grams, logprob, backoff = (
+                np.concatenate([a, np.zeros((room - len(a), *a.shape[1:]), a.dtype)])
+                for a in (grams, logprob, backoff)
+            )
+    check_count(lines, order, seen, limit)
+    return Section(grams[:seen], logprob[:seen], backoff[:seen])
+
+
+def wrong_line(lines: Lines, order: int, limit: int, stopped: int) -> InputError:
+    """What is wrong with the next line."""
+    fields = (lines.next() or b"").split()
+    if stopped == TOO_MANY:
+        return lines.error(too_many(order, limit))
+    if stopped == NOT_WORD:
+        gram = text_of(b" ".join(fields[1 : order + 1]))
+        return lines.error(f"a word of {gram!r} is not among the unigrams")
+    if len(fields) not in (order + 1, order + 2):
+        return lines.error(f"not a {order}-gram with its log10 probability")
+    try:
+        numbers_of(lines, fields, order)
+    except InputError as error:
+        return error
+    return lines.error(f"a number is not written as in an ARPA file; {REMEDY}")
+
+
+@inner_kernel
+def fill_table(words: Words) -> None:
+    """Fills the hashes and the table."""
+    mask = np.uint64(len(words.table) - 1)
+    for number in range(len(words.hashes)):
+        value = FNV_OFFSET
+        for i in range(words.first[number], words.first[number + 1]):
+            value = (value ^ np.uint64(words.text[i])) * FNV_PRIME
+        words.hashes[number] = value
+        place = (value ^ (value >> np.uint64(32))) & mask
+        while words.table[place] >= 0:
+            place = (place + np.uint64(1)) & mask
+        words.table[place] = number
+
+
+@inner_kernel
+def find_word(words: Words, block: np.ndarray, begin: int, end: int, value: int) -> int:
+    """The number of the word block[begin:end], whose hash is `value`; -1 if there is none."""
+    mask = np.uint64(len(words.table) - 1)
+    hashed = np.uint64(value)
+    place = (hashed ^ (hashed >> np.uint64(32))) & mask
+    while True:
+        number = words.table[place]
+        if number < 0:
+            return -1
+        first = words.first[number]
+        if words.hashes[number] == hashed and words.first[number + 1] - first == end - begin:
+            same = True
+            for i in range(end - begin):
+                same = same and words.text[first + i] == block[begin + i]
+            if same:
+                return number
+        place = (place + np.uint64(1)) & mask
+
+
+@inner_kernel
+def is_space(value: int) -> bool:
+    """Whether a byte is white space, as Python's `bytes.split` sees it."""
+    return value == 32 or 9 <= value <= 13
+
+
+@inner_kernel
+def parse_number(block: np.ndarray, begin: int, end: int) -> float:
+    """The number block[begin:end]; NaN if it is none."""
+    at = begin
+    negative = at < end and block[at] == MINUS
+    if at < end and (block[at] == MINUS or block[at] == PLUS):
+        at += 1
+    mantissa, digits, exponent = 0.0, 0, 0
+    after_dot = False
+    while at < end and block[at] != LITTLE_E and block[at] != 69:
+        value = block[at]
+        if value == DOT and not after_dot:
+            after_dot = True
+        elif ZERO <= value <= NINE:
+            mantissa = mantissa * 10.0 + (value - ZERO)
+            digits += 1
+            exponent -= after_dot
+        else:
+            return np.nan
+        at += 1
+    if digits == 0 or digits > 30:
+        return np.nan
+    if at < end:
+        at += 1
+        minus = at < end and block[at] == MINUS
+        if at < end and (block[at] == MINUS or block[at] == PLUS):
+            at += 1
+        if at == end or end - at > 3:
+            return np.nan
+        power = 0
+        while at < end:
+            if not ZERO <= block[at] <= NINE:
+                return np.nan
+            power = power * 10 + (block[at] - ZERO)
+            at += 1
+        exponent += -power if minus else power
+    while exponent < 0:
+        step = min(-exponent, 39)
+        mantissa /= TENS[step]
+        exponent += step
+    while exponent > 0:
+        step = min(exponent, 39)
+        mantissa *= TENS[step]
+        exponent -= step
+    return -mantissa if negative else mantissa
+
+
+@inner_kernel
+def parse(
+    block: np.ndarray,
+    order: int,
+    limit: int,
+    words: Words,
+    grams: np.ndarray,
+    logprob: np.ndarray,
+    backoff: np.ndarray,
+    state: np.ndarray,
+) -> int:
+    """Takes lines apart until a section ends, the block does, or the arrays are full.
+
+    Args:
+        block: Whole lines.
+        order: Words of a line.
+        limit: Most lines of the section.
+        words: The vocabulary.
+        grams: (R, order) int32, and
+        logprob: (R,) float32, and
+        backoff: (R,) float32 take the n-grams.
+        state: (3,) where the next line begins, n-grams so far, lines so far; moved on, up to a
+            line that is wrong.
+
+    Returns:
+        Why it stopped.
+    """
+    at, seen, number = state[0], state[1], state[2]
+    stopped = MORE
+    while at < len(block):
+        begin = at
+        while at < len(block) and block[at] != LINE_FEED and is_space(block[at]):
+            at += 1
+        if at == len(block) or block[at] == LINE_FEED:
+            at += 1
+            number += 1
+            continue
+        if block[at] == BACKSLASH:
+            stopped = SECTION_ENDS
+            at = begin
+            break
+        if seen == limit or seen == len(logprob):
+            stopped = TOO_MANY if seen == limit else MORE
+            at = begin
+            break
+        field = 0
+        backoff[seen] = 0.0
+        while at < len(block) and block[at] != LINE_FEED and stopped == MORE:
+            start = at
+            value = FNV_OFFSET
+            while at < len(block) and not is_space(block[at]):
+                value = (value ^ np.uint64(block[at])) * FNV_PRIME
+                at += 1
+            if field == 0:
+                found = parse_number(block, start, at)
+                logprob[seen] = found
+                if not found <= 0.0:
+                    stopped = POSITIVE
+            elif field <= order:
+                word = find_word(words, block, start, at, value)
+                grams[seen, field - 1] = word
+                if word < 0:
+                    stopped = NOT_WORD
+            elif field == order + 1:
+                found = parse_number(block, start, at)
+                backoff[seen] = found
+                if not abs(found) < np.inf:
+                    stopped = NOT_NUMBER
+            else:
+                stopped = NOT_FIELDS
+            field += 1
+            while at < len(block) and block[at] != LINE_FEED and is_space(block[at]):
+                at += 1
+        if stopped == MORE and field <= order:
+            stopped = NOT_FIELDS
+        if stopped != MORE:
+            at = begin
+            break
+        at += 1
+        seen += 1
+        number += 1
+    state[0], state[1], state[2] = at, seen, number
+    return stopped

@@ -1,0 +1,59 @@
+"""Compiled functions: numba with the lock released and the machine code kept on disk.
+
+numba keeps a function's machine code until the function's own file changes; code inlined from
+another file would stay old. Here the folder of the machine code is named for all of these files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+
+
+# numba's type hints lack what is set here.
+compiler: Any = numba.njit
+settings: Any = numba.config
+
+
+def cache_home() -> Path:
+    """The folder for what can be made again: `secondpass` in XDG_CACHE_HOME or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "secondpass"
+
+
+@cache
+def _folder() -> str:
+    """The folder of the machine code of these sources."""
+    root = Path(__file__).parent.parent
+    sources = [path for part in ("asr", "lm") for path in sorted((root / part).glob("*.py"))]
+    texts = [path.read_bytes() for path in sources]
+    digest = hashlib.sha256(b"".join(text for text in texts if b"from lm.jit import" in text))
+    return str(cache_home() / "kernels" / digest.hexdigest()[:16])
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compiles a function on its first call; NUMBA_CACHE_DIR overrides where the code is kept."""
+    return _compiled(function, {})
+
+
+def inner_kernel(function: Callable[..., Any]) -> Any:
+    """Compiles a function that makes no arrays, for inner loops.
+
+    Without numba's counting of references, which would otherwise touch every array of a tuple that
+    is handed on, at every call.
+    """
+    return _compiled(function, {"_nrt": False})
+
+
+def _compiled(function: Callable[..., Any], options: dict[str, bool]) -> Any:
+    given = settings.CACHE_DIR
+    settings.CACHE_DIR = given or _folder()
+    try:
+        return compiler(nogil=True, cache=True, **options)(function)
+    finally:
+        settings.CACHE_DIR = given

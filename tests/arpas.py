@@ -1,0 +1,54 @@
+"""Small n-gram models for tests, and their probabilities straight from the ARPA format's rules."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+from lm.arpa import Arpa
+from lm.corpus import read_corpus
+from lm.estimate import estimate
+
+Gram = tuple[str, ...]
+
+
+def small_model(
+    folder: Path, order: int, words: Sequence[str], seed: int = 0, sentences: int = 80
+) -> Arpa:
+    """A model of random sentences, the first words the most frequent."""
+    draw = random.Random(seed)
+    weights = [1 / (i + 1) for i in range(len(words))]
+    lines = [" ".join(draw.choices(words, weights, k=draw.randint(1, 6))) for _ in range(sentences)]
+    path = folder / f"text-{order}-{seed}.txt"
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return estimate(read_corpus([path]), order, discount_fallback=True)
+
+
+class Dictionary:
+    """A model as dictionaries."""
+
+    def __init__(self, model: Arpa) -> None:
+        """Spells out the model."""
+        self.words = [word for word in model.vocabulary if word != "<s>"]
+        self.order = model.order
+        self.logprob: dict[Gram, float] = {}
+        self.backoff: dict[Gram, float] = {}
+        for section in model.sections:
+            for i, numbers in enumerate(section.words.tolist()):
+                gram = tuple(model.vocabulary[number] for number in numbers)
+                self.logprob[gram] = float(section.logprob[i])
+                self.backoff[gram] = float(section.backoff[i])
+
+    def probability(self, history: Gram, word: str) -> float:
+        """P(word | history); 0 for an unknown word."""
+        gram = (*history, word)[-self.order :]
+        if gram in self.logprob:
+            return float(10 ** self.logprob[gram])
+        if len(gram) == 1:
+            return 0.0
+        return float(10 ** self.backoff.get(gram[:-1], 0.0)) * self.probability(gram[1:-1], word)
+
+    def contexts(self) -> list[Gram]:
+        """All n-grams that something can follow, and the empty one."""
+        return [(), *(g for g in self.logprob if len(g) < self.order and g[-1] != "</s>")]

@@ -1,0 +1,237 @@
+"""Mixing models: against the linear mixture word by word, and the best weights by search."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import kenlm
+import numpy as np
+import pytest
+from arpas import Dictionary, small_model
+
+from experiments.cli import main
+from lm.arpa import Arpa, Section, write_arpa
+from lm.arpa_reader import read_arpa
+from lm.backoff import numbered, unite, word_probabilities
+from lm.errors import InputError
+from lm.interpolate import heldout_perplexity, interpolate, mixture_weights, perplexity
+from lm.ngram import NgramModel
+
+WORDS = [f"w{i}" for i in range(12)]
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> list[Arpa]:
+    """Two models of different orders with some words in common, others only in one."""
+    return [
+        small_model(tmp_path, 2, [*WORDS, "only-first"], seed=1),
+        small_model(tmp_path, 3, [*WORDS[::-1], "only-second"], seed=2),
+    ]
+
+
+def _heldout(seed: int = 3) -> list[str]:
+    draw = random.Random(seed)
+    words = [*WORDS, "only-first", "only-second", "in-neither"]
+    return [" ".join(draw.choices(words, k=draw.randint(0, 7))) for _ in range(60)]
+
+
+def _histories(models: list[Dictionary]) -> list[tuple[str, ...]]:
+    """Contexts of the models, and some that neither has."""
+    draw = random.Random(5)
+    seen = {context for model in models for context in model.contexts()}
+    return [*sorted(seen), *(tuple(draw.choices(WORDS, k=3)) for _ in range(30)), ("in-neither",)]
+
+
+def test_words_have_the_models_probabilities(tmp_path: Path, pair: list[Arpa]) -> None:
+    """Through the common tables, as by the format's rules and by KenLM."""
+    tables, values = unite(pair)
+    texts = _heldout()
+    got = word_probabilities(tables, values, numbered(tables, texts))
+    for i, model in enumerate(pair):
+        rules = Dictionary(model)
+        path = tmp_path / "lm.arpa"
+        write_arpa(model, path)
+        by_kenlm = kenlm.Model(str(path))
+        at = 0
+        for text in texts:
+            history: tuple[str, ...] = ("<s>",)
+            scores = by_kenlm.full_scores(text)
+            for word, (log10, _, oov) in zip([*text.split(), "</s>"], scores, strict=True):
+                expected = rules.probability(history, word)
+                assert got[i, at] == pytest.approx(expected, rel=1e-5)
+                if not oov:
+                    assert math.log10(got[i, at]) == pytest.approx(log10, abs=1e-5)
+                history, at = (*history, word), at + 1
+        assert at == got.shape[1]
+
+
+def test_weights_of_two_are_the_best_by_search(pair: list[Arpa]) -> None:
+    tables, values = unite(pair)
+    probabilities = word_probabilities(tables, values, numbered(tables, _heldout()))
+    probabilities = probabilities[:, probabilities.max(axis=0) > 0]
+
+    def loss(weight: float) -> float:
+        return float(-np.log(weight * probabilities[0] + (1 - weight) * probabilities[1]).sum())
+
+    low, high = 0.0, 1.0
+    while high - low > 1e-10:  # the loss is convex
+        third = (high - low) / 3
+        if loss(low + third) < loss(high - third):
+            high -= third
+        else:
+            low += third
+    assert 0.05 < low < 0.95
+    np.testing.assert_allclose(mixture_weights(probabilities), [low, 1 - low], atol=1e-5)
+    found = interpolate(pair, heldout=_heldout())
+    np.testing.assert_allclose(found.weights, [low, 1 - low], atol=1e-5)
+    assert found.heldout is not None
+    assert found.heldout.mixed == pytest.approx(math.exp(loss(low) / probabilities.shape[1]))
+    assert found.heldout.words == probabilities.shape[1]
+    assert found.heldout.unknown == sum(text.split().count("in-neither") for text in _heldout())
+
+
+def test_weights_of_several_are_at_the_maximum() -> None:
+    """The conditions of Kuhn and Tucker, a model that helps nothing among them."""
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet(np.ones(50), 4)[:, rng.integers(0, 50, 2000)]
+    probabilities[3] = probabilities[0] * 0.5
+    shares = mixture_weights(probabilities)
+    gain = (probabilities / (shares @ probabilities)).mean(axis=1)
+    assert shares.sum() == pytest.approx(1)
+    assert (shares[:3] > 0.01).all() and shares[3] < 1e-6
+    np.testing.assert_allclose(gain[:3], 1, atol=1e-4)
+    assert gain[3] < 1
+
+
+def test_n_grams_have_the_linear_mixture(pair: list[Arpa]) -> None:
+    """Every n-gram of either model, exactly; and so a history's n-grams that both have."""
+    mixed = Dictionary(interpolate(pair, weights=[3, 1]).model)
+    models = [Dictionary(model) for model in pair]
+    union = set(models[0].logprob) | set(models[1].logprob)
+    assert set(mixed.logprob) == union
+    assert {("w0", "w1"), ("only-first",), ("only-second",)} <= union
+    for *history, word in union:
+        if word != "<s>":
+            first, second = (model.probability(tuple(history), word) for model in models)
+            expected = 0.75 * first + 0.25 * second
+            assert mixed.probability(tuple(history), word) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("weights", [[1, 1], [999, 1]])
+def test_every_context_sums_to_one(pair: list[Arpa], weights: list[float]) -> None:
+    mixed = Dictionary(interpolate(pair, weights).model)
+    for history in _histories([mixed]):
+        total = sum(mixed.probability(history, word) for word in mixed.words)
+        assert total == pytest.approx(1, abs=1e-5), history
+
+
+def test_contexts_that_all_words_follow_sum_to_one() -> None:
+    """Nothing is left to back off with, up to the rounding of an ARPA file."""
+    words = ["<unk>", "<s>", "</s>", "a"]
+    unigrams = Section(
+        np.arange(4, dtype=np.int32)[:, None],
+        np.log10([0.25, 1, 0.25, 0.5]).astype(np.float32),
+        np.zeros(4, np.float32),
+    )
+    followers = np.array([[3, 0], [3, 2], [3, 3]], np.int32)
+    models = []
+    for shares in ([0.2, 0.3, 0.5000004], [0.2, 0.3, 0.4999996], [0.1, 0.1, 0.8]):
+        logprob = np.log10(shares).astype(np.float32)
+        models.append(Arpa(words, [unigrams, Section(followers, logprob, np.zeros(3, np.float32))]))
+    for mix in (models, models[:2], models[:1]):
+        mixed = Dictionary(interpolate(mix, weights=[1] * len(mix)).model)
+        assert sum(mixed.probability(("a",), w) for w in mixed.words) == pytest.approx(1, abs=1e-6)
+
+
+def test_perplexity_is_kenlms(tmp_path: Path, pair: list[Arpa]) -> None:
+    """Of the static mixture, to four digits, unknown words left out."""
+    mixture = interpolate(pair, heldout=_heldout())
+    path = tmp_path / "mix.arpa"
+    write_arpa(mixture.model, path)
+    scores = [score for text in _heldout() for score in kenlm.Model(str(path)).full_scores(text)]
+    known = [log10 for log10, _, oov in scores if not oov]
+    words, unknown, value = heldout_perplexity(NgramModel.load(path), _heldout())
+    assert value == pytest.approx(10 ** -np.mean(known), rel=1e-4)
+    assert (words, unknown) == (len(known), len(scores) - len(known))
+    assert mixture.heldout is not None
+    assert (mixture.heldout.words, mixture.heldout.unknown) == (words, unknown)
+    assert mixture.heldout.mixed == pytest.approx(value, rel=0.05)
+
+
+def test_a_model_without_some_suffixes(pair: list[Arpa]) -> None:
+    """As other tools write them after pruning: trigrams whose last two words are no bigram."""
+    model = pair[1]
+    bigrams, trigrams = model.sections[1], model.sections[2]
+    contexts = set(map(tuple, trigrams.words[:, :2].tolist()))
+    keep = np.array([tuple(gram) in contexts for gram in bigrams.words.tolist()])
+    assert not keep.all()
+    pruned = Section(bigrams.words[keep], bigrams.logprob[keep], bigrams.backoff[keep])
+    lacking = Arpa(model.vocabulary, [model.sections[0], pruned, trigrams])
+    models = [Dictionary(lacking), Dictionary(pair[0])]
+    mixed = Dictionary(interpolate([lacking, pair[0]], weights=[1, 1]).model)
+    for *history, word in set(models[0].logprob) | set(models[1].logprob):
+        if word != "<s>":
+            expected = sum(model.probability(tuple(history), word) for model in models) / 2
+            assert mixed.probability(tuple(history), word) == pytest.approx(expected, rel=1e-5)
+
+
+def test_perplexity_by_hand() -> None:
+    assert perplexity(np.array([0.5, 0.125])) == pytest.approx(4)
+    assert perplexity(np.array([])) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda models: interpolate(models), "no weights"),
+        (lambda models: interpolate(models, [1]), "1 weights for 2 models"),
+        (lambda models: interpolate(models, [1, 0]), "above 0"),
+        (lambda models: interpolate(models, [1, float("nan")]), "above 0"),
+        (lambda models: interpolate(models, [1, float("inf")]), "above 0"),
+        (lambda models: interpolate(models, heldout=[]), "no words"),
+        (lambda models: interpolate(models, heldout=["", " "]), "no words"),
+        (lambda models: interpolate(models, heldout=["W0 W1"]), "knows any"),
+    ],
+)
+def test_bad_settings_are_named(
+    pair: list[Arpa], call: Callable[[list[Arpa]], object], says: str
+) -> None:
+    with pytest.raises(InputError, match=says):
+        call(pair)
+
+
+def test_the_command(tmp_path: Path, pair: list[Arpa], capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [str(tmp_path / f"{name}.arpa") for name in "ab"]
+    for model, path in zip(pair, paths, strict=True):
+        write_arpa(model, path)
+    dev, output = tmp_path / "dev.txt", tmp_path / "mix.arpa.gz"
+    dev.write_text("".join(f"{line.upper()}\n" for line in _heldout()))
+    command = ["ngram", "--models", *paths, "-o", str(output)]
+    assert main([*command, "--heldout", str(dev)]) == 2
+    assert "upper or lower case" in capsys.readouterr().err
+    dev.write_text("".join(f"{line}\n" for line in _heldout()))
+    assert main([*command, "--heldout", str(dev)]) == 0
+    said = capsys.readouterr().err
+    expected = interpolate(pair, heldout=_heldout())
+    assert f"weight {expected.weights[0]:.4f}" in said
+    assert expected.heldout is not None and f"{expected.heldout.mixed:.2f}" in said
+    written = Dictionary(read_arpa(output))
+    for gram, logprob in Dictionary(expected.model).logprob.items():
+        assert written.logprob[gram] == pytest.approx(logprob, abs=1e-5)
+    assert main([*command, "--mix-weights", "1", "3"]) == 0
+    assert "weight 0.2500" in capsys.readouterr().err
+    for options, says in [
+        (["--mix-weights", "1"], "1 weights for 2 models"),
+        (["--order", "3"], "--order is for estimating"),
+        (["--weights", "1", "1"], "--weights is for estimating"),
+        (["--heldout", str(tmp_path / "gone.txt")], "gone.txt"),
+        ([], "--heldout TEXT"),
+        (["--entropy-prune", "-1", "--mix-weights", "1", "1"], "--entropy-prune -1"),
+    ]:
+        assert main([*command, *options]) == 2, options
+        assert says in capsys.readouterr().err
+    assert main(["ngram", "--models", paths[0], str(tmp_path / "no.arpa"), "-o", "x.arpa"]) == 2
+    assert "no.arpa: no such file" in capsys.readouterr().err
