@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lm.jit import inner_kernel
+from lm.jit import inlined
 
 # What may be in the next beam: a prefix that stays (label -1) or grows by a label.
 CANDIDATE = np.dtype(
@@ -12,7 +12,7 @@ CANDIDATE = np.dtype(
 )
 
 
-@inner_kernel
+@inlined
 def nth_best(values: np.ndarray, candidates: np.ndarray, count: int, n: int) -> float:
     """The n-th best score of `count` > n candidates (Hoare's quickselect)."""
     for i in range(count):
@@ -39,7 +39,7 @@ def nth_best(values: np.ndarray, candidates: np.ndarray, count: int, n: int) -> 
     return values[wanted]
 
 
-@inner_kernel
+@inlined
 def keep_best(candidates: np.ndarray, count: int, threshold: float, width: int) -> int:
     """Keeps the candidates from the threshold on, in their order; of equals the first ones."""
     above = 0

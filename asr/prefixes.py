@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from asr.graph import LN10, Graph
-from lm.jit import inner_kernel, kernel
+from lm.jit import inlined, inner_kernel, kernel
 from lm.lexicon import follow
 from lm.query import advance
 
@@ -93,7 +93,7 @@ def start(graph: Graph, prefixes: Prefixes, bos: np.ndarray) -> None:
     enter(prefixes.rows, prefixes.table, 0)
 
 
-@inner_kernel
+@inlined
 def mixed(text: int, label: int) -> np.uint64:
     """Hash of a text and a label: the finaliser of Appleby's MurmurHash3."""
     h = np.uint64(text) ^ (np.uint64(label + 2) * np.uint64(0x9E3779B97F4A7C15))
@@ -102,7 +102,7 @@ def mixed(text: int, label: int) -> np.uint64:
     return h ^ (h >> np.uint64(33))
 
 
-@inner_kernel
+@inlined
 def enter(rows: np.ndarray, table: np.ndarray, row: int) -> None:
     """Puts a row into the hash table."""
     mask = np.uint64(len(table) - 1)
@@ -112,7 +112,7 @@ def enter(rows: np.ndarray, table: np.ndarray, row: int) -> None:
     table[place] = row
 
 
-@inner_kernel
+@inlined
 def find(rows: np.ndarray, table: np.ndarray, key: int) -> int:
     """The row with that key, or -1."""
     mask = np.uint64(len(table) - 1)
@@ -124,7 +124,7 @@ def find(rows: np.ndarray, table: np.ndarray, key: int) -> int:
     return row
 
 
-@inner_kernel
+@inlined
 def copy_row(source: np.ndarray, i: int, target: np.ndarray, j: int) -> None:
     """target[j] = source[i], without the copy that numba makes for it."""
     for column in range(source.shape[1]):
@@ -182,7 +182,7 @@ def close(graph: Graph, prefixes: Prefixes, row: int) -> None:
             prefix.closed_fixed += graph.unknown
 
 
-@inner_kernel
+@inlined
 def extended(
     graph: Graph, prefixes: Prefixes, row: int, label: int, state: np.ndarray, ngram: np.ndarray
 ) -> tuple[float, int]:
@@ -227,7 +227,7 @@ def hot_words(graph: Graph, hot: int, label: int, ends: bool) -> tuple[int, floa
     return hot, gained
 
 
-@inner_kernel
+@inlined
 def text_of(graph: Graph, prefixes: Prefixes, row: int, label: int) -> np.uint64:
     """Hash of the text of a prefix with one more label."""
     prefix = prefixes.rows[row]
@@ -243,7 +243,7 @@ def text_of(graph: Graph, prefixes: Prefixes, row: int, label: int) -> np.uint64
     return text
 
 
-@inner_kernel
+@inlined
 def create(
     graph: Graph,
     prefixes: Prefixes,

@@ -19,7 +19,7 @@ from asr.candidates import keep_best, nth_best
 from asr.graph import Graph
 from asr.prefixes import create, extended, find, mixed, text_of
 from asr.state import BEAM, FRAMES, ROWS, TRACES, Limits, Scratch, State, enough_room
-from lm.jit import inner_kernel
+from lm.jit import inlined, inner_kernel
 
 # What `advance` returns instead of a frame where it had to stop, minus the frame.
 BROKEN = -1
@@ -59,7 +59,7 @@ def advance(graph: Graph, limits: Limits, log_probs: np.ndarray, first: int, sta
     return len(log_probs)
 
 
-@inner_kernel
+@inlined
 def follow_labels(graph: Graph, limits: Limits, frame: np.ndarray, scratch: Scratch) -> int:
     """Collects the frame's labels that are followed, best first, the blank left out.
 
@@ -95,7 +95,7 @@ def follow_labels(graph: Graph, limits: Limits, frame: np.ndarray, scratch: Scra
     return count
 
 
-@inner_kernel
+@inlined
 def sort_labels(scratch: Scratch, count: int) -> None:
     """Best first; Shell's sort, in place."""
     gap = count // 2
@@ -110,7 +110,7 @@ def sort_labels(scratch: Scratch, count: int) -> None:
         gap //= 2
 
 
-@inner_kernel
+@inlined
 def rest(blank: float, state: State) -> None:
     """A frame in which only the blank is followed."""
     state.counters.offset[0] += blank
@@ -123,13 +123,13 @@ def rest(blank: float, state: State) -> None:
         here.path_label = -math.inf
 
 
-@inner_kernel
+@inlined
 def bare(graph: Graph, label: int) -> bool:
     """Whether a label ends a word and spells nothing, so that a second one changes nothing."""
     return label >= 0 and graph.spelled[label] == graph.spelled[label + 1]
 
 
-@inner_kernel
+@inlined
 def stay(graph: Graph, limits: Limits, blank: float, state: State) -> float:
     """Fills `state.stayed` with the prefixes of the beam as they are after the frame.
 
@@ -202,7 +202,7 @@ def stay(graph: Graph, limits: Limits, blank: float, state: State) -> float:
     return max(threshold, worst) if size == limits.beam_width else threshold
 
 
-@inner_kernel
+@inlined
 def leading_path(here: Any, same: bool) -> tuple[float, int, int]:
     """The best single path of a slot that a label may follow: log-prob, trace, last frame.
 
@@ -217,7 +217,7 @@ def leading_path(here: Any, same: bool) -> tuple[float, int, int]:
     return path, trace, until
 
 
-@inner_kernel
+@inlined
 def add_trace(state: State, before: int, label: int, since: int, until: int) -> int:
     """One more label of a path."""
     trace = state.counters.whole[TRACES]
@@ -227,7 +227,7 @@ def add_trace(state: State, before: int, label: int, since: int, until: int) -> 
     return trace
 
 
-@inner_kernel
+@inlined
 def grow(graph: Graph, limits: Limits, followed: int, threshold: float, state: State) -> int:
     """Fills `state.candidates`, those that stay first; returns how many there are."""
     beam, stayed, rows = state.beam, state.stayed, state.prefixes.rows
@@ -298,7 +298,7 @@ def grow(graph: Graph, limits: Limits, followed: int, threshold: float, state: S
     return keep_best(candidates, count, threshold, width)
 
 
-@inner_kernel
+@inlined
 def install(graph: Graph, count: int, state: State) -> None:
     """Makes the candidates the beam."""
     beam, stayed, after, rows = state.beam, state.stayed, state.after, state.prefixes.rows

@@ -9,7 +9,7 @@ import numpy as np
 from asr.candidates import CANDIDATE
 from asr.graph import Graph
 from asr.prefixes import Prefixes, compact, enter_all, room_for, start
-from lm.jit import inner_kernel, kernel
+from lm.jit import inlined, kernel
 
 
 class Limits(NamedTuple):
@@ -114,7 +114,7 @@ class State(NamedTuple):
     counters: Counters
 
 
-@inner_kernel
+@inlined
 def enough_room(limits: Limits, state: State) -> bool:
     """Whether one more frame fits."""
     whole = state.counters.whole

@@ -245,15 +245,23 @@ def to_arpa(tables: Tables, values: Sequence[Values]) -> Arpa:
     return Arpa([tables.vocabulary[word] for word in words], sections)
 
 
-def numbered(tables: Tables, texts: Sequence[str]) -> np.ndarray:
-    """(T,) numbers of the texts' words, each from `<s>` to `</s>`; -1 for words not there."""
+def numbered(tables: Tables, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Texts as numbers, each from `<s>` to `</s>` if the tables have that.
+
+    Returns:
+        (T,) numbers of the words, -1 for words not there; (T,) whether a text begins here.
+    """
     number = {word: i for i, word in enumerate(tables.vocabulary)}
-    words = [word for text in texts for word in (BOS, *text.split(), EOS)]
-    return np.array([number.get(word, -1) for word in words], np.int64)
+    ends = [EOS] if EOS in number else []
+    split = [[BOS, *text.split(), *ends] for text in texts]
+    tokens = [number.get(word, -1) for words in split for word in words]
+    begins = np.zeros(len(tokens), bool)
+    begins[np.cumsum([0, *map(len, split)])[:-1]] = True
+    return np.array(tokens, np.int64), begins
 
 
 def word_probabilities(
-    tables: Tables, models: Sequence[Sequence[Values]], tokens: np.ndarray
+    tables: Tables, models: Sequence[Sequence[Values]], tokens: np.ndarray, begins: np.ndarray
 ) -> np.ndarray:
     """Probability of every word under every model.
 
@@ -263,22 +271,20 @@ def word_probabilities(
         tables: The n-grams.
         models: Their numbers.
         tokens: (T,) see `numbered`.
+        begins: (T,) see `numbered`.
 
     Returns:
-        (models, W) for the W tokens that are words or `</s>`; 0 for unknown words.
+        (models, W) for the W tokens where no text begins; 0 for unknown words.
     """
-    bos = tables.vocabulary.index(BOS) if BOS in tables.vocabulary else -2
-    before = tokens  # rows of the k-grams that end one token earlier than those of `rows`
-    predicted = tokens != bos
-    rows = np.where(tokens >= 0, tokens, -1)
+    rows = tokens  # of the k-grams that end at each token, -1 where there is none
     result = np.zeros((len(models), len(tokens)))
     for i, values in enumerate(models):
         result[i] = np.where(rows >= 0, values[0].probability[rows], 0.0)
     for k in range(1, len(tables.levels)):
         before = np.concatenate([[-1], rows[:-1]])
-        before[tokens == bos] = -1
+        before[begins] = -1
         rows = tables.extended(k, before, tokens)
         for i, values in enumerate(models):
-            backed_off = np.where(before >= 0, values[k - 1].weight[before], 1.0) * result[i]
-            result[i] = np.where(rows >= 0, values[k].probability[rows], backed_off)
-    return result[:, predicted]
+            weight = np.where(before >= 0, values[k - 1].weight[before], 1.0)
+            result[i] = np.where(rows >= 0, values[k].probability[rows], weight * result[i])
+    return result[:, ~begins]

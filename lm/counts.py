@@ -193,7 +193,7 @@ def count_ngrams(
             rows[k].append(out.rows[k, : out.filled[k], : rows[k].columns])
             suffixes[k].append(out.suffixes[k, : out.filled_suffixes[k]])
         if progress:
-            progress("counting", len(block), 0)
+            progress("counting", int(block[:, -1].sum()), corpus.words + corpus.sentences)
     return [
         Counts(
             rows[k - 1],

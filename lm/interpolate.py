@@ -151,19 +151,18 @@ def _probabilities(
     tables: Tables, values: Sequence[Sequence[Values]], texts: Sequence[str]
 ) -> tuple[np.ndarray, int]:
     """(models, W) probabilities of the words that a model knows, and how many none does."""
-    tokens = numbered(tables, texts)
     if not any(text.split() for text in texts):
         raise InputError("the held-out text has no words; give text, a sentence a line")
-    probabilities = word_probabilities(tables, values, tokens)
-    known = probabilities.max(axis=0) > 0
-    unknown = int(np.count_nonzero(tokens < 0))
+    tokens, begins = numbered(tables, texts)
+    unknown = int(np.count_nonzero((tokens < 0) & ~begins))
     words = sum(len(text.split()) for text in texts)
     if unknown == words:
         raise InputError(
             f"no model knows any of the held-out text's {words} words; "
             "spell it as the models do (upper or lower case)"
         )
-    return probabilities[:, known], unknown
+    probabilities = word_probabilities(tables, values, tokens, begins)
+    return probabilities[:, probabilities.max(axis=0) > 0], unknown
 
 
 def _mixed(tables: Tables, values: Sequence[Sequence[Values]], shares: np.ndarray) -> list[Values]:

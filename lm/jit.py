@@ -50,6 +50,12 @@ def inner_kernel(function: Callable[..., Any]) -> Any:
     return _compiled(function, {"_nrt": False})
 
 
+def inlined(function: Callable[..., Any]) -> Any:
+    """A part of inner kernels that becomes part of each: to hand on a tuple of many arrays takes
+    longer than most of these functions do."""
+    return _compiled(function, {"_nrt": False, "forceinline": True})
+
+
 def _compiled(function: Callable[..., Any], options: dict[str, bool]) -> Any:
     given = settings.CACHE_DIR
     settings.CACHE_DIR = given or _folder()

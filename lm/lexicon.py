@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lm.jit import inner_kernel, kernel
+from lm.jit import inlined, kernel
 
 
 class Lexicon(NamedTuple):
@@ -74,7 +74,7 @@ def _grow(  # type of arrays: see Lexicon
     return first[: nodes + 1].copy(), byte[:nodes].copy(), word[:nodes].copy()
 
 
-@inner_kernel
+@inlined
 def follow(lexicon: Lexicon, node: int, value: int) -> int:
     """The child of a node by the next byte, or -1; -1 has no children."""
     if node < 0:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lm.jit import inner_kernel
+from lm.jit import inlined, inner_kernel
 
 
 class NgramArrays(NamedTuple):
@@ -41,7 +41,7 @@ class NgramArrays(NamedTuple):
     bounds: np.ndarray
 
 
-@inner_kernel
+@inlined
 def find_child(word: np.ndarray, low: int, high: int, wanted: int) -> int:
     """The node from low to high - 1 with that last word, or -1."""
     while low < high:
@@ -56,7 +56,7 @@ def find_child(word: np.ndarray, low: int, high: int, wanted: int) -> int:
     return -1
 
 
-@inner_kernel
+@inlined
 def length_of(lm: NgramArrays, node: int) -> int:
     """Words of a node less one."""
     length = 0
@@ -65,7 +65,7 @@ def length_of(lm: NgramArrays, node: int) -> int:
     return length
 
 
-@inner_kernel
+@inlined
 def logprob_of(lm: NgramArrays, node: int) -> float:
     """log10 probability of a node."""
     if len(lm.logprob_book):
@@ -73,7 +73,7 @@ def logprob_of(lm: NgramArrays, node: int) -> float:
     return float(lm.logprob[node])
 
 
-@inner_kernel
+@inlined
 def backoff_of(lm: NgramArrays, node: int) -> float:
     """log10 back-off weight of a state."""
     if len(lm.backoff_book):

@@ -20,9 +20,23 @@ def small_model(
     draw = random.Random(seed)
     weights = [1 / (i + 1) for i in range(len(words))]
     lines = [" ".join(draw.choices(words, weights, k=draw.randint(1, 6))) for _ in range(sentences)]
-    path = folder / f"text-{order}-{seed}.txt"
-    path.write_text("".join(f"{line}\n" for line in lines))
+    path = write_lines(folder / f"text-{order}-{seed}.txt", lines)
     return estimate(read_corpus([path]), order, discount_fallback=True)
+
+
+def zipf_lines(sentences: int = 500, types: int = 120, seed: int = 4) -> list[str]:
+    """Short sentences of a few frequent words and many rare ones, and one without words."""
+    draw = random.Random(seed)
+    words = [f"w{i}" for i in range(types)]
+    weights = [(i + 1) ** -1.3 for i in range(types)]
+    lengths = [draw.randint(1, 7) for _ in range(sentences)]
+    return [*(" ".join(draw.choices(words, weights, k=length)) for length in lengths), ""]
+
+
+def write_lines(path: Path, lines: Sequence[str]) -> Path:
+    """Writes a text, one sentence a line."""
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
 
 
 class Dictionary:

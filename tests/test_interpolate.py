@@ -49,7 +49,7 @@ def test_words_have_the_models_probabilities(tmp_path: Path, pair: list[Arpa]) -
     """Through the common tables, as by the format's rules and by KenLM."""
     tables, values = unite(pair)
     texts = _heldout()
-    got = word_probabilities(tables, values, numbered(tables, texts))
+    got = word_probabilities(tables, values, *numbered(tables, texts))
     for i, model in enumerate(pair):
         rules = Dictionary(model)
         path = tmp_path / "lm.arpa"
@@ -70,7 +70,7 @@ def test_words_have_the_models_probabilities(tmp_path: Path, pair: list[Arpa]) -
 
 def test_weights_of_two_are_the_best_by_search(pair: list[Arpa]) -> None:
     tables, values = unite(pair)
-    probabilities = word_probabilities(tables, values, numbered(tables, _heldout()))
+    probabilities = word_probabilities(tables, values, *numbered(tables, _heldout()))
     probabilities = probabilities[:, probabilities.max(axis=0) > 0]
 
     def loss(weight: float) -> float:
@@ -176,6 +176,26 @@ def test_a_model_without_some_suffixes(pair: list[Arpa]) -> None:
         if word != "<s>":
             expected = sum(model.probability(tuple(history), word) for model in models) / 2
             assert mixed.probability(tuple(history), word) == pytest.approx(expected, rel=1e-5)
+
+
+def test_models_without_sentence_marks() -> None:
+    """Words are mixed all the same; ends are not scored, histories do not cross lines."""
+    words = ["a", "b"]
+    numbers, nothing = np.arange(2, dtype=np.int32)[:, None], np.zeros(2, np.float32)
+    unigrams = [Section(numbers, np.log10(p).astype(np.float32), nothing) for p in ([0.5, 0.5],)]
+    bigrams = Section(np.array([[0, 1]], np.int32), np.log10([0.9], dtype=np.float32), nothing[:1])
+    lower = Section(
+        numbers,
+        np.log10([0.2, 0.8], dtype=np.float32),
+        np.log10([0.1 / 0.2, 1], dtype=np.float32),
+    )
+    models = [Arpa(words, unigrams), Arpa(words, [lower, bigrams])]
+    found = interpolate(models, [1, 1], heldout=["a b", "b", "zz a"])
+    assert found.heldout is not None
+    assert (found.heldout.words, found.heldout.unknown) == (4, 1)
+    expected = [0.35, 0.7, 0.65, 0.35]  # a, b after a, b, a after an unknown word
+    assert found.heldout.mixed == pytest.approx(np.prod(expected) ** -0.25, rel=1e-5)
+    assert found.model.vocabulary == words
 
 
 def test_perplexity_by_hand() -> None:
