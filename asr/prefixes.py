@@ -19,6 +19,7 @@ from lm.query import advance
 FNV_OFFSET = np.uint64(14695981039346656037)  # Fowler, Noll and Vo's hash, 64 bits, variant 1a
 FNV_PRIME = np.uint64(1099511628211)
 SPACE = 32
+USUAL_LETTERS = 6.0  # of a word, as in pyctcdecode; the estimate of longer unknown ones grows
 
 
 PREFIX = np.dtype(
@@ -33,6 +34,7 @@ PREFIX = np.dtype(
         ("label", "i4"),  # last label; -1 for none
         ("slot", "i4"),  # place in the beam; -1 outside
         ("node", "i4"),  # lexicon node of the open word; -1 outside the lexicon
+        ("letters", "i4"),  # bytes of the open word
         ("hot", "i4"),  # state of the hot words' automaton
         ("oov", "i4"),  # finished words that no n-gram model knows
         ("closed_oov", "i4"),  # the same if the open word ends here
@@ -87,7 +89,7 @@ def start(graph: Graph, prefixes: Prefixes, bos: np.ndarray) -> None:
     empty.hot = graph.goto[0, graph.classes[SPACE]]
     empty.score = graph.partial[empty.hot]
     empty.fixed, empty.bonus, empty.oov = 0.0, 0.0, 0
-    empty.open, empty.closed = False, False
+    empty.open, empty.closed, empty.letters = False, False, 0
     prefixes.state[0] = bos
     prefixes.ngram[0] = 0.0
     enter(prefixes.rows, prefixes.table, 0)
@@ -207,7 +209,12 @@ def extended(
     elif high > low and len(graph.unigrams):
         for i in range(low, high):
             node = follow(graph.lexicon, node, graph.spelling[i])
-        score += graph.estimate[node] if node >= 0 else graph.outside
+        if node >= 0:
+            score += graph.estimate[node]
+        else:
+            # Else one long unknown word would be cheaper than several known ones.
+            letters = high - low + (0 if ends else prefix.letters)
+            score += graph.outside * max(1.0, letters / USUAL_LETTERS)
     if len(graph.goto) > 1:
         hot, gained = hot_words(graph, prefix.hot, label, ends)
         score += prefix.bonus + gained + graph.partial[hot]
@@ -277,8 +284,9 @@ def create(
         hot, gained = hot_words(graph, shorter.hot, label, ends)
         prefix.hot = hot
         prefix.bonus += gained
-    spelled = graph.spelled[label + 1] > graph.spelled[label]
-    prefix.open = spelled or (shorter.open and not graph.boundary[label])
+    letters = graph.spelled[label + 1] - graph.spelled[label]
+    prefix.letters = letters if graph.boundary[label] else shorter.letters + letters
+    prefix.open = prefix.letters > 0
     prefix.parent, prefix.label, prefix.node, prefix.slot = parent, label, node, -1
     prefix.score, prefix.text, prefix.key = score, np.uint64(text), np.uint64(key)
     prefix.closed = False

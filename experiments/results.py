@@ -18,7 +18,7 @@ from lm.errors import InputError
 
 SCHEMA = 1
 PACKAGES = (
-    *("secondpass", "torch", "transformers", "pyctcdecode", "kenlm", "jiwer"),
+    *("secondpass", "torch", "transformers", "numba", "pyctcdecode", "kenlm", "jiwer"),
     *("numpy", "pandas", "pyarrow", "soundfile", "soxr"),
 )
 

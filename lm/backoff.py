@@ -20,7 +20,7 @@ from lm.radix import sort_rows
 from lm.store import is_store, open_store, words_of
 
 LOWEST = 1e-99  # an ARPA file's zero: log10 is -99
-NOTHING_LEFT = 1e-9  # below what the seven digits of an ARPA file can tell from 0
+LEAST_LEFT = 1e-8  # the seven digits of an ARPA file do not tell less from nothing
 
 
 @dataclass(frozen=True)
@@ -199,8 +199,8 @@ def normalised(
         kept: Per level (N,) the n-grams that the model has, their contexts among them.
 
     Returns:
-        The numbers per level. Where the kept n-grams of a context leave nothing to the others,
-        they are scaled to sum to one.
+        The numbers per level. Where the kept n-grams of a context leave nothing to other words, or
+        there are no other words, their probabilities are scaled.
     """
     values = [Values(probabilities[0], np.ones(len(tables.levels[0])), kept[0])]
     for k in range(1, len(tables.levels)):
@@ -209,15 +209,18 @@ def normalised(
         context = level.context[has]
         own = np.bincount(context, weights=probabilities[k][has], minlength=size)
         shorter = below.probability[level.suffix[has]]
-        left_below = 1.0 - np.bincount(context, weights=shorter, minlength=size)
         left = 1.0 - own
-        full = (left < NOTHING_LEFT) | (left_below < NOTHING_LEFT)
-        is_context = np.bincount(context, minlength=size) > 0
-        below.weight[:] = np.where(is_context, left / np.where(full, 1.0, left_below), 1.0)
-        # Nothing must go to the other words, or there are no others.
-        below.weight[is_context & full] = LOWEST
+        left_below = 1.0 - np.bincount(context, weights=shorter, minlength=size)
+        listed = np.bincount(context, weights=shorter > 0, minlength=size)
+        no_others = listed == np.count_nonzero(values[0].probability)
+        wanted = np.where(no_others, 0.0, np.maximum(left, LEAST_LEFT))
+        is_context = own > 0
+        left_below = np.maximum(left_below, LEAST_LEFT)
+        np.divide(wanted, left_below, out=below.weight, where=is_context & ~no_others)
+        scale = np.ones(size)
+        np.divide(1.0 - wanted, own, out=scale, where=is_context & (wanted != left))
         probability = below.weight[level.context] * below.probability[level.suffix]
-        probability[has] = probabilities[k][has] / np.where(full, own, 1.0)[context]
+        probability[has] = probabilities[k][has] * scale[context]
         values.append(Values(probability, np.ones(len(level)), has))
     return values
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,6 @@ from lm.spill import Sorter, Span, Tape, Workspace
 
 NOT_KEPT = np.iinfo(np.uint64).max
 TOKENS_PER_BLOCK = 500_000
-ROWS_PER_BLOCK = 200_000
 HIGHEST_COUNT = 5  # counts of counts beyond are not needed for discounts
 
 
@@ -176,8 +176,8 @@ def count_ngrams(
     rows = [Sorter(workspace, packing.columns(k) + 3, packing.spans(k)) for k in orders]
     suffixes = [Tape(workspace, np.int64) for _ in orders]
     limits = np.array([0, *thresholds], np.int64)
-    last = np.empty((0, columns + 1), np.uint64)
-    for block in _pieces(by_suffix.blocks(), last):
+    end = np.empty((0, columns + 1), np.uint64)
+    for block in chain(by_suffix.blocks(), [end]):
         capacity = len(block) + 1
         out = _Output(
             np.empty((order, capacity, columns + 3), np.uint64),
@@ -204,14 +204,6 @@ def count_ngrams(
         )
         for k in orders
     ]
-
-
-def _pieces(blocks: Iterator[np.ndarray], last: np.ndarray) -> Iterator[np.ndarray]:
-    """Small blocks, then an empty one that marks the end."""
-    for block in blocks:
-        for start in range(0, len(block), ROWS_PER_BLOCK):
-            yield block[start : start + ROWS_PER_BLOCK]
-    yield last
 
 
 def _ngrams(

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from lm.arpa import BOS, EOS, Arpa
-from lm.backoff import NOTHING_LEFT, Tables, Values, normalised, to_arpa, unite
+from lm.backoff import LEAST_LEFT, Tables, Values, normalised, to_arpa, unite
 from lm.errors import InputError
 
 
@@ -83,7 +83,7 @@ def relative_entropies(
     shorter = values[k - 1].probability[level.suffix]
     left = 1.0 - np.bincount(level.context[has], weights=own[has], minlength=size)
     below = 1.0 - np.bincount(level.context[has], weights=shorter[has], minlength=size)
-    left, below = np.maximum(left, NOTHING_LEFT), np.maximum(below, NOTHING_LEFT)
+    left, below = np.maximum(left, LEAST_LEFT), np.maximum(below, LEAST_LEFT)
     left_at, below_at = left[level.context], below[level.context]
     after = np.log(left_at + own) - np.log(below_at + shorter)
     before = np.log(left_at) - np.log(below_at)

@@ -97,9 +97,10 @@ def estimate(
         grams = next_grams
         if progress:
             progress("smoothing", of_order.kept, kept)
+    longest = _spell(grams, order, packing, renumbered)
     sections = [Section(*(tape.array() for tape in tapes)) for tapes in finished]
-    spelt = _spell(grams, order, packing, renumbered).array()
-    sections.append(Section(spelt, logprobs.array(), np.zeros(len(spelt), np.float32)))
+    nothing = np.zeros(len(longest), np.float32)
+    sections.append(Section(longest.array(), logprobs.array(), nothing))
     return Arpa([corpus.vocabulary[word] for word in words], sections)
 
 

@@ -5,7 +5,7 @@ Chen and Goodman (1998); see `lm.estimate` for the conventions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +17,6 @@ from lm.spill import Sorter, Tape, Workspace
 
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
 LOWEST = 1e-99  # log10 of a zero, which discounts of 0 can leave, as ARPA files write it: -99
-ROWS_PER_BLOCK = 200_000
 
 
 def discounts_of(
@@ -30,6 +29,10 @@ def discounts_of(
 
     Chen and Goodman's equation 26: with n_j n-grams of adjusted count j and Y = n_1/(n_1 + 2 n_2),
     D_j = j - (j + 1) Y n_{j+1}/n_j.
+
+    lmplz takes the occurrences in place of the adjusted count for one n-gram of each lower order,
+    the last in suffix order. It shows only where this n-gram is repeated in a small text: in one
+    of 6,000 sentences, each given twice, log10 probabilities differ by up to 2e-4.
 
     Args:
         counts_of_counts: (5 or more,) n_j, from n_0 on.
@@ -142,7 +145,7 @@ def discount(
         pending=np.empty((1024, columns + 3), np.uint64),
         emitted=counter.copy(),
     )
-    blocks = _slices(rows.blocks())
+    blocks = rows.blocks()
     block, at = next(blocks, None), 0
     for context_block in contexts.blocks():
         left = context_block
@@ -169,12 +172,6 @@ def discount(
             if block is not None and at == len(block):
                 block, at = next(blocks, None), 0
     return backoffs, grams, discounted
-
-
-def _slices(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    for block in blocks:
-        for start in range(0, len(block), ROWS_PER_BLOCK):
-            yield block[start : start + ROWS_PER_BLOCK]
 
 
 def _grown(array: np.ndarray, rows: int) -> np.ndarray:
@@ -205,7 +202,6 @@ def _read_context_order(
     # The last word's place in the key: what comes before it is the context.
     last_column, last_field = (order - 1) // packing.fields, (order - 1) % packing.fields
     width = np.uint64((packing.fields - last_field) * packing.bits)
-    before = ~((np.uint64(1) << width) - np.uint64(1)) if last_field else np.uint64(0)
     at, finished, written = 0, 0, 0
     while finished < len(contexts):
         context = contexts[finished]
@@ -214,7 +210,7 @@ def _read_context_order(
             for column in range(context_columns):
                 key = rows[at, column]
                 if column == last_column:
-                    key &= before
+                    key = (key >> width) << width
                 if key != context[column]:
                     above = key > context[column]
                     below = not above
@@ -276,7 +272,7 @@ def interpolate(
     probabilities = Tape(workspace, np.float64)
     by_context = Sorter(workspace, 2, [(0, 40)])
     start = 0
-    for block in _slices(discounted.blocks()):
+    for block in discounted.blocks():
         suffix = suffixes.read(start, start + len(block))
         start += len(block)
         below = lower.read(int(suffix[0]), int(suffix[-1]) + 1)[suffix - suffix[0]]
@@ -286,6 +282,6 @@ def interpolate(
         logprob = log10(probability).view(np.uint32).astype(np.uint64)
         by_context.append(np.stack([block[:, 1], logprob], axis=1))
     logprobs = Tape(workspace, np.float32)
-    for block in _slices(by_context.blocks()):
+    for block in by_context.blocks():
         logprobs.append(block[:, 1].astype(np.uint32).view(np.float32))
     return probabilities, logprobs

@@ -23,6 +23,7 @@ DEFAULT_MEMORY = 2 << 30
 LEAST_MEMORY = 1 << 20
 PAGE_BYTES, FIRST_PAGE_BYTES = 64 << 20, 1 << 16
 BLOCK_BYTES = 32 << 20
+ROWS_PER_BLOCK = 200_000
 
 
 class Workspace:
@@ -231,20 +232,19 @@ class Sorter(Store):
 
     def blocks(self) -> Iterator[np.ndarray]:
         """All rows in order, a few at a time; no more can be added, and this empties the sorter."""
-        step = self.workspace.block_rows(self.row_bytes)
         try:
-            if self._runs:
-                self.spill()
-                yield from self._merge(step)
-            else:
-                self.pinned = True
-                rows = self._sorted(self._take())
-                self.held = rows.nbytes
-                for start in range(0, len(rows), step):
-                    yield rows[start : start + step]
+            for rows in self._merge() if self._runs else self._in_memory():
+                for start in range(0, len(rows), ROWS_PER_BLOCK):
+                    yield rows[start : start + ROWS_PER_BLOCK]
         finally:
             self.held = 0
             self._file, self._runs = None, []
+
+    def _in_memory(self) -> Iterator[np.ndarray]:
+        self.pinned = True
+        rows = self._sorted(self._take())
+        self.held = rows.nbytes
+        yield rows
 
     def _sorted(self, parts: list[np.ndarray]) -> np.ndarray:
         """One sorted array; empties the list, so that its arrays can go."""
@@ -255,10 +255,11 @@ class Sorter(Store):
             rows = rows[: combine_rows(rows, len(self.spans))]
         return rows
 
-    def _merge(self, limit: int) -> Iterator[np.ndarray]:
+    def _merge(self) -> Iterator[np.ndarray]:
         """Merges runs: up to the lowest last key of the loaded heads, everything is there."""
+        self.spill()
         keys = len(self.spans)
-        share = max(1, limit // len(self._runs))
+        share = max(1, self.workspace.block_rows(self.row_bytes) // len(self._runs))
         starts = [start for start, _ in self._runs]
         left = [rows for _, rows in self._runs]
         heads = [np.empty((0, self.columns), np.uint64) for _ in self._runs]
@@ -271,9 +272,7 @@ class Sorter(Store):
                     left[run] -= count
             lasts = [head[-1, :keys] for run, head in enumerate(heads) if left[run]]
             if not lasts:
-                rows = self._sorted(heads)
-                if len(rows):
-                    yield rows
+                yield self._sorted(heads)
                 return
             bound = min(lasts, key=lambda key: key.tolist())
             cuts = [rows_up_to(head, bound) for head in heads]

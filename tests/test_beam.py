@@ -304,3 +304,19 @@ def test_letters_of_more_than_one_byte_and_labels_of_more_than_one_letter() -> N
     found = BeamDecoder.build(vocabulary, OPEN).decode(log_probs)
     assert {h.text for h in found} == set(expected)
     assert all(h.acoustic == pytest.approx(expected[h.text], abs=1e-6) for h in found)
+
+
+@BOTH
+@pytest.mark.parametrize("lookahead", [False, True])
+def test_bounds_prune_nothing_that_the_beam_would_keep(
+    vocabulary: Vocabulary, lookahead: bool, arpas: list[str]
+) -> None:
+    options = replace(
+        OPEN, beam_width=7, nbest=7, beam_prune_logp=-9, lm=arpas[0], beta=1.5, lookahead=lookahead
+    )
+    decoder = BeamDecoder.build(vocabulary, options)
+    # With so much slack every extension is scored.
+    slow = replace(decoder, graph=decoder.graph._replace(hot_slack=1e9), idle=[])
+    for seed in range(10):
+        log_probs = random_log_probs(40, vocabulary, seed)
+        assert decoder.decode(log_probs) == slow.decode(log_probs)

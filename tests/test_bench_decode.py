@@ -14,9 +14,11 @@ from asr.greedy import greedy
 from asr.wer import ErrorRate, word_errors
 from experiments.bench import decode
 from experiments.bench.emissions import CHANNELS, Channel, Units, synthesise
+from experiments.bench.first_call import STEPS, first_calls
 from experiments.bench.flashlight import NEVER, mend
-from experiments.bench.peers import PEERS
-from experiments.bench.race import Entry, accuracy, on_all_cores, race
+from experiments.bench.peers import OURS, OURS_LABELS, PEERS
+from experiments.bench.race import Entry, Figures, accuracy, on_all_cores, race
+from experiments.bench.report import ratios_to_ours, scaling_rows
 from experiments.bench.search import NARROW, WIDE, Fusion, Peer, Search, Width, words_of
 from experiments.bench.tasks import (
     DEMO,
@@ -257,6 +259,36 @@ def test_accuracy_counts_different_texts_and_the_best() -> None:
     first, best, distinct = accuracy(lists, ["A C", "D"])
     assert (first.errors, best.errors, distinct) == (2, 1, 1.0)
     assert first.ref_words == 3
+
+
+@pytest.mark.slow
+def test_first_calls_are_measured_in_processes_of_their_own() -> None:
+    heard = hear(Units.characters(), "TURN IT OFF", CLEAR, 60)
+    found = first_calls(FUSION.lm, heard)
+    assert list(found) == ["nothing cached", "cached"]
+    for times in found.values():
+        assert list(times) == [*STEPS, "process"]
+        assert min(times.values()) > 0
+        assert times["process"] > sum(times[step] for step in STEPS)
+
+
+def test_rows_of_scaling_are_relative_to_the_first() -> None:
+    assert scaling_rows({16: 0.002, 64: 0.009})[1] == ["64", "9.00", "4", "4.50"]
+
+
+def test_ratios_are_to_ours_at_the_same_settings() -> None:
+    words, labels = (next(p for p in PEERS if p.name == name) for name in (OURS, OURS_LABELS))
+    rival = next(p for p in PEERS if p.name == "flashlight free")
+    entries = [
+        Entry(rival, WIDE, 8, Fixed("A")),
+        Entry(rival, NARROW, 8, Fixed("A")),
+        Entry(words, WIDE, 8, Fixed("A")),
+        Entry(labels, WIDE, 8, Fixed("A")),
+    ]
+    none = ErrorRate()
+    figures = [Figures(seconds, 0, 0, none, none, 1) for seconds in (6.0, 6.0, 3.0, 2.0)]
+    ratios = ratios_to_ours(entries, figures)
+    assert ratios[0] == 3 and np.isnan(ratios[1]) and ratios[2:] == [1, 1]
 
 
 def test_evenly_spaced_items() -> None:

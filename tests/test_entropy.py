@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import math
+import random
 from pathlib import Path
 
+import kenlm
 import numpy as np
 import pytest
 from arpas import Dictionary, Gram, small_model
 
-from lm.arpa import Arpa
+from lm.arpa import Arpa, write_arpa
 from lm.backoff import unite
 from lm.entropy import context_probabilities, prune, relative_entropies
 from lm.errors import InputError
+from lm.ngram import NgramModel
 
 WORDS = [f"w{i}" for i in range(9)]
 
 
 @pytest.fixture(params=[2, 3])
 def model(request: pytest.FixtureRequest, tmp_path: Path) -> Arpa:
-    return small_model(tmp_path, request.param, WORDS, seed=7, sentences=60)
+    return small_model(tmp_path, request.param, WORDS, seed=7, sentences=150)
 
 
 def _prior(model: Dictionary, context: Gram) -> float:
@@ -95,7 +98,28 @@ def test_the_same_n_grams_go(model: Arpa, threshold: float) -> None:
         assert pruned.backoff[gram] == pytest.approx(expected.backoff[gram], abs=1e-3)
 
 
-@pytest.mark.parametrize("threshold", [0, 1e-4, 1e-2, 10])
+def test_pruned_models_are_read_alike(tmp_path: Path) -> None:
+    """Trigrams stay whose last two words are no bigram any more: by KenLM, by us, by the rules."""
+    pruned = prune(small_model(tmp_path, 3, WORDS, seed=7, sentences=300), 1e-3)
+    rules = Dictionary(pruned)
+    assert sum(len(gram) == 3 and gram[1:] not in rules.logprob for gram in rules.logprob) > 5
+    path = tmp_path / "lm.arpa"
+    write_arpa(pruned, path)
+    by_kenlm, ours = kenlm.Model(str(path)), NgramModel.load(path)
+    draw = random.Random(0)
+    for _ in range(100):
+        words = draw.choices(WORDS, k=5)
+        sentence = ["<s>", *words, "</s>"]
+        expected = [
+            math.log(rules.probability(tuple(sentence[:i]), sentence[i])) for i in range(1, 7)
+        ]
+        text = " ".join(words)
+        assert ours.word_logprobs([text])[0] == pytest.approx(expected, abs=1e-5)
+        scores = [log10 * math.log(10) for log10, _, _ in by_kenlm.full_scores(text)]
+        assert scores == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("threshold", [0, 1e-4, 1e-3, 1e-2, 10])
 def test_every_context_sums_to_one(model: Arpa, threshold: float) -> None:
     pruned = Dictionary(prune(model, threshold))
     for history in [*Dictionary(model).contexts(), ("w1", "w1", "w1", "w1")]:
@@ -111,6 +135,18 @@ def test_a_higher_threshold_keeps_less(model: Arpa) -> None:
     assert sizes[0].tolist() == [len(section) for section in model.sections]
     assert (np.diff(sizes, axis=0) <= 0).all()
     assert pruned.order == 1 and len(pruned.sections[0]) == len(model.sections[0])
+
+
+def test_the_threshold_is_a_change_of_perplexity(tmp_path: Path) -> None:
+    """exp(D) - 1, not D itself: the n-gram that matters most stays at a threshold in between."""
+    model = small_model(tmp_path, 2, WORDS, seed=7, sentences=60)
+    tables, (values,) = unite([model])
+    priors = context_probabilities(tables, values)
+    entropies = relative_entropies(tables, values, [v.known for v in values], priors, 1)
+    most = float(entropies.max())
+    assert math.expm1(most) > 1.005 * most
+    assert len(prune(model, (most + math.expm1(most)) / 2).sections[1]) == 1
+    assert prune(model, math.expm1(most) * 1.001).order == 1
 
 
 def test_pruning_twice_changes_nothing_without_need(model: Arpa) -> None:

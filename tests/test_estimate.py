@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ import kenlm
 import numpy as np
 import pytest
 from arpas import write_lines, zipf_lines
+from conftest import PROJECT
 
 from lm.arpa import Arpa, Section, write_arpa
 from lm.arpa_reader import read_arpa
@@ -234,6 +237,37 @@ def test_same_model_whatever_the_memory(zipf_text: Path, tmp_path: Path) -> None
         assert isinstance(corpus.tokens.array(), np.memmap)
         assert isinstance(models[1].sections[-1].words, np.memmap) == (order == 3)
     assert [file.name for file in tmp_path.iterdir()] == ["text.txt"]
+
+
+PEAK = """
+import resource, sys
+from lm.corpus import read_corpus
+from lm.estimate import estimate
+from lm.spill import Workspace
+
+def peak(path):
+    workspace = Workspace(int(sys.argv[3]))
+    corpus = read_corpus([path], workspace=workspace)
+    estimate(corpus, 4, [0, 0, 1], discount_fallback=True, workspace=workspace)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+print(-peak(sys.argv[1]) + peak(sys.argv[2]))
+"""
+
+
+@pytest.mark.slow
+def test_memory_is_bounded(tmp_path: Path) -> None:
+    """5 M words in 32 MB and some blocks of rows; in a process each, as peaks never fall."""
+    draws = np.minimum(np.random.default_rng(0).zipf(1.2, (500_000, 10)), 20_000).tolist()
+    text = write_lines(tmp_path / "text.txt", [" ".join(map(str, words)) for words in draws])
+    short = write_lines(tmp_path / "short.txt", [" ".join(map(str, w)) for w in draws[:500]])
+    grown = []
+    for memory in (32 << 20, 4 << 30):
+        command = [sys.executable, "-c", PEAK, str(short), str(text), str(memory)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT)
+        grown.append(int(done.stdout) * 1024)
+    assert grown[0] < 160 << 20
+    assert grown[1] > 2 * grown[0]
 
 
 def test_n_grams_come_in_order_of_their_words(zipf_text: Path) -> None:

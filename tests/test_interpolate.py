@@ -128,22 +128,48 @@ def test_every_context_sums_to_one(pair: list[Arpa], weights: list[float]) -> No
         assert total == pytest.approx(1, abs=1e-5), history
 
 
-def test_contexts_that_all_words_follow_sum_to_one() -> None:
-    """Nothing is left to back off with, up to the rounding of an ARPA file."""
-    words = ["<unk>", "<s>", "</s>", "a"]
+def _followers(shares: list[float]) -> Arpa:
+    """A model of the words a and b; after a only some of `<unk>`, `</s>`, a and b are listed."""
     unigrams = Section(
-        np.arange(4, dtype=np.int32)[:, None],
-        np.log10([0.25, 1, 0.25, 0.5]).astype(np.float32),
-        np.zeros(4, np.float32),
+        np.arange(5, dtype=np.int32)[:, None],
+        np.log10([0.25, 1, 0.25, 0.25, 0.25]).astype(np.float32),
+        np.zeros(5, np.float32),
     )
-    followers = np.array([[3, 0], [3, 2], [3, 3]], np.int32)
-    models = []
-    for shares in ([0.2, 0.3, 0.5000004], [0.2, 0.3, 0.4999996], [0.1, 0.1, 0.8]):
-        logprob = np.log10(shares).astype(np.float32)
-        models.append(Arpa(words, [unigrams, Section(followers, logprob, np.zeros(3, np.float32))]))
-    for mix in (models, models[:2], models[:1]):
-        mixed = Dictionary(interpolate(mix, weights=[1] * len(mix)).model)
-        assert sum(mixed.probability(("a",), w) for w in mixed.words) == pytest.approx(1, abs=1e-6)
+    words = np.array([[3, 0], [3, 2], [3, 3], [3, 4]], np.int32)[: len(shares)]
+    nothing = np.zeros(len(shares), np.float32)
+    bigrams = Section(words, np.log10(shares).astype(np.float32), nothing)
+    return Arpa(["<unk>", "<s>", "</s>", "a", "b"], [unigrams, bigrams])
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [
+        [0.2, 0.3, 0.4, 0.1],
+        [0.2, 0.3, 0.4, 0.1001],  # by rounding or worse more than everything,
+        [0.2, 0.3, 0.4, 0.0999],  # or less, with no other words,
+        [0.2, 0.3, 0.5],  # or nothing for the one that is left
+        [0.2, 0.3, 0.5001],
+        [0.2, 0.3, 0.4],
+    ],
+)
+def test_contexts_that_leave_nothing_sum_to_one(shares: list[float]) -> None:
+    mixed = Dictionary(interpolate([_followers(shares)], weights=[1]).model)
+    after = [mixed.probability(("a",), word) for word in mixed.words]
+    assert sum(after) == pytest.approx(1, abs=1e-6)
+    np.testing.assert_allclose(after[: len(shares)], shares, rtol=2e-4)
+    assert 0 < after[-1] < 1
+
+
+def test_histories_end_where_sentences_begin() -> None:
+    """Even in a model that reaches over the border."""
+    model = _followers([0.2, 0.3, 0.4])
+    words = np.array([[2, 1], *model.sections[1].words], np.int32)
+    logprob = np.array([-0.1, *model.sections[1].logprob], np.float32)
+    bigrams = Section(words, logprob, np.array([-0.5, 0, 0, 0], np.float32))
+    trigrams = Section(np.array([[2, 1, 3]], np.int32), *np.float32([[-0.3], [0]]))
+    tables, values = unite([Arpa(model.vocabulary, [model.sections[0], bigrams, trigrams])])
+    got = word_probabilities(tables, values, *numbered(tables, ["a", "a"]))
+    np.testing.assert_allclose(got, [[0.25, 0.3, 0.25, 0.3]], rtol=1e-6)
 
 
 def test_perplexity_is_kenlms(tmp_path: Path, pair: list[Arpa]) -> None:

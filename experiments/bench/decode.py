@@ -195,7 +195,7 @@ def run_first_call(tables: report.Tables) -> None:
         np.random.default_rng(0),
     )
     found = first_calls(str(DEMO / "lm.arpa.gz"), heard)
-    headings = ("seconds", "import", "load LM", "first call", "second", "whole process")
+    headings = ("seconds", "import", "load", "first call", "second", "whole process")
     tables.add(
         "Ours, first call, 3 s of audio, the demo's n-gram model",
         headings,

@@ -116,8 +116,8 @@ def accuracy(
 
 
 def processors() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0))
+    """How many workers use all cores."""
+    return os.cpu_count() or 1
 
 
 # The search and the utterances of a forked process: neither can be sent to one.

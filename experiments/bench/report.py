@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +31,8 @@ NOTES = (
     f"width: {NARROW} is pyctcdecode's own default, {WIDE} leaves it to the beam to limit the list "
     "(labels below the first natural log in a frame are not followed, hypotheses worse than the "
     "best by the second are dropped).",
+    "All take the same n-gram models and weights and sum over paths; ours has its own estimate of "
+    "unfinished words, as it comes. A search that takes long is timed once.",
     "pyctcdecode scores text that ends with a space as if one more, unknown word followed. "
     "flashlight with a lexicon knows no other words, and is given a frame of delimiter at the end, "
     "without which last words are missing. With pieces it takes silence where a word's last piece "
@@ -170,6 +171,6 @@ def machine() -> str:
         except PackageNotFoundError:
             packages.append(f"no {name}")
     return (
-        f"{model}, {processors()} of {os.cpu_count()} processors; "
+        f"{model}, {processors()} processors; "
         f"Python {platform.python_version()}, {', '.join(packages)}."
     )

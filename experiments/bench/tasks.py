@@ -192,7 +192,9 @@ def label_model(kind: str, work: Path) -> str | None:
         text.write_text("\n".join([*lines, ""]), encoding="utf-8")
         command = [sys.executable, "-m", "experiments", "ngram", str(text), "-o", str(model)]
         command += ["--order", str(ORDER[kind]), "--discount-fallback"]
-        subprocess.run(command, check=True, cwd=PROJECT, capture_output=True)
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+        if done.returncode:
+            raise InputError(f"{' '.join(command)}: {done.stderr.strip()[-300:]}")
 
     inputs = {
         "text": fingerprint(source),

@@ -1,0 +1,79 @@
+"""Whether the beam decoder and pyctcdecode find the same best text, and who has the better score.
+
+python -m experiments.bench.agreement
+
+AN4's test set and the demo's dev and test sets by our models of them, at matched settings, so wide
+that neither search loses much. pyctcdecode keeps a prefix twice, with and without a blank after it,
+so at equal widths its beam is up to twice as narrow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from asr.beam import BeamDecoder
+from asr.decode import DecoderOptions
+from asr.nbest import Hypothesis
+from asr.reference import ReferenceDecoder
+from asr.vocabulary import Vocabulary
+from experiments.bench.tasks import TASKS, Missing
+
+MATCHED = {"beam_width": 400, "beam_prune_logp": -40.0}
+EVERY = 10_000  # utterances, more than there are
+
+
+def total(h: Hypothesis, options: DecoderOptions) -> float:
+    """The search's score, from the raw ones."""
+    penalty = math.log(10) * options.unknown * h.oov
+    return h.acoustic + options.alpha * (h.ngram + penalty) + options.beta * len(h.text.split())
+
+
+def gains(vocabulary: Vocabulary, lm: str, utterances: Sequence[np.ndarray]) -> list[float]:
+    """By how much our best text scores better than pyctcdecode's, where the two differ.
+
+    Args:
+        vocabulary: Of the log-probs.
+        lm: ARPA file.
+        utterances: (T, V) log-probs of each.
+    """
+    options = DecoderOptions(decoder="beam", lm=lm, lookahead=False, **MATCHED)
+    ours = BeamDecoder.build(vocabulary, options)
+    reference = DecoderOptions(decoder="pyctcdecode", lm=lm, **MATCHED)
+    theirs = ReferenceDecoder.build(vocabulary, reference)
+    found = []
+    for log_probs in utterances:
+        own, other = ours.decode(log_probs)[0], theirs.decode(log_probs)[0]
+        if own.text != other.text:
+            found.append(total(own, options) - total(other, options))
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints one line for each set."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--work", type=Path, default=Path("runs/bench"), help="for emissions")
+    work = parser.parse_args(arguments).work
+    for name in ("an4", "demo"):
+        try:
+            task = TASKS[name](EVERY, work)
+        except Missing as error:
+            print(f"{name}: skipped: {error}")
+            continue
+        for part, sounds in task.sets.items():
+            found = gains(task.units.vocabulary, task.fusion.lm, sounds.log_probs)
+            count = len(sounds.log_probs)
+            listed = ", ".join(f"{gain:+.2f}" for gain in found)
+            print(
+                f"{name} {part}: the same best text in {count - len(found)} of {count} utterances; "
+                f"in the others ours scores better by (natural log): {listed or 'none'}"
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
