@@ -14,7 +14,7 @@ from lm.errors import InputError
 from lm.jit import kernel
 from lm.lexicon import Lexicon, best_below, build_lexicon
 from lm.ngram import NgramModel
-from lm.query import NgramArrays, advance
+from lm.query import AFTER, INNER, LEAF, NgramArrays, advance
 from lm.store import frozen, no_books
 
 if TYPE_CHECKING:
@@ -256,31 +256,27 @@ def joined(models: Sequence[NgramModel]) -> NgramArrays:
         return models[0].arrays
     if any(len(model.arrays.bounds) for model in models):
         raise InputError("several n-gram models cannot be mixed with 8 bits for each value")
-    columns: list[list[np.ndarray]] = [[np.zeros(0, np.int32)] for _ in range(5)]
-    for model, offset in zip(models, offsets_of(models).tolist(), strict=True):
-        word, logprob, backoff, first, link = model.arrays[:5]
-        # Every node has a back-off weight and children here, if only none. A node without either
-        # is between two models: the children of a node end where those of the next one begin.
-        nodes = len(word)
-        padding = nodes - len(backoff)
-        moved = (
-            np.pad(word, (0, 1), constant_values=-1),
-            np.pad(logprob, (0, 1)),
-            np.pad(backoff, (0, padding + 1)),
-            np.pad(first, (0, padding), constant_values=nodes) + offset,
-            np.pad(np.where(link >= 0, link + offset, -1), (0, 1), constant_values=-1),
-        )
-        for column, values in zip(columns, moved, strict=True):
-            column.append(values)
-    columns[3].append(np.zeros(1, np.int32))
-    types = (np.int32, np.float32, np.float32, np.int32, np.int32)
-    arrays = [np.concatenate(c).astype(t) for c, t in zip(columns, types, strict=True)]
-    return frozen(NgramArrays(*arrays, *no_books()))
+    inner, leaf = [np.zeros(0, INNER)], [np.zeros(0, LEAF)]
+    leaves_at = sum(len(model.arrays.inner) for model in models)
+    for model, at in zip(models, offsets_of(models).tolist(), strict=True):
+        shorter, longest = model.arrays.inner.copy(), model.arrays.leaf.copy()
+        first, count = shorter["first"], len(shorter) - 1
+        shorter["first"] = first + np.where(first < count, at, leaves_at - count)
+        for nodes in (shorter, longest):
+            link = nodes["link"]
+            moved = AFTER - (AFTER - link + at * (AFTER - link >= 0))
+            nodes["link"] = np.where(link >= -1, link + at * (link >= 0), moved)
+        leaves_at += len(longest)
+        inner.append(shorter)
+        leaf.append(longest)
+    # One more, as every model has: where the children of the last node end.
+    inner.append(np.zeros(1, INNER))
+    return frozen(NgramArrays(np.concatenate(inner), np.concatenate(leaf), *no_books()))
 
 
 def offsets_of(models: Sequence[NgramModel]) -> np.ndarray:
     """(K,) int64, where each model's nodes begin in `joined`."""
-    sizes = [len(model.arrays.word) + 1 for model in models]
+    sizes = [len(model.arrays.inner) for model in models]
     return np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)[: len(models)]
 
 

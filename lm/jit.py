@@ -15,7 +15,6 @@ from typing import Any
 
 import numba
 
-
 # numba's type hints lack what is set here.
 compiler: Any = numba.njit
 settings: Any = numba.config

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -123,20 +124,16 @@ class NgramModel:
     @property
     def bos(self) -> int:
         """The state in which sentences begin: the node of `<s>`; -1 where it is no context."""
-        node = self.index.get(BOS, -1)
-        arrays = self.arrays
-        if node < 0 or node >= len(arrays.backoff):
-            return -1
-        has_children = arrays.first[node + 1] > arrays.first[node]
-        return node if has_children or arrays.backoff[node] != 0 else -1
+        node, inner = self.index.get(BOS, -1), self.arrays.inner
+        return node if 0 <= node < len(inner) - 1 and inner["link"][node] >= -1 else -1
 
     def __contains__(self, word: str) -> bool:
         return word in self.index
 
     def ids(self, words: Sequence[str]) -> np.ndarray:
         """(W,) int32, the words' numbers; that of `<unk>` for words that it does not know."""
-        index, unknown = self.index, self.unknown
-        return np.array([index.get(word, unknown) for word in words], dtype=np.int32)
+        found = map(self.index.get, words, repeat(self.unknown))
+        return np.fromiter(found, np.int32, len(words))
 
     def word_logprobs(
         self, texts: Sequence[str], eos: bool = True
@@ -153,7 +150,7 @@ class NgramModel:
         split = [text.split() for text in texts]
         ends = [EOS] if eos and self.eos >= 0 else []
         first = np.cumsum([0, *(len(words) + len(ends) for words in split)], dtype=np.int64)
-        numbers = self.ids([word for words in split for word in (*words, *ends)])
+        numbers = self.ids(list(chain.from_iterable(words + ends for words in split)))
         log10 = np.empty(len(numbers))
         score_words(self.arrays, self.bos, numbers, first, log10)
         return log10 * LN10, first

@@ -12,6 +12,28 @@ import numpy as np
 
 from lm.jit import inlined, inner_kernel
 
+AFTER = -3  # less than any link of a state, as is AFTER less a state
+
+# An n-gram that is shorter than the longest ones.
+INNER = np.dtype(
+    [
+        ("word", "i4"),  # last word
+        ("logprob", "f4"),  # log10 of its probability after the others
+        ("backoff", "f4"),  # log10 of the back-off weight
+        ("first", "i4"),  # its children are the nodes from here on, up to the next one's first
+        # A state's link is the state to back off to. A node without children and back-off weight is
+        # no state; its link is AFTER less the state that follows it.
+        ("link", "i4"),
+    ]
+)
+# One of the longest n-grams.
+LEAF = np.dtype([("word", "i4"), ("logprob", "f4"), ("link", "i4")])
+# The same with codes for the values.
+SMALL_INNER = np.dtype(
+    [("word", "i4"), ("logprob", "u1"), ("backoff", "u1"), ("first", "i4"), ("link", "i4")]
+)
+SMALL_LEAF = np.dtype([("word", "i4"), ("logprob", "u1"), ("link", "i4")])
+
 
 class NgramArrays(NamedTuple):
     """N n-grams, M of them shorter than the longest ones; read-only arrays.
@@ -20,40 +42,40 @@ class NgramArrays(NamedTuple):
     node of a single word is the word's number.
 
     Attributes:
-        word: (N,) int32, last word.
-        logprob: (N,) float32, log10 of its probability after the others; or uint8 codes.
-        backoff: (M,) float32, log10 of the back-off weight; or uint8 codes.
-        first: (M + 1,) int32, the children of node i are first[i] to first[i + 1] - 1.
-        link: (N,) int32. A node that has children or a back-off weight is a state: its link is the
-            state to back off to. The link of any other is the state that follows the n-gram.
+        inner: (M + 1,) INNER, nodes 0 to M - 1, and one more for where the last one's children end.
+        leaf: (N - M,) LEAF, nodes from M on.
         logprob_book: (order, 256) float32, what the codes stand for by length; (0, 256) without.
         backoff_book: the same for the back-off weights.
         bounds: (order + 1,) int64, nodes of length k are bounds[k - 1] to bounds[k] - 1.
     """
 
-    word: np.ndarray
-    logprob: np.ndarray
-    backoff: np.ndarray
-    first: np.ndarray
-    link: np.ndarray
+    inner: np.ndarray
+    leaf: np.ndarray
     logprob_book: np.ndarray
     backoff_book: np.ndarray
     bounds: np.ndarray
 
+    @property
+    def nodes(self) -> int:
+        """N."""
+        return len(self.inner) - 1 + len(self.leaf)
+
 
 @inlined
-def find_child(word: np.ndarray, low: int, high: int, wanted: int) -> int:
-    """The node from low to high - 1 with that last word, or -1."""
+def find_word(nodes: np.ndarray, low: int, high: int, wanted: int) -> int:
+    """The one from low to high - 1 with that last word, or -1."""
+    found = -1
     while low < high:
         middle = (low + high) >> 1
-        found = word[middle]
-        if found == wanted:
-            return middle
-        if found < wanted:
+        word = nodes[middle].word
+        if word == wanted:
+            found = middle
+            break
+        if word < wanted:
             low = middle + 1
         else:
             high = middle
-    return -1
+    return found
 
 
 @inlined
@@ -66,22 +88,6 @@ def length_of(lm: NgramArrays, node: int) -> int:
 
 
 @inlined
-def logprob_of(lm: NgramArrays, node: int) -> float:
-    """log10 probability of a node."""
-    if len(lm.logprob_book):
-        return lm.logprob_book[length_of(lm, node), int(lm.logprob[node])]
-    return float(lm.logprob[node])
-
-
-@inlined
-def backoff_of(lm: NgramArrays, node: int) -> float:
-    """log10 back-off weight of a state."""
-    if len(lm.backoff_book):
-        return lm.backoff_book[length_of(lm, node), int(lm.backoff[node])]
-    return float(lm.backoff[node])
-
-
-@inner_kernel
 def advance(lm: NgramArrays, unigrams: int, state: int, word: int) -> tuple[float, int]:
     """log10 probability of a word in a state, and the state that follows.
 
@@ -91,20 +97,34 @@ def advance(lm: NgramArrays, unigrams: int, state: int, word: int) -> tuple[floa
         word: Its number, from 0.
     """
     weight = 0.0
+    leaves = len(lm.inner) - 1  # where they begin
     node = -1
     while state >= 0:
-        node = find_child(lm.word, lm.first[state], lm.first[state + 1], word)
+        low, high = lm.inner[state].first, lm.inner[state + 1].first
+        if low < leaves:
+            node = find_word(lm.inner, low, high, word)
+        else:
+            node = find_word(lm.leaf, low - leaves, high - leaves, word)
+            if node >= 0:
+                node += leaves
         if node >= 0:
             break
-        weight += backoff_of(lm, state)
-        state = lm.link[state]
+        if len(lm.bounds):
+            weight += lm.backoff_book[length_of(lm, state), int(lm.inner[state].backoff)]
+        else:
+            weight += lm.inner[state].backoff
+        state = lm.inner[state].link
     if node < 0:
         node = unigrams + word
-    # Code 0 of a back-off weight is 0, too.
-    is_state = node < len(lm.backoff) and (
-        lm.first[node + 1] > lm.first[node] or lm.backoff[node] != 0
-    )
-    return weight + logprob_of(lm, node), node if is_state else lm.link[node]
+    if node < leaves:
+        logprob, link = lm.inner[node].logprob, lm.inner[node].link
+    else:
+        logprob, link = lm.leaf[node - leaves].logprob, lm.leaf[node - leaves].link
+    if len(lm.bounds):
+        weight += lm.logprob_book[length_of(lm, node), int(logprob)]
+    else:
+        weight += logprob
+    return weight, node if link >= -1 else AFTER - link
 
 
 @inner_kernel

@@ -21,7 +21,7 @@ from safetensors.numpy import save_file
 from lm.arpa import UNKNOWN, Arpa
 from lm.errors import InputError
 from lm.jit import inner_kernel
-from lm.query import NgramArrays, find_child
+from lm.query import AFTER, INNER, LEAF, SMALL_INNER, SMALL_LEAF, NgramArrays
 
 FORMAT = "secondpass-ngram"
 VERSION = "1"
@@ -60,7 +60,8 @@ def compile_model(model: Arpa, where: str, quantise: bool = False) -> Stored:
     logprobs = [np.empty(len(vocabulary), np.float32)]
     backoffs = [np.zeros(len(vocabulary), np.float32)]
     logprobs[0][unigrams.words[:, 0]] = unigrams.logprob
-    backoffs[0][unigrams.words[:, 0]] = unigrams.backoff
+    if model.order > 1:  # else there is nothing to back off from
+        backoffs[0][unigrams.words[:, 0]] = unigrams.backoff
     if UNKNOWN not in vocabulary:
         vocabulary.append(UNKNOWN)
         logprobs[0] = np.append(logprobs[0], np.float32(UNSEEN))
@@ -69,7 +70,7 @@ def compile_model(model: Arpa, where: str, quantise: bool = False) -> Stored:
     bounds = np.cumsum([0, *sizes])
     if bounds[-1] > MOST_NODES:
         raise InputError(f"{where}: {bounds[-1]} n-grams are more than {MOST_NODES}; prune it")
-    inner = int(bounds[-2])
+    inner = int(bounds[max(1, model.order - 1)])  # unigrams are never leaves
     word = np.empty(bounds[-1], np.int32)
     context = np.full(bounds[-1], -1, np.int32)
     first = np.full(inner + 1, bounds[1], np.int32)
@@ -100,11 +101,21 @@ def compile_model(model: Arpa, where: str, quantise: bool = False) -> Stored:
     backoff = np.concatenate(backoffs)[:inner]
     link = np.full(len(word), -1, np.int32)
     link_nodes(word, context, first, backoff, link)
-    arrays = NgramArrays(word, logprob, backoff, first, link, *no_books())
+    is_state = (np.diff(first) > 0) | (backoff != 0)
+    link[:inner] = np.where(is_state, link[:inner], AFTER - link[:inner])
+    link[inner:] = AFTER - link[inner:]
     if quantise:
-        arrays = quantised(arrays, bounds)
+        logprob, backoff, *books = quantised(logprob, backoff, bounds)
+        types = (SMALL_INNER, SMALL_LEAF)
+    else:
+        books, types = list(no_books()), (INNER, LEAF)
+    nodes, leaves = np.zeros(inner + 1, types[0]), np.zeros(len(word) - inner, types[1])
+    for name, values in (("word", word), ("logprob", logprob), ("link", link)):
+        nodes[name][:-1], leaves[name] = values[:inner], values[inner:]
+    nodes["backoff"][:-1], nodes["first"] = backoff, first
     text = "".join(f"{word}\n" for word in vocabulary).encode(errors="surrogateescape")
-    return Stored(frozen(arrays), np.frombuffer(text, np.uint8), model.order)
+    arrays = frozen(NgramArrays(nodes, leaves, *books))
+    return Stored(arrays, np.frombuffer(text, np.uint8), model.order)
 
 
 def no_books() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -117,6 +128,21 @@ def frozen(arrays: NgramArrays) -> NgramArrays:
     for array in arrays:
         array.flags.writeable = False
     return arrays
+
+
+@inner_kernel
+def find_child(word: np.ndarray, low: int, high: int, wanted: int) -> int:
+    """The node from low to high - 1 with that last word, or -1."""
+    while low < high:
+        middle = (low + high) >> 1
+        found = word[middle]
+        if found == wanted:
+            return middle
+        if found < wanted:
+            low = middle + 1
+        else:
+            high = middle
+    return -1
 
 
 @inner_kernel
@@ -140,7 +166,7 @@ def locate(words: np.ndarray, word: np.ndarray, first: np.ndarray, contexts: np.
 def link_nodes(
     word: np.ndarray, context: np.ndarray, first: np.ndarray, backoff: np.ndarray, link: np.ndarray
 ) -> None:
-    """Fills `link` (N,); see `NgramArrays`."""
+    """Fills `link` (N,) with the longest state that is a proper suffix of each n-gram."""
     for node in range(len(word)):
         if context[node] < 0:
             continue
@@ -156,32 +182,29 @@ def link_nodes(
         link[node] = suffix if is_state else link[suffix]
 
 
-def quantised(arrays: NgramArrays, bounds: np.ndarray) -> NgramArrays:
-    """The same with 8 bits for each value: the means of bins of equally many n-grams.
+def quantised(
+    logprobs: np.ndarray, backoffs: np.ndarray, bounds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Codes of 8 bits for log-probs and back-off weights, and the books: see `NgramArrays`.
 
-    Whittaker and Raj, "Quantization-based language model compression" (2001). Code 0 of back-off
-    weights is kept for no weight at all.
+    Codes stand for the means of bins of equally many n-grams (Whittaker and Raj,
+    "Quantization-based language model compression", 2001). Code 0 of back-off weights is kept for
+    no weight at all.
     """
     order = len(bounds) - 1
     logprob_book, backoff_book = np.zeros((2, order, CODES), np.float32)
-    logprob = np.zeros(len(arrays.logprob), np.uint8)
-    backoff = np.zeros(len(arrays.backoff), np.uint8)
+    logprob = np.zeros(len(logprobs), np.uint8)
+    backoff = np.zeros(len(backoffs), np.uint8)
     for k in range(order):
         rows = slice(bounds[k], bounds[k + 1])
-        logprob[rows], logprob_book[k] = _binned(arrays.logprob[rows], 0)
+        logprob[rows], logprob_book[k] = _binned(logprobs[rows], 0)
         if bounds[k + 1] <= len(backoff):
-            weights = arrays.backoff[rows]
+            weights = backoffs[rows]
             some = weights != 0
             codes = np.zeros(len(weights), np.uint8)
             codes[some], backoff_book[k] = _binned(weights[some], 1)
             backoff[rows] = codes
-    return arrays._replace(
-        logprob=logprob,
-        backoff=backoff,
-        logprob_book=logprob_book,
-        backoff_book=backoff_book,
-        bounds=np.asarray(bounds, np.int64),
-    )
+    return logprob, backoff, logprob_book, backoff_book, np.asarray(bounds, np.int64)
 
 
 def _binned(values: np.ndarray, lowest: int) -> tuple[np.ndarray, np.ndarray]:
@@ -205,6 +228,8 @@ def save(stored: Stored, path: str | Path) -> None:
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     tensors = {**stored.arrays._asdict(), "text": stored.text}
+    # The format has no records: these are their bytes.
+    tensors |= {name: tensors[name].view(np.uint8) for name in ("inner", "leaf")}
     facts = {"format": FORMAT, "version": VERSION, "order": str(stored.order)}
     try:
         save_file({n: np.ascontiguousarray(a) for n, a in tensors.items()}, temporary, facts)
@@ -255,19 +280,23 @@ def open_store(path: str | Path) -> Stored:
             raise InputError(
                 f"{path}: version {facts['version']} of the format, this is {VERSION}; {remedy}"
             )
+        if not {*NgramArrays._fields, "text"} <= header.keys():
+            raise InputError(f"{path}: lacks some of its arrays; {remedy}")
         if size != 8 + length + max(entry["data_offsets"][1] for entry in header.values()):
             raise InputError(f"{path}: is cut off; {remedy}")
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    types = {"I32": np.int32, "F32": np.float32, "U8": np.uint8, "I64": np.int64}
+    types = {"F32": np.float32, "U8": np.uint8, "I64": np.int64}
 
-    def array(name: str) -> np.ndarray:
+    def array(name: str, dtype: np.dtype | None = None) -> np.ndarray:
         entry = header[name]
         begin, end = entry["data_offsets"]
-        dtype = np.dtype(types[entry["dtype"]])
-        flat = np.frombuffer(content, dtype, (end - begin) // dtype.itemsize, 8 + length + begin)
-        return flat.reshape(entry["shape"])
+        stored = dtype or np.dtype(types[entry["dtype"]])
+        flat = np.frombuffer(content, stored, (end - begin) // stored.itemsize, 8 + length + begin)
+        return flat if dtype else flat.reshape(entry["shape"])
 
-    arrays = NgramArrays(*map(array, NgramArrays._fields))
+    books = [array(name) for name in NgramArrays._fields[2:]]
+    inner, leaf = (SMALL_INNER, SMALL_LEAF) if len(books[-1]) else (INNER, LEAF)
+    arrays = NgramArrays(array("inner", inner), array("leaf", leaf), *books)
     return Stored(arrays, array("text"), int(facts["order"]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from conftest import PROJECT
 
 from lm.arpa import Arpa, Section, write_arpa
 from lm.arpa_reader import read_arpa
-from lm.corpus import read_corpus
+from lm.corpus import read_corpus, read_lines
 from lm.errors import InputError
 from lm.estimate import estimate
 from lm.smoothing import discounts_of
@@ -63,6 +64,21 @@ def test_equals_lmplz(shared_data: Path, name: str, prune: list[int]) -> None:
     folder = shared_data / "lmplz-reference"
     ours = estimate(read_corpus([folder / "text.txt.gz"]), int(name[1]), prune)
     _assert_equal(ours, read_arpa(folder / f"{name}.arpa.gz"), 2e-6)
+
+
+def test_perplexity_equals_lmplzs(shared_data: Path, tmp_path: Path) -> None:
+    """To four digits, on other text, through KenLM."""
+    folder = shared_data / "lmplz-reference"
+    held = read_lines(shared_data / "text" / "librispeech-train-clean-100.txt.xz")[:500]
+    paths = [tmp_path / "ours.arpa", tmp_path / "theirs.arpa"]
+    write_arpa(estimate(read_corpus([folder / "text.txt.gz"]), 4, [0, 0, 1, 1]), paths[0])
+    paths[1].write_bytes(gzip.decompress((folder / "o4-prune0011.arpa.gz").read_bytes()))
+    perplexities = []
+    for path in paths:
+        model = kenlm.Model(str(path))
+        log10 = sum(model.score(line) for line in held)
+        perplexities.append(10 ** (-log10 / sum(len(line.split()) + 1 for line in held)))
+    assert perplexities[0] == pytest.approx(perplexities[1], rel=1e-5)
 
 
 def _plain_kneser_ney(
@@ -241,7 +257,7 @@ def test_same_model_whatever_the_memory(zipf_text: Path, tmp_path: Path) -> None
 
 PEAK = """
 import resource, sys
-from lm.corpus import read_corpus
+from lm.corpus import read_corpus, read_lines
 from lm.estimate import estimate
 from lm.spill import Workspace
 
