@@ -57,10 +57,7 @@ class BeamDecoder:
         models = [NgramModel.load(path) for path in options.lms]
         graph = build_graph(vocabulary, options, models)
         bos = np.array([model.bos for model in models], dtype=np.int32)
-        offsets = graph.unigrams.astype(np.int32)
-        return cls(
-            vocabulary, options, graph, np.where(bos >= 0, bos + offsets, -1).astype(np.int32)
-        )
+        return cls(vocabulary, options, graph, bos)
 
     def decode(self, log_probs: np.ndarray) -> list[Hypothesis]:
         """Distinct hypotheses, best first, for log-probs (T, V) in natural log.

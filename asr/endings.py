@@ -55,7 +55,7 @@ def endings(graph: Graph, state: State, most: int, ended: bool) -> Endings:
     texts = np.empty(size, np.uint64)
     longest = state.counters.whole[TRACES]
     path = np.empty(longest, PATH)
-    after = np.empty(len(graph.unigrams), np.int32)
+    after = np.empty(len(graph.parts), np.int32)
     finish(graph, state, ended, total, added, bonus, ngram, oov, after)
     hash_texts(graph, state, path, texts)
     best = merged(texts, total, added)[:most]

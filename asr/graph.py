@@ -14,7 +14,7 @@ from lm.errors import InputError
 from lm.jit import kernel
 from lm.lexicon import Lexicon, best_below, build_lexicon
 from lm.ngram import NgramModel
-from lm.query import AFTER, INNER, LEAF, NgramArrays, advance
+from lm.query import INNER, LEAF, NgramArrays, advance
 from lm.store import frozen, no_books
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Graph(NamedTuple):
             lexicon.
         unseen: (W,) or (V,) bool, whether no model knows the word, or the label.
         models: the n-gram models' arrays, one model after another.
-        unigrams: (K,) node of each model's word 0.
+        parts: (K, 3) int64, where each model is among them, as `lm.query.Part`.
         eos: (K,) id of `</s>`, -1 where a model has none.
         linear: (K,) natural log of the share of each model in a linear mixture; empty for a
             log-linear one.
@@ -72,7 +72,7 @@ class Graph(NamedTuple):
     ids: np.ndarray
     unseen: np.ndarray
     models: NgramArrays
-    unigrams: np.ndarray
+    parts: np.ndarray
     eos: np.ndarray
     linear: np.ndarray
     weights: np.ndarray
@@ -113,12 +113,12 @@ def build_graph(
         words = joint_words(models)
         ids, unseen = word_ids(models, words)
     lexicon = build_lexicon(words)
-    arrays, unigrams = joined(models), offsets_of(models)
+    arrays, parts = joined(models)
     columns = options.alpha * (np.ones(1) if linear or not models else shares)
     unknown = options.alpha * LN10 * options.unknown
     outside, estimate = unknown, np.zeros(len(lexicon.byte))
     if options.lookahead and words:
-        logprobs = LN10 * unigram_logprobs(arrays, unigrams, ids)
+        logprobs = LN10 * unigram_logprobs(arrays, parts, ids)
         if linear:
             likely = options.alpha * np.logaddexp.reduce(logprobs + np.log(shares), axis=1)
         else:
@@ -139,7 +139,7 @@ def build_graph(
         ids=ids,
         unseen=unseen,
         models=arrays,
-        unigrams=unigrams,
+        parts=parts,
         eos=np.array([model.eos for model in models], dtype=np.int32),
         linear=np.log(shares) if linear else np.zeros(0),
         weights=columns,
@@ -249,42 +249,30 @@ def check_spelling(words: Sequence[str], letters: set[str], lm: str) -> None:
     )
 
 
-def joined(models: Sequence[NgramModel]) -> NgramArrays:
-    """All models' arrays as one, node numbers moved by `offsets_of`; those of a single model as
-    they are, memory-mapped."""
+def joined(models: Sequence[NgramModel]) -> tuple[NgramArrays, np.ndarray]:
+    """All models' arrays, one model after the other, and (K, 3) int64 the part of each; those of a
+    single model as they are, memory-mapped."""
+    inner = [model.arrays.inner for model in models]
+    leaf = [model.arrays.leaf for model in models]
+    parts = np.zeros((len(models), 3), np.int64)
+    parts[1:, 0] = np.cumsum([len(nodes) for nodes in inner[:-1]])
+    parts[:, 1] = [len(nodes) - 1 for nodes in inner]
+    parts[1:, 2] = np.cumsum([len(nodes) for nodes in leaf[:-1]])
     if len(models) == 1:
-        return models[0].arrays
+        return models[0].arrays, parts
     if any(len(model.arrays.bounds) for model in models):
         raise InputError("several n-gram models cannot be mixed with 8 bits for each value")
-    inner, leaf = [np.zeros(0, INNER)], [np.zeros(0, LEAF)]
-    leaves_at = sum(len(model.arrays.inner) for model in models)
-    for model, at in zip(models, offsets_of(models).tolist(), strict=True):
-        shorter, longest = model.arrays.inner.copy(), model.arrays.leaf.copy()
-        first, count = shorter["first"], len(shorter) - 1
-        shorter["first"] = first + np.where(first < count, at, leaves_at - count)
-        for nodes in (shorter, longest):
-            link = nodes["link"]
-            moved = AFTER - (AFTER - link + at * (AFTER - link >= 0))
-            nodes["link"] = np.where(link >= -1, link + at * (link >= 0), moved)
-        leaves_at += len(longest)
-        inner.append(shorter)
-        leaf.append(longest)
-    # One more, as every model has: where the children of the last node end.
-    inner.append(np.zeros(1, INNER))
-    return frozen(NgramArrays(np.concatenate(inner), np.concatenate(leaf), *no_books()))
-
-
-def offsets_of(models: Sequence[NgramModel]) -> np.ndarray:
-    """(K,) int64, where each model's nodes begin in `joined`."""
-    sizes = [len(model.arrays.inner) for model in models]
-    return np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)[: len(models)]
+    nodes = np.concatenate([np.zeros(0, INNER), *inner])
+    leaves = np.concatenate([np.zeros(0, LEAF), *leaf])
+    return frozen(NgramArrays(nodes, leaves, *no_books())), parts
 
 
 @kernel
-def unigram_logprobs(models: NgramArrays, unigrams: np.ndarray, ids: np.ndarray) -> np.ndarray:
+def unigram_logprobs(models: NgramArrays, parts: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """(W, K) log10 probabilities of words without context."""
     found = np.empty(ids.shape)
     for w in range(len(ids)):
-        for k in range(len(unigrams)):
-            found[w, k], _ = advance(models, unigrams[k], -1, ids[w, k])
+        for k in range(len(parts)):
+            part = (parts[k, 0], parts[k, 1], parts[k, 2])
+            found[w, k], _ = advance(models, part, -1, ids[w, k])
     return found

@@ -147,11 +147,12 @@ def mixture(
     """
     weighted = 0.0
     total = -np.inf
-    for k in range(len(graph.unigrams)):
+    for k in range(len(graph.parts)):
         logprob = 0.0
         follows = state[k]
         if ids[k] >= 0:
-            log10, follows = advance(graph.models, graph.unigrams[k], state[k], ids[k])
+            part = (graph.parts[k, 0], graph.parts[k, 1], graph.parts[k, 2])
+            log10, follows = advance(graph.models, part, state[k], ids[k])
             logprob = log10 * LN10
         after[k] = follows
         if len(graph.linear):
@@ -174,7 +175,7 @@ def close(graph: Graph, prefixes: Prefixes, row: int) -> None:
     copy_row(prefixes.ngram, row, prefixes.closed_ngram, row)
     prefix.closed_oov = prefix.oov
     prefix.closed_fixed = prefix.fixed + graph.word_bonus
-    if len(graph.unigrams) and not len(graph.tokens):
+    if len(graph.parts) and not len(graph.tokens):
         # -1, the last row, is for words outside the lexicon
         word = graph.lexicon.word[prefix.node] if prefix.node >= 0 else -1
         states, columns = prefixes.closed_state[row], prefixes.closed_ngram[row]
@@ -206,7 +207,7 @@ def extended(
         score += mixture(graph, prefixes.state[row], graph.tokens[label], state, ngram)
         if graph.unseen[label]:
             score += graph.unknown
-    elif high > low and len(graph.unigrams):
+    elif high > low and len(graph.parts):
         for i in range(low, high):
             node = follow(graph.lexicon, node, graph.spelling[i])
         if node >= 0:

@@ -154,7 +154,7 @@ def tidy(state: State) -> None:
 
 def new_state(graph: Graph, width: int, rows: int, columns: int) -> State:
     """Room for a search."""
-    labels, models, most = len(graph.followed), len(graph.unigrams), 4 * width
+    labels, models, most = len(graph.followed), len(graph.parts), 4 * width
     return State(
         beam=np.zeros(width, SLOT),
         stayed=np.zeros(width, SLOT),

@@ -21,7 +21,8 @@ import pandas as pd
 from asr.decode import DecoderOptions
 from asr.significance import RESAMPLES
 from experiments.config import load_config, to_plain
-from experiments.pipeline import Acoustic, Column, Split, SplitData, load_split, write_errors
+from experiments.first_pass import Acoustic
+from experiments.pipeline import Column, Split, SplitData, load_split, write_errors
 from experiments.results import write_results
 from experiments.systems import System, evaluate, weights_of
 from experiments.table import print_systems

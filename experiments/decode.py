@@ -17,7 +17,7 @@ from typing import Any
 
 from asr.decode import DECODERS, DecoderOptions
 from asr.emissions import Emissions
-from experiments.pipeline import decode_to
+from experiments.first_pass import decode_to
 from lm.errors import InputError
 
 

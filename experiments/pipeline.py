@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from asr.corpus import Utterance, read_corpus
-from asr.decode import DecoderOptions, decode
-from asr.emissions import Emissions, EmissionsMeta, EmissionsWriter
+from asr.decode import DecoderOptions
+from asr.emissions import Emissions
 from asr.interchange import import_nbest
-from asr.nbest import NbestWriter, read_nbest
+from asr.nbest import read_nbest
+from experiments.first_pass import Acoustic, decode_to, progress, write_emissions
 from experiments.stages import Stage, fingerprint, run_stage
-from lm.errors import InputError, SecondpassError
+from lm.errors import InputError
 from lm.rescore import load_scorer, rescore
 
 
@@ -51,25 +50,6 @@ class Split:
             raise InputError("a split needs either `manifest` (audio) or `nbest` (lists)")
         if self.limit is not None and self.limit < 1:
             raise InputError(f"a split's `limit` is {self.limit}; use at least 1 utterance")
-
-
-@dataclass(frozen=True)
-class Acoustic:
-    """The acoustic stage.
-
-    Attributes:
-        model: Any AutoModelForCTC checkpoint, hub name or folder.
-        batch_seconds: Audio in one batch, seconds.
-        device: torch device; by default the GPU if there is one.
-        dtype: Of the computation, `float32` or `float16`; by default float16 on a GPU only.
-        save_dtype: Of the stored log-probs.
-    """
-
-    model: str
-    batch_seconds: float = 60.0
-    device: str | None = None
-    dtype: str | None = None
-    save_dtype: str = "float16"
 
 
 @dataclass(frozen=True)
@@ -209,57 +189,6 @@ def recognise(
     )
 
 
-@dataclass(frozen=True)
-class DecodeSummary:
-    """What a first pass did.
-
-    Attributes:
-        failures: Reason by utterance that failed.
-        utterances: How many were decoded.
-        hypotheses: In all lists.
-        audio_seconds: Of them.
-        seconds: Wall time, the loading of language models included.
-    """
-
-    failures: dict[str, str]
-    utterances: int
-    hypotheses: int
-    audio_seconds: float
-    seconds: float
-
-
-def decode_to(
-    path: Path, emissions: Emissions, options: DecoderOptions, workers: int | None, label: str
-) -> DecodeSummary:
-    """Decodes to an N-best table on disk, list by list.
-
-    Raises:
-        InputError: A language model is wrong, or not one utterance could be decoded.
-    """
-    begun, audio = time.perf_counter(), 0.0
-    failures: dict[str, str] = {}
-    meta = emissions.meta
-    times = options.decoder == "beam"
-    with (
-        NbestWriter(path, meta.frame_seconds, options.more_columns, times) as writer,
-        progress(len(emissions), label, "utt") as bar,
-    ):
-        for found in decode(emissions, options, workers):
-            if found.hypotheses is None:
-                failures[found.utt] = found.reason
-            else:
-                writer.add(found.utt, found.hypotheses)
-                audio += found.frames * meta.frame_seconds
-                factor = (time.perf_counter() - begun) / max(audio, meta.frame_seconds)
-                bar.set_postfix_str(f"real-time factor {factor:.5f}", refresh=False)
-            bar.update(1)
-        if not writer.utterances and failures:
-            reason = next(iter(failures.values()))
-            raise InputError(f"{emissions.folder}: not one utterance could be decoded: {reason}")
-    seconds = time.perf_counter() - begun
-    return DecodeSummary(failures, writer.utterances, writer.hypotheses, audio, seconds)
-
-
 def tags_of(utterances: Iterable[Utterance]) -> pd.DataFrame:
     """Speakers and tags as columns `tag.NAME`, one row an utterance, indexed by `utt`."""
     rows = [{"utt": u.id, "speaker": u.speaker, **u.tags} for u in utterances]
@@ -282,40 +211,6 @@ def emit_stage(name: str, utterances: list[Utterance], acoustic: Acoustic, root:
         "save_dtype": acoustic.save_dtype,
     }
     return run_stage(root, f"emit-{name}", inputs, make)
-
-
-@dataclass(frozen=True)
-class Written:
-    """What the acoustic stage did.
-
-    Attributes:
-        failures: Reason by utterance that failed.
-        audio_seconds: Audio that was recognised.
-    """
-
-    failures: dict[str, str]
-    audio_seconds: float
-
-
-def write_emissions(
-    folder: str | Path, utterances: list[Utterance], acoustic: Acoustic, label: str
-) -> Written:
-    """Audio to log-probs in a folder; utterances that fail are noted, the others go on."""
-    from asr.acoustic import CTCModel, emit  # torch takes seconds to import
-
-    model = CTCModel.load(acoustic.model, acoustic.device, acoustic.dtype)
-    meta = EmissionsMeta(model.vocabulary, model.frame_seconds, model.name, acoustic.save_dtype)
-    failures: dict[str, str] = {}
-    frames = 0
-    with EmissionsWriter(folder, meta) as writer:
-        found = emit(model, utterances, acoustic.batch_seconds)
-        for utt, result in progress_over(found, len(utterances), label, "utt"):
-            if isinstance(result, SecondpassError):
-                failures[utt] = str(result)
-            else:
-                writer.add(utt, result)
-                frames += len(result)
-    return Written(failures, frames * model.frame_seconds)
 
 
 def audio_identity(utterance: Utterance) -> dict[str, Any]:
@@ -391,16 +286,6 @@ def add_column(
 def fingerprint_array(values: np.ndarray) -> str:
     """A hash of an array's content."""
     return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:16]
-
-
-def progress(total: int, label: str, unit: str) -> tqdm[Any]:
-    """A progress bar on standard error."""
-    return tqdm(total=total, desc=label, unit=unit, dynamic_ncols=True, leave=False)
-
-
-def progress_over(items: Iterator[Any], total: int, label: str, unit: str) -> Iterator[Any]:
-    """The items, with a progress bar."""
-    return iter(tqdm(items, total=total, desc=label, unit=unit, dynamic_ncols=True, leave=False))
 
 
 def write_errors(path: Path, failures: Mapping[str, Mapping[str, str]]) -> int:

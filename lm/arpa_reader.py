@@ -11,38 +11,15 @@ import zlib
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
 import numpy as np
 
 from lm.arpa import REMEDY, Arpa, Section, open_arpa, text_of
+from lm.arpa_parser import BACKSLASH, MORE, NOT_WORD, SECTION_ENDS, TOO_MANY, Words, hashed, parse
 from lm.errors import InputError
-from lm.jit import inner_kernel
 
 BLOCK = 8 << 20
-FNV_OFFSET = np.uint64(14695981039346656037)  # Fowler, Noll and Vo's hash, 64 bits, variant 1a
-FNV_PRIME = np.uint64(1099511628211)
-LINE_FEED, BACKSLASH, MINUS, PLUS, DOT, ZERO, NINE, LITTLE_E = 10, 92, 45, 43, 46, 48, 57, 101
-TENS = 10.0 ** np.arange(0, 40)
-
-# Why the kernel stopped.
-MORE, SECTION_ENDS, NOT_FIELDS, NOT_NUMBER, NOT_WORD, POSITIVE, TOO_MANY = range(7)
-
-
-class Words(NamedTuple):
-    """Words by their bytes.
-
-    Attributes:
-        text: uint8, the words one after the other.
-        first: (V + 1,) int64, where each begins.
-        hashes: (V,) uint64.
-        table: (H,) int32, hash table of their numbers, -1 where free; H is a power of two.
-    """
-
-    text: np.ndarray
-    first: np.ndarray
-    hashes: np.ndarray
-    table: np.ndarray
 
 
 def read_arpa(path: str | Path) -> Arpa:
@@ -212,16 +189,6 @@ def check_count(lines: Lines, order: int, seen: int, limit: int) -> None:
         )
 
 
-def hashed(vocabulary: Sequence[bytes]) -> Words:
-    """The words as a hash table."""
-    first = np.cumsum([0, *map(len, vocabulary)], dtype=np.int64)
-    text = np.frombuffer(b"".join(vocabulary), np.uint8)
-    table = np.full(1 << (2 * len(vocabulary)).bit_length(), -1, np.int32)
-    words = Words(text, first, np.zeros(len(vocabulary), np.uint64), table)
-    fill_table(words)
-    return words
-
-
 def read_section(lines: Lines, order: int, limit: int, words: Words) -> Section:
     """The n-grams of one order from 2 on."""
     # Grown, not allocated from the header's number, which a damaged file may have wrong.
@@ -262,176 +229,3 @@ def wrong_line(lines: Lines, order: int, limit: int, stopped: int) -> InputError
     except InputError as error:
         return error
     return lines.error(f"a number is not written as in an ARPA file; {REMEDY}")
-
-
-@inner_kernel
-def fill_table(words: Words) -> None:
-    """Fills the hashes and the table."""
-    mask = np.uint64(len(words.table) - 1)
-    for number in range(len(words.hashes)):
-        value = FNV_OFFSET
-        for i in range(words.first[number], words.first[number + 1]):
-            value = (value ^ np.uint64(words.text[i])) * FNV_PRIME
-        words.hashes[number] = value
-        place = (value ^ (value >> np.uint64(32))) & mask
-        while words.table[place] >= 0:
-            place = (place + np.uint64(1)) & mask
-        words.table[place] = number
-
-
-@inner_kernel
-def find_word(words: Words, block: np.ndarray, begin: int, end: int, value: int) -> int:
-    """The number of the word block[begin:end], whose hash is `value`; -1 if there is none."""
-    mask = np.uint64(len(words.table) - 1)
-    hashed = np.uint64(value)
-    place = (hashed ^ (hashed >> np.uint64(32))) & mask
-    while True:
-        number = words.table[place]
-        if number < 0:
-            return -1
-        first = words.first[number]
-        if words.hashes[number] == hashed and words.first[number + 1] - first == end - begin:
-            same = True
-            for i in range(end - begin):
-                same = same and words.text[first + i] == block[begin + i]
-            if same:
-                return number
-        place = (place + np.uint64(1)) & mask
-
-
-@inner_kernel
-def is_space(value: int) -> bool:
-    """Whether a byte is white space, as Python's `bytes.split` sees it."""
-    return value == 32 or 9 <= value <= 13
-
-
-@inner_kernel
-def parse_number(block: np.ndarray, begin: int, end: int) -> float:
-    """The number block[begin:end]; NaN if it is none."""
-    at = begin
-    negative = at < end and block[at] == MINUS
-    if at < end and (block[at] == MINUS or block[at] == PLUS):
-        at += 1
-    mantissa, digits, exponent = 0.0, 0, 0
-    after_dot = False
-    while at < end and block[at] != LITTLE_E and block[at] != 69:
-        value = block[at]
-        if value == DOT and not after_dot:
-            after_dot = True
-        elif ZERO <= value <= NINE:
-            mantissa = mantissa * 10.0 + (value - ZERO)
-            digits += 1
-            exponent -= after_dot
-        else:
-            return np.nan
-        at += 1
-    if digits == 0 or digits > 30:
-        return np.nan
-    if at < end:
-        at += 1
-        minus = at < end and block[at] == MINUS
-        if at < end and (block[at] == MINUS or block[at] == PLUS):
-            at += 1
-        if at == end or end - at > 3:
-            return np.nan
-        power = 0
-        while at < end:
-            if not ZERO <= block[at] <= NINE:
-                return np.nan
-            power = power * 10 + (block[at] - ZERO)
-            at += 1
-        exponent += -power if minus else power
-    while exponent < 0:
-        step = min(-exponent, 39)
-        mantissa /= TENS[step]
-        exponent += step
-    while exponent > 0:
-        step = min(exponent, 39)
-        mantissa *= TENS[step]
-        exponent -= step
-    return -mantissa if negative else mantissa
-
-
-@inner_kernel
-def parse(
-    block: np.ndarray,
-    order: int,
-    limit: int,
-    words: Words,
-    grams: np.ndarray,
-    logprob: np.ndarray,
-    backoff: np.ndarray,
-    state: np.ndarray,
-) -> int:
-    """Takes lines apart until a section ends, the block does, or the arrays are full.
-
-    Args:
-        block: Whole lines.
-        order: Words of a line.
-        limit: Most lines of the section.
-        words: The vocabulary.
-        grams: (R, order) int32, and
-        logprob: (R,) float32, and
-        backoff: (R,) float32 take the n-grams.
-        state: (3,) where the next line begins, n-grams so far, lines so far; moved on, up to a
-            line that is wrong.
-
-    Returns:
-        Why it stopped.
-    """
-    at, seen, number = state[0], state[1], state[2]
-    stopped = MORE
-    while at < len(block):
-        begin = at
-        while at < len(block) and block[at] != LINE_FEED and is_space(block[at]):
-            at += 1
-        if at == len(block) or block[at] == LINE_FEED:
-            at += 1
-            number += 1
-            continue
-        if block[at] == BACKSLASH:
-            stopped = SECTION_ENDS
-            at = begin
-            break
-        if seen == limit or seen == len(logprob):
-            stopped = TOO_MANY if seen == limit else MORE
-            at = begin
-            break
-        field = 0
-        backoff[seen] = 0.0
-        while at < len(block) and block[at] != LINE_FEED and stopped == MORE:
-            start = at
-            value = FNV_OFFSET
-            while at < len(block) and not is_space(block[at]):
-                value = (value ^ np.uint64(block[at])) * FNV_PRIME
-                at += 1
-            if field == 0:
-                found = parse_number(block, start, at)
-                logprob[seen] = found
-                if not found <= 0.0:
-                    stopped = POSITIVE
-            elif field <= order:
-                word = find_word(words, block, start, at, value)
-                grams[seen, field - 1] = word
-                if word < 0:
-                    stopped = NOT_WORD
-            elif field == order + 1:
-                found = parse_number(block, start, at)
-                backoff[seen] = found
-                if not abs(found) < np.inf:
-                    stopped = NOT_NUMBER
-            else:
-                stopped = NOT_FIELDS
-            field += 1
-            while at < len(block) and block[at] != LINE_FEED and is_space(block[at]):
-                at += 1
-        if stopped == MORE and field <= order:
-            stopped = NOT_FIELDS
-        if stopped != MORE:
-            at = begin
-            break
-        at += 1
-        seen += 1
-        number += 1
-    state[0], state[1], state[2] = at, seen, number
-    return stopped

@@ -105,20 +105,27 @@ def read_model(path: str | Path) -> Arpa:
         return read_arpa(path)
     stored = open_store(path)
     vocabulary, lm = words_of(stored.text), stored.arrays
-    sections = []
+    leaves = len(lm.inner) - 1  # the node where they begin; unigrams are none
+    sections: list[Section] = []
     start, stop = 0, len(vocabulary)
-    words = np.arange(stop, dtype=np.int32)[:, None]
+    words = np.zeros((stop, 0), np.int32)
     for k in range(stored.order):
-        logprob, backoff = lm.logprob[start:stop], lm.backoff[start:stop]
+        if k:
+            firsts = lm.inner["first"][start : stop + 1]
+            words = np.repeat(words, np.diff(firsts), axis=0)
+            start, stop = stop, int(firsts[-1])
+        if start < leaves or not k:
+            nodes = lm.inner[start:stop]
+            backoff = nodes["backoff"].copy()
+        else:
+            nodes = lm.leaf[start - leaves : stop - leaves]
+            backoff = np.zeros(len(nodes), lm.inner.dtype["backoff"])
+        logprob = nodes["logprob"].copy()
         if len(lm.logprob_book):
             logprob, backoff = lm.logprob_book[k][logprob], lm.backoff_book[k][backoff]
-        if k + 1 == stored.order:
-            sections.append(Section(words, logprob, np.zeros(len(words), np.float32)))
-            break
+        words = np.column_stack([words, nodes["word"]])
         sections.append(Section(words, logprob, backoff))
-        children = np.diff(lm.first[start : stop + 1])
-        start, stop = stop, int(lm.first[stop])
-        words = np.column_stack([np.repeat(words, children, axis=0), lm.word[start:stop]])
+    sections[-1].backoff[:] = 0.0
     return Arpa(vocabulary, sections)
 
 

@@ -61,6 +61,10 @@ class NgramArrays(NamedTuple):
         return len(self.inner) - 1 + len(self.leaf)
 
 
+# Where a model begins in `inner`, how many inner nodes it has, where it begins in `leaf`.
+Part = tuple[int, int, int]
+
+
 @inlined
 def find_word(nodes: np.ndarray, low: int, high: int, wanted: int) -> int:
     """The one from low to high - 1 with that last word, or -1."""
@@ -88,38 +92,42 @@ def length_of(lm: NgramArrays, node: int) -> int:
 
 
 @inlined
-def advance(lm: NgramArrays, unigrams: int, state: int, word: int) -> tuple[float, int]:
+def advance(lm: NgramArrays, part: Part, state: int, word: int) -> tuple[float, int]:
     """log10 probability of a word in a state, and the state that follows.
 
     Args:
-        unigrams: Node of word 0: 0 for a model on its own.
-        state: A node, or -1.
+        lm: One model, or several one after the other, none of them with codes.
+        part: Where the model is among them.
+        state: A node of the model, or -1.
         word: Its number, from 0.
     """
+    inner_at, leaves, leaf_at = part
     weight = 0.0
-    leaves = len(lm.inner) - 1  # where they begin
     node = -1
     while state >= 0:
-        low, high = lm.inner[state].first, lm.inner[state + 1].first
+        here = inner_at + state
+        low, high = lm.inner[here].first, lm.inner[here + 1].first
         if low < leaves:
-            node = find_word(lm.inner, low, high, word)
+            node = find_word(lm.inner, inner_at + low, inner_at + high, word)
+            node -= inner_at if node >= 0 else 0
         else:
-            node = find_word(lm.leaf, low - leaves, high - leaves, word)
-            if node >= 0:
-                node += leaves
+            shift = leaf_at - leaves
+            node = find_word(lm.leaf, low + shift, high + shift, word)
+            node -= shift if node >= 0 else 0
         if node >= 0:
             break
         if len(lm.bounds):
-            weight += lm.backoff_book[length_of(lm, state), int(lm.inner[state].backoff)]
+            weight += lm.backoff_book[length_of(lm, state), int(lm.inner[here].backoff)]
         else:
-            weight += lm.inner[state].backoff
-        state = lm.inner[state].link
+            weight += lm.inner[here].backoff
+        state = lm.inner[here].link
     if node < 0:
-        node = unigrams + word
+        node = word
     if node < leaves:
-        logprob, link = lm.inner[node].logprob, lm.inner[node].link
+        logprob, link = lm.inner[inner_at + node].logprob, lm.inner[inner_at + node].link
     else:
-        logprob, link = lm.leaf[node - leaves].logprob, lm.leaf[node - leaves].link
+        at = leaf_at + node - leaves
+        logprob, link = lm.leaf[at].logprob, lm.leaf[at].link
     if len(lm.bounds):
         weight += lm.logprob_book[length_of(lm, node), int(logprob)]
     else:
@@ -139,7 +147,8 @@ def score_words(
         first: (T + 1,) int64, where each begins.
         out: (W,) takes the results.
     """
+    part = (0, len(lm.inner) - 1, 0)
     for text in range(len(first) - 1):
         state = bos
         for i in range(first[text], first[text + 1]):
-            out[i], state = advance(lm, 0, state, words[i])
+            out[i], state = advance(lm, part, state, words[i])

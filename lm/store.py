@@ -233,6 +233,7 @@ def save(stored: Stored, path: str | Path) -> None:
     facts = {"format": FORMAT, "version": VERSION, "order": str(stored.order)}
     try:
         save_file({n: np.ascontiguousarray(a) for n, a in tensors.items()}, temporary, facts)
+        os.chmod(temporary, 0o644)  # the package makes files that only their owner can read
         os.replace(temporary, path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error

@@ -33,12 +33,12 @@ TEXTS = ["a b\nab a\nb b\na ab\na a ab\nab\nb\nb a\n", "ba a\nba b b\na ba\nb ba
 
 @pytest.fixture(scope="module")
 def arpas(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Two bigram models that share some of their words."""
+    """Two trigram models that share some of their words."""
     folder = tmp_path_factory.mktemp("arpas")
     paths = []
     for i, text in enumerate(TEXTS):
         (folder / f"{i}.txt").write_text(text)
-        model = estimate(read_corpus([folder / f"{i}.txt"]), 2, discount_fallback=True)
+        model = estimate(read_corpus([folder / f"{i}.txt"]), 3, discount_fallback=True)
         write_arpa(model, folder / f"{i}.arpa")
         paths.append(str(folder / f"{i}.arpa"))
     return paths

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from asr.reference import ReferenceDecoder
 from asr.vocabulary import Vocabulary
 from experiments.bench.tasks import TASKS, Missing
 
-MATCHED = {"beam_width": 400, "beam_prune_logp": -40.0}
+MATCHED = DecoderOptions(beam_width=400, beam_prune_logp=-40.0, lookahead=False)
 EVERY = 10_000  # utterances, more than there are
 
 
@@ -41,10 +42,9 @@ def gains(vocabulary: Vocabulary, lm: str, utterances: Sequence[np.ndarray]) -> 
         lm: ARPA file.
         utterances: (T, V) log-probs of each.
     """
-    options = DecoderOptions(decoder="beam", lm=lm, lookahead=False, **MATCHED)
+    options = replace(MATCHED, lm=lm)
     ours = BeamDecoder.build(vocabulary, options)
-    reference = DecoderOptions(decoder="pyctcdecode", lm=lm, **MATCHED)
-    theirs = ReferenceDecoder.build(vocabulary, reference)
+    theirs = ReferenceDecoder.build(vocabulary, replace(options, decoder="pyctcdecode"))
     found = []
     for log_probs in utterances:
         own, other = ours.decode(log_probs)[0], theirs.decode(log_probs)[0]

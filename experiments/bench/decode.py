@@ -22,7 +22,7 @@ from experiments.bench.peers import OURS, PEERS
 from experiments.bench.race import Entry, build, race
 from experiments.bench.search import NARROW, WIDE, Peer, Search
 from experiments.bench.tasks import DEMO, PROJECT, TASKS, Missing, Task, bundled
-from experiments.pipeline import progress
+from experiments.first_pass import progress
 from lm.errors import InputError
 
 BEAMS = (16, 100, 512)

@@ -209,12 +209,15 @@ def synthetic(ngrams: int, folder: Path | None) -> int:
 
 # A model opened in a process of its own.
 PEAK = """
-import resource, sys, time
+import re, sys, time
 from lm.ngram import NgramModel
 begun = time.perf_counter()
 model = NgramModel.load(sys.argv[1])
 model.word_logprobs(["w1 w2 w3"])
-print(time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+seconds = time.perf_counter() - begun
+with open("/proc/self/status") as file:
+    peak = re.search(r"VmHWM:\\s*(\\d+)", file.read())[1]
+print(seconds, int(peak) / 1e3)
 """
 
 
@@ -241,8 +244,8 @@ def write_random(path: Path, ngrams: int) -> list[int]:
         for part in np.array_split(tails, len(tails) // 100_000 + 1):
             head = heads[part // WORDS]
             first, second, third = names[head // WORDS], names[head % WORDS], names[part % WORDS]
-            rows = zip(first, second, third, part % 997, strict=True)
-            file.writelines(f"-{1 + i / 1000}\t{a} {b} {c}\n" for a, b, c, i in rows)
+            triples_of = zip(first, second, third, part % 997, strict=True)
+            file.writelines(f"-{1 + i / 1000}\t{a} {b} {c}\n" for a, b, c, i in triples_of)
         file.write("\n\\end\\\n")
     return counts
 

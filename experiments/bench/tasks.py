@@ -18,7 +18,8 @@ from asr.corpus import read_corpus
 from asr.emissions import Emissions
 from experiments.bench.emissions import CHANNELS, FRAME_SECONDS, Units, synthesise
 from experiments.bench.search import Fusion
-from experiments.pipeline import Acoustic, emit_stage
+from experiments.first_pass import Acoustic
+from experiments.pipeline import emit_stage
 from experiments.stages import fingerprint, run_stage
 from lm.errors import InputError
 from lm.text import open_text
