@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from asr.hotwords import build_hotwords
+from asr.hotwords import build_hotwords, most_gained
 from asr.vocabulary import WORD_START, Vocabulary
 from lm.arpa import BOS, EOS, UNKNOWN
 from lm.errors import InputError
@@ -150,7 +150,7 @@ def build_graph(
         classes=hot.classes,
         completed=hot.completed,
         partial=hot.partial,
-        hot_slack=float(hot.slack),
+        hot_slack=most_gained(hot, max(map(len, encoded))),
     )
 
 

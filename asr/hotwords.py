@@ -23,14 +23,12 @@ class HotWords(NamedTuple):
         classes: (256,) uint8, class of each byte; 0 for bytes that no phrase has.
         completed: (S,) summed weights of the phrases that end on entering a state.
         partial: (S,) share of the weight of the phrase under way.
-        slack: most that one label can gain.
     """
 
     goto: np.ndarray
     classes: np.ndarray
     completed: np.ndarray
     partial: np.ndarray
-    slack: float
 
 
 def build_hotwords(weights: Mapping[str, float], letters: frozenset[str] | set[str]) -> HotWords:
@@ -89,5 +87,10 @@ def build_hotwords(weights: Mapping[str, float], letters: frozenset[str] | set[s
             completed[child] += completed[back]
             partial[child] = max(partial[child], partial[back])
             queue.append(child)
-    slack = sum(phrases.values())
-    return HotWords(goto, classes, np.array(completed), np.array(partial), slack)
+    return HotWords(goto, classes, np.array(completed), np.array(partial))
+
+
+def most_gained(hotwords: HotWords, letters: int) -> float:
+    """The most that a label of so many bytes can gain: phrases may end at each, and before them."""
+    ends, share = float(hotwords.completed.max()), float(hotwords.partial.max())
+    return ends * (letters + 1) + share

@@ -20,7 +20,7 @@ COMMANDS = {
     "tune": "choose weights on development data",
     "score": "word error rates of an N-best table",
     "import-nbest": "read another system's N-best lists",
-    "ngram": "estimate an n-gram language model",
+    "ngram": "estimate, mix, prune or convert n-gram language models",
     "prepare-text": "normalise running text, one sentence a line",
     "train-acoustic": "train or fine-tune an acoustic model",
     "train-lm": "train or fine-tune a causal language model",

@@ -308,12 +308,14 @@ def test_letters_of_more_than_one_byte_and_labels_of_more_than_one_letter() -> N
 
 @BOTH
 @pytest.mark.parametrize("lookahead", [False, True])
+@pytest.mark.parametrize("hot", [False, True])
 def test_bounds_prune_nothing_that_the_beam_would_keep(
-    vocabulary: Vocabulary, lookahead: bool, arpas: list[str]
+    vocabulary: Vocabulary, lookahead: bool, hot: bool, arpas: list[str]
 ) -> None:
     options = replace(
         OPEN, beam_width=7, nbest=7, beam_prune_logp=-9, lm=arpas[0], beta=1.5, lookahead=lookahead
     )
+    options = replace(options, hotwords={"ab": 1.5, "b a": 4.0} if hot else {})
     decoder = BeamDecoder.build(vocabulary, options)
     # With so much slack every extension is scored.
     slow = replace(decoder, graph=decoder.graph._replace(hot_slack=1e9), idle=[])

@@ -74,7 +74,7 @@ def race(
         all_cores: Which entries are timed on all cores too.
     """
     for entry in entries:
-        entry.search.texts(entry.search.run(sounds.log_probs[0]))  # warm caches, compiled code
+        warm_up(entry, sounds)
     passes: list[list[float]] = [[] for _ in entries]
     texts: list[float] = []
     lists: list[list[list[str]]] = []
@@ -98,6 +98,17 @@ def race(
         )
         for entry, times, spent, found in zip(entries, passes, texts, lists, strict=True)
     ]
+
+
+def warm_up(entry: Entry, sounds: Sounds) -> None:
+    """Compiled code, caches and mapped files: one utterance, or all where that is quick."""
+    for _ in range(2):
+        start = time.perf_counter()
+        entry.search.texts(entry.search.run(sounds.log_probs[0]))
+        spent = time.perf_counter() - start
+    if spent * len(sounds.log_probs) < LIMIT:
+        for values in sounds.log_probs:
+            entry.search.run(values)
 
 
 def accuracy(
