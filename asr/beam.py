@@ -135,7 +135,7 @@ class BeamSearch:
         found = endings(self.decoder.graph, self.state, most or options.nbest, ended)
         texts = found.text.tobytes().decode(errors="replace").split("\n")
         stops = np.cumsum(found.words).tolist()
-        since, until = found.since.tolist(), (found.until + 1).tolist()
+        since, until = tuple(found.since.tolist()), tuple((found.until + 1).tolist())
         more = [
             *(
                 (f"ngram{k + 1}", found.ngram[:, k].tolist())

@@ -248,7 +248,7 @@ def test_word_times() -> None:
     log_probs[np.arange(len(path)), path] = np.log(0.94)
     best = BeamDecoder.build(vocabulary, DecoderOptions(decoder="beam")).decode(log_probs)[0]
     assert best.text == "AB BA"
-    assert best.times == ([1, 9], [5, 14])
+    assert best.times == ((1, 9), (5, 14))
 
 
 @BOTH

@@ -23,11 +23,11 @@ HEADINGS = (
 )
 NOTES = (
     "ms/s: milliseconds of the decoder's own call for a second of audio, one thread, median of the "
-    "rounds. real time: the same as a fraction of real time; all cores: likewise with as many "
-    "threads (ours) or processes (the others) as processors. texts: for making texts of results "
-    "that are not yet texts. list: different texts in a list, white space apart. × ours: time "
-    "divided by ours at the same width and beam; for searches with an n-gram model of labels, by "
-    "ours with the same model.",
+    "rounds, Python's garbage collection off. real time: the same as a fraction of real time; all "
+    "cores: likewise with as many threads (ours) or processes (the others) as processors. texts: "
+    "for making texts of results that are not yet texts. list: different texts in a list, white "
+    "space apart. × ours: time divided by ours at the same width and beam; for searches with an "
+    "n-gram model of labels, by ours with the same model.",
     f"width: {NARROW} is pyctcdecode's own default, {WIDE} leaves it to the beam to limit the list "
     "(labels below the first natural log in a frame are not followed, hypotheses worse than the "
     "best by the second are dropped).",
