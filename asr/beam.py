@@ -44,7 +44,7 @@ class BeamDecoder:
     options: DecoderOptions
     graph: Graph = field(repr=False)
     bos: np.ndarray = field(repr=False)
-    idle: list[State] = field(default_factory=list, repr=False)
+    idle: list[State] = field(default_factory=list, init=False, repr=False)
 
     @classmethod
     def build(cls, vocabulary: Vocabulary, options: DecoderOptions) -> BeamDecoder:
@@ -168,8 +168,10 @@ class BeamSearch:
 
 def broken_frame(values: np.ndarray, frame: int) -> InputError:
     """Why a frame cannot be searched."""
-    if np.isnan(values[frame]).any():
-        return InputError(f"the log-probs of frame {frame} hold NaN; make the emissions again")
+    if not (values[frame] < np.inf).all():
+        return InputError(
+            f"the log-probs of frame {frame} hold NaN or +inf; make the emissions again"
+        )
     return InputError(
         f"in frame {frame} no label has a probability, but for special ones; the acoustic model "
         "is broken for this input"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 from collections import deque
@@ -20,7 +21,7 @@ from asr.nbest import Hypothesis
 from asr.vocabulary import Vocabulary
 from lm.errors import InputError, SecondpassError
 
-CHUNK = 8  # utterances that a worker takes at once
+CHUNK = 8  # most utterances that a worker takes at once
 AHEAD = 4  # chunks for each worker that may wait to be taken
 
 
@@ -85,6 +86,10 @@ class DecoderOptions:
             raise InputError(
                 f"beam_width {self.beam_width} and nbest {self.nbest} must be at least 1"
             )
+        numbers = (self.alpha, self.beta, self.unknown, *self.lm_weights)
+        limits = (self.token_min_logp, self.beam_prune_logp)
+        if not all(map(math.isfinite, numbers)) or any(map(math.isnan, limits)):
+            raise InputError(f"{(*numbers, *limits)}: weights and limits must be finite numbers")
         if self.token_min_logp > 0 or self.beam_prune_logp > 0 or self.unknown > 0:
             raise InputError(
                 f"token_min_logp {self.token_min_logp}, beam_prune_logp {self.beam_prune_logp} and "
@@ -98,8 +103,9 @@ class DecoderOptions:
             raise InputError("`more_lms` need a first one; set `lm`")
         if self.lm_weights:
             self._check_weights()
-        for name in ("more_lms", "hotwords", "exact"):
-            if getattr(self, name) and self.decoder != "beam":
+        for name in ("lm_unit", "more_lms", "lm_weights", "mixture", "hotwords", "exact"):
+            default = {} if name == "hotwords" else getattr(type(self), name)
+            if getattr(self, name) != default and self.decoder != "beam":
                 raise InputError(f"`{name}` needs decoder `beam`, not {self.decoder}")
 
     def _check_weights(self) -> None:
@@ -205,7 +211,7 @@ def decode(
     if workers is not None and workers < 1:
         raise InputError(f"{workers} workers cannot decode; give 1 or more")
     decoder = DECODERS[options.decoder](emissions.meta.vocabulary, options)
-    workers = min(workers or os.cpu_count() or 1, max(1, len(emissions) // CHUNK))
+    workers = min(workers or os.cpu_count() or 1, max(1, len(emissions)))
     threaded = options.decoder in THREADED
     return _decoded(_Worker(emissions, decoder), emissions.ids, workers, threaded)
 
@@ -227,8 +233,11 @@ class _Worker:
             log_probs = self.emissions[utt]
             if not len(log_probs):
                 return Decoded(utt, None, f"utterance {utt}: its emissions have no frames")
-            log_probs = check_log_probs(log_probs)
-            return Decoded(utt, self.decoder.decode(log_probs), frames=len(log_probs))
+            hypotheses = self.decoder.decode(check_log_probs(log_probs))
+            if not all(h.acoustic < math.inf and not math.isnan(h.ngram) for h in hypotheses):
+                reason = "its scores are no numbers; make its emissions again"
+                return Decoded(utt, None, f"utterance {utt}: {reason}")
+            return Decoded(utt, hypotheses, frames=len(log_probs))
         except (SecondpassError, SafetensorError, OSError) as error:
             return Decoded(utt, None, f"utterance {utt}: {error}")
 
@@ -249,7 +258,8 @@ def _decoded(
     worker: _Worker, utts: Sequence[str], workers: int, threaded: bool
 ) -> Iterator[Decoded]:
     """Results in the order of the utterances."""
-    chunks = [utts[i : i + CHUNK] for i in range(0, len(utts), CHUNK)]
+    size = max(1, min(CHUNK, len(utts) // (AHEAD * workers)))
+    chunks = [utts[i : i + size] for i in range(0, len(utts), size)]
     forks = "fork" in multiprocessing.get_all_start_methods()
     if workers == 1 or not (threaded or forks):
         for chunk in chunks:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from asr.decode import DecoderOptions
 
 LN10 = 2.302585092994046
-MARKS = (UNKNOWN, BOS, EOS)
+MARKS = (UNKNOWN, UNKNOWN.upper(), BOS, EOS)
 DELIMITER_WORDS = ("|", "<space>", WORD_START, "_")  # how texts of labels spell a word's end
 
 # A language model of which fewer of its words can be spelled was made for other labels. Not none:
@@ -35,6 +35,7 @@ class Graph(NamedTuple):
     Attributes:
         spelling: bytes of all labels' text.
         spelled: (V + 1,) int32, label c is spelled by spelling[spelled[c] : spelled[c + 1]].
+        letters: (V,) int32, how many characters that is.
         boundary: (V,) bool, whether a word ends before the label's text.
         followed: (V,) bool, whether the label stands for text; False for blank and special ones.
         blank: column of the blank.
@@ -63,6 +64,7 @@ class Graph(NamedTuple):
 
     spelling: np.ndarray
     spelled: np.ndarray
+    letters: np.ndarray
     boundary: np.ndarray
     followed: np.ndarray
     blank: int
@@ -130,6 +132,7 @@ def build_graph(
     return Graph(
         spelling=np.frombuffer(b"".join(encoded), dtype=np.uint8).copy(),
         spelled=np.cumsum([0, *map(len, encoded)]).astype(np.int32),
+        letters=np.array([len(text) for text in texts], dtype=np.int32),
         boundary=np.array(boundary),
         followed=np.array(followed),
         blank=vocabulary.blank,
@@ -165,13 +168,16 @@ def spellings(vocabulary: Vocabulary) -> tuple[list[str], list[bool], list[bool]
     for i, label in enumerate(vocabulary.labels):
         text = label.replace(delimiter or WORD_START, " ")
         used = i not in vocabulary.special
-        if used and (" " in text[1:] or not text):
+        words = text.split()
+        if used and not text:
+            raise InputError(f"label {i} of the vocabulary is empty; make it a special one")
+        if used and (len(words) > 1 or (words and text[-1].isspace())):
             raise InputError(
                 f"label {label!r} (column {i}) has a word boundary within; the beam decoder takes "
                 "labels with one at their beginning only"
             )
-        texts.append(text.removeprefix(" ") if used else "")
-        boundary.append(used and text.startswith(" "))
+        texts.append(words[0] if used and words else "")
+        boundary.append(used and text[:1].isspace())
         followed.append(used)
     return texts, boundary, followed
 

@@ -7,6 +7,7 @@ language models say of it, so that each word is looked up once however long its 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -34,7 +35,7 @@ PREFIX = np.dtype(
         ("label", "i4"),  # last label; -1 for none
         ("slot", "i4"),  # place in the beam; -1 outside
         ("node", "i4"),  # lexicon node of the open word; -1 outside the lexicon
-        ("letters", "i4"),  # bytes of the open word
+        ("letters", "i4"),  # of the open word
         ("hot", "i4"),  # state of the hot words' automaton
         ("oov", "i4"),  # finished words that no n-gram model knows
         ("closed_oov", "i4"),  # the same if the open word ends here
@@ -141,11 +142,11 @@ def mixture(
 
     Args:
         state: (K,) states before it.
-        ids: (K,) each model's id of it; -1 where a model cannot score it, which then adds nothing.
+        ids: (K,) each model's id of it; -1 where a model cannot score it, which then takes no part.
         after: (K,) takes the states that follow; may be `state`.
         out: (J,) natural log, one column of a linear mixture, else one for each model.
     """
-    weighted = 0.0
+    weighted, used = 0.0, 0.0
     total = -np.inf
     for k in range(len(graph.parts)):
         logprob = 0.0
@@ -156,11 +157,15 @@ def mixture(
             logprob = log10 * LN10
         after[k] = follows
         if len(graph.linear):
-            total = np.logaddexp(total, graph.linear[k] + logprob)
+            if ids[k] >= 0:
+                total = np.logaddexp(total, graph.linear[k] + logprob)
+                used += math.exp(graph.linear[k])
         else:
             out[k] += logprob
             weighted += graph.weights[k] * logprob
-    if len(graph.linear):
+    if len(graph.linear) and used > 0.0:
+        # The shares of those that can score it.
+        total -= math.log(used)
         out[0] += total
         weighted = graph.weights[0] * total
     return weighted
@@ -214,7 +219,7 @@ def extended(
             score += graph.estimate[node]
         else:
             # Else one long unknown word would be cheaper than several known ones.
-            letters = high - low + (0 if ends else prefix.letters)
+            letters = graph.letters[label] + (0 if ends else prefix.letters)
             score += graph.outside * max(1.0, letters / USUAL_LETTERS)
     if len(graph.goto) > 1:
         hot, gained = hot_words(graph, prefix.hot, label, ends)
@@ -285,7 +290,7 @@ def create(
         hot, gained = hot_words(graph, shorter.hot, label, ends)
         prefix.hot = hot
         prefix.bonus += gained
-    letters = graph.spelled[label + 1] - graph.spelled[label]
+    letters = graph.letters[label]
     prefix.letters = letters if graph.boundary[label] else shorter.letters + letters
     prefix.open = prefix.letters > 0
     prefix.parent, prefix.label, prefix.node, prefix.slot = parent, label, node, -1

@@ -92,8 +92,8 @@ class ReferenceDecoder:
         """Loads the n-gram model and prepares the search.
 
         Raises:
-            InputError: The n-gram model is missing or damaged, or none of its words can be
-                spelled with the vocabulary.
+            InputError: The n-gram model is missing or damaged, or hardly any of its words
+                can be spelled with the vocabulary.
         """
         unspoken = set(vocabulary.special) - {vocabulary.blank}
         kept = np.array([i for i in range(len(vocabulary.labels)) if i not in unspoken])

@@ -34,7 +34,7 @@ def advance(graph: Graph, limits: Limits, log_probs: np.ndarray, first: int, sta
 
     Returns:
         T; or the frame before which `state` needs room for prefixes or traces; or BROKEN - t where
-        no label is possible in frame t, or a log-prob is NaN.
+        no label is possible in frame t, or a log-prob is NaN or +inf.
     """
     counters, scratch = state.counters, state.scratch
     for t in range(first, len(log_probs)):
@@ -49,6 +49,7 @@ def advance(graph: Graph, limits: Limits, log_probs: np.ndarray, first: int, sta
         else:
             if blank < limits.token_min_logp and blank < scratch.logs[0]:
                 blank = -math.inf
+            blank = scale(followed, blank, state)
             threshold = stay(graph, limits, blank, state)
             count = grow(graph, limits, followed, threshold, state)
             install(graph, count, state)
@@ -73,7 +74,7 @@ def follow_labels(graph: Graph, limits: Limits, frame: np.ndarray, scratch: Scra
         # One comparison in the common case; NaN fails it too.
         if value < limits.token_min_logp and value <= best:
             continue
-        if math.isnan(value):
+        if not value < math.inf:
             return -1
         if not graph.followed[label] and label != graph.blank:
             continue
@@ -89,10 +90,25 @@ def follow_labels(graph: Graph, limits: Limits, frame: np.ndarray, scratch: Scra
         scratch.labels[0], scratch.logs[0] = best_label, best
         count = 1
     sort_labels(scratch, count)
-    for i in range(count):
-        scratch.log_of[scratch.labels[i]] = scratch.logs[i]
-        scratch.share_of[scratch.labels[i]] = math.exp(scratch.logs[i])
     return count
+
+
+@inlined
+def scale(followed: int, blank: float, state: State) -> float:
+    """Divides the frame's probabilities by the highest, so that none is lost however low it is.
+
+    Returns:
+        The blank's log-prob then.
+    """
+    scratch = state.scratch
+    highest = max(blank, scratch.logs[0])
+    state.counters.offset[0] += highest
+    for i in range(followed):
+        log = scratch.logs[i] - highest
+        scratch.logs[i] = log
+        scratch.log_of[scratch.labels[i]] = log
+        scratch.share_of[scratch.labels[i]] = math.exp(log)
+    return blank - highest
 
 
 @inlined
@@ -116,7 +132,7 @@ def rest(blank: float, state: State) -> None:
     state.counters.offset[0] += blank
     for slot in range(state.counters.whole[BEAM]):
         here = state.beam[slot]
-        here.rest = 1.0
+        here.rest, here.held = 1.0, 0.0
         if here.path_label > here.path_rest:
             here.path_rest = here.path_label
             here.trace_rest, here.until_rest = here.trace_label, here.until_label
@@ -159,7 +175,7 @@ def stay(graph: Graph, limits: Limits, blank: float, state: State) -> float:
             parent = rows[prefix.parent].slot
         total = here.total
         rests = blank_share  # factors of the paths so far, by how they go on
-        repeats = share if again else (1.0 - here.rest) * share
+        repeats = share if again else here.held * share
         path_label = here.path_label + log
         trace_label, until_label = here.trace_label, now
         if again and here.path_rest > here.path_label:
@@ -193,9 +209,9 @@ def stay(graph: Graph, limits: Limits, blank: float, state: State) -> float:
         summed = rests + repeats
         if summed > 0.0:
             after.total = total + math.log(summed)
-            after.rest = rests / summed
+            after.rest, after.held = rests / summed, repeats / summed
         else:
-            after.total, after.rest = -math.inf, 0.0
+            after.total, after.rest, after.held = -math.inf, 0.0, 0.0
         after.score = after.total + prefix.score
         best, worst = max(best, after.score), min(worst, after.score)
     threshold = best + limits.beam_prune_logp
@@ -337,7 +353,7 @@ def install(graph: Graph, count: int, state: State) -> None:
             size += 1
             rows[row].slot = slot
             here = after[slot]
-            here.row, here.total, here.rest = row, candidate.total, 0.0
+            here.row, here.total, here.rest, here.held = row, candidate.total, 0.0, 1.0
             here.score = candidate.score
             here.path_rest, here.path_label = -math.inf, -math.inf
             here.trace_rest, here.until_rest = -1, -1
@@ -345,7 +361,9 @@ def install(graph: Graph, count: int, state: State) -> None:
             # Pieces that spell the same text in another way have met.
             here = after[slot]
             summed = np.logaddexp(here.total, candidate.total)
-            here.rest *= math.exp(here.total - summed)
+            part = math.exp(here.total - summed)
+            here.rest *= part
+            here.held = here.held * part + math.exp(candidate.total - summed)
             here.total = summed
             here.score = summed + rows[row].score
         if path > here.path_label:

@@ -23,7 +23,8 @@ class Limits(NamedTuple):
 SLOT = np.dtype(
     [
         ("total", "f8"),  # log-prob of all paths of the prefix so far, without the `offset`
-        ("rest", "f8"),  # the share of it that ends in a blank, 0 to 1
+        ("rest", "f8"),  # the share of it that ends in a blank, 0 to 1,
+        ("held", "f8"),  # and the share that ends in the label
         ("score", "f8"),  # total and what the language models add
         ("path_rest", "f8"),  # log-prob of the best single path that ends in a blank,
         ("path_label", "f8"),  # and of that which ends in the label; without the `offset`
@@ -181,7 +182,12 @@ def new_state(graph: Graph, width: int, rows: int, columns: int) -> State:
 def begin(graph: Graph, bos: np.ndarray, state: State) -> None:
     """Forgets everything; the beam holds the empty prefix."""
     start(graph, state.prefixes, bos)
-    state.beam[0] = (0.0, 1.0, state.prefixes.rows["score"][0], 0.0, -np.inf, 0, -1, -1, -1, -1)
+    empty = state.beam[:1]
+    empty["row"], empty["total"], empty["rest"], empty["held"] = 0, 0.0, 1.0, 0.0
+    empty["score"] = state.prefixes.rows["score"][0]
+    empty["path_rest"], empty["path_label"] = 0.0, -np.inf
+    for name in ("trace_rest", "trace_label", "until_rest", "until_label"):
+        empty[name] = -1
     state.scratch.log_of[:] = -np.inf
     state.scratch.share_of[:] = 0.0
     state.counters.whole[:] = (1, 1, 0, 0)

@@ -38,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if field.name == "decoder":
             settings["choices"] = list(DECODERS)
         option = f"--{field.name.replace('_', '-')}"
+        if settings.get("action") == "append":
+            shown, default = " May be given again.", None
         parser.add_argument(option, default=default, help=helps[field.name] + shown, **settings)
     parser.add_argument("--workers", type=int, help="default: one for each processor")
 
@@ -47,20 +49,20 @@ def argument_of(hint: Any) -> dict[str, Any]:
     if hint is bool:
         return {"action": argparse.BooleanOptionalAction}
     if typing.get_origin(hint) is tuple:
-        return {"type": typing.get_args(hint)[0], "nargs": "+"}
+        return {"type": typing.get_args(hint)[0], "action": "append"}
     if typing.get_origin(hint) is Mapping:
-        return {"nargs": "+", "metavar": "PHRASE=WEIGHT"}
+        return {"action": "append", "metavar": "PHRASE=WEIGHT"}
     return {"type": hint if hint in (int, float) else str}
 
 
 def option_value(value: Any, hint: Any) -> Any:
     """An argument as its field wants it."""
     if typing.get_origin(hint) is tuple:
-        return tuple(value)
-    if typing.get_origin(hint) is not Mapping or isinstance(value, Mapping):
+        return tuple(value or ())
+    if typing.get_origin(hint) is not Mapping:
         return value
     weights = {}
-    for item in value:
+    for item in value or ():
         phrase, equals, weight = item.rpartition("=")
         try:
             weights[phrase] = float(weight)

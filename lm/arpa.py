@@ -21,6 +21,7 @@ import numpy as np
 from lm.errors import InputError
 
 UNKNOWN, BOS, EOS = "<unk>", "<s>", "</s>"
+UNKNOWN_IN_CAPITALS = "<UNK>"  # means the same to KenLM, in a model that has no other
 KENLM_BINARY = b"mmap lm http://kheafield.com"
 GZIP_MAGIC = b"\x1f\x8b"
 REMEDY = "the file is damaged or incomplete: write or copy it again"
@@ -119,11 +120,6 @@ def open_arpa(path: str | Path) -> Iterator[IO[bytes]]:
         raise InputError(f"{path}: no such file; give the path of an ARPA model") from error
     except (IsADirectoryError, PermissionError) as error:
         raise InputError(f"{path}: {error.strerror}; give the path of an ARPA model") from error
-
-
-def text_of(word: bytes) -> str:
-    """A word of a model; KenLM compares bytes, so what is not UTF-8 must survive the round trip."""
-    return word.decode(errors="surrogateescape")
 
 
 @contextmanager

@@ -2,84 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
 import numpy as np
 
-from lm.jit import inner_kernel
+from lm.jit import inlined, inner_kernel
+from lm.words import FNV_OFFSET, LINE_FEED, Words, find_word, hash_on
 
-FNV_OFFSET = np.uint64(14695981039346656037)  # Fowler, Noll and Vo's hash, 64 bits, variant 1a
-FNV_PRIME = np.uint64(1099511628211)
-LINE_FEED, BACKSLASH, MINUS, PLUS, DOT, ZERO, NINE, LITTLE_E = 10, 92, 45, 43, 46, 48, 57, 101
+BACKSLASH, MINUS, PLUS, DOT, ZERO, NINE, LITTLE_E = 92, 45, 43, 46, 48, 57, 101
 TENS = 10.0 ** np.arange(0, 40)
 
 # Why the kernel stopped.
 MORE, SECTION_ENDS, NOT_FIELDS, NOT_NUMBER, NOT_WORD, POSITIVE, TOO_MANY = range(7)
 
 
-class Words(NamedTuple):
-    """Words by their bytes.
-
-    Attributes:
-        text: uint8, the words one after the other.
-        first: (V + 1,) int64, where each begins.
-        hashes: (V,) uint64.
-        table: (H,) int32, hash table of their numbers, -1 where free; H is a power of two.
-    """
-
-    text: np.ndarray
-    first: np.ndarray
-    hashes: np.ndarray
-    table: np.ndarray
-
-
-def hashed(vocabulary: Sequence[bytes]) -> Words:
-    """The words as a hash table."""
-    first = np.cumsum([0, *map(len, vocabulary)], dtype=np.int64)
-    text = np.frombuffer(b"".join(vocabulary), np.uint8)
-    table = np.full(1 << (2 * len(vocabulary)).bit_length(), -1, np.int32)
-    words = Words(text, first, np.zeros(len(vocabulary), np.uint64), table)
-    fill_table(words)
-    return words
-
-
-@inner_kernel
-def fill_table(words: Words) -> None:
-    """Fills the hashes and the table."""
-    mask = np.uint64(len(words.table) - 1)
-    for number in range(len(words.hashes)):
-        value = FNV_OFFSET
-        for i in range(words.first[number], words.first[number + 1]):
-            value = (value ^ np.uint64(words.text[i])) * FNV_PRIME
-        words.hashes[number] = value
-        place = (value ^ (value >> np.uint64(32))) & mask
-        while words.table[place] >= 0:
-            place = (place + np.uint64(1)) & mask
-        words.table[place] = number
-
-
-@inner_kernel
-def find_word(words: Words, block: np.ndarray, begin: int, end: int, value: int) -> int:
-    """The number of the word block[begin:end], whose hash is `value`; -1 if there is none."""
-    mask = np.uint64(len(words.table) - 1)
-    hashed = np.uint64(value)
-    place = (hashed ^ (hashed >> np.uint64(32))) & mask
-    while True:
-        number = words.table[place]
-        if number < 0:
-            return -1
-        first = words.first[number]
-        if words.hashes[number] == hashed and words.first[number + 1] - first == end - begin:
-            same = True
-            for i in range(end - begin):
-                same = same and words.text[first + i] == block[begin + i]
-            if same:
-                return number
-        place = (place + np.uint64(1)) & mask
-
-
-@inner_kernel
+@inlined
 def is_space(value: int) -> bool:
     """Whether a byte is white space, as Python's `bytes.split` sees it."""
     return value == 32 or 9 <= value <= 13
@@ -143,16 +78,16 @@ def parse(
     backoff: np.ndarray,
     state: np.ndarray,
 ) -> int:
-    """Takes lines apart until a section ends, the block does, or the arrays are full.
+    """Takes lines apart until the section or the block ends.
 
     Args:
         block: Whole lines.
         order: Words of a line.
-        limit: Most lines of the section.
+        limit: Lines that the section may still have.
         words: The vocabulary.
         grams: (R, order) int32, and
         logprob: (R,) float32, and
-        backoff: (R,) float32 take the n-grams.
+        backoff: (R,) float32 take the n-grams; R is enough for the block's.
         state: (3,) where the next line begins, n-grams so far, lines so far; moved on, up to a
             line that is wrong.
 
@@ -173,8 +108,8 @@ def parse(
             stopped = SECTION_ENDS
             at = begin
             break
-        if seen == limit or seen == len(logprob):
-            stopped = TOO_MANY if seen == limit else MORE
+        if seen == limit:
+            stopped = TOO_MANY
             at = begin
             break
         field = 0
@@ -183,12 +118,12 @@ def parse(
             start = at
             value = FNV_OFFSET
             while at < len(block) and not is_space(block[at]):
-                value = (value ^ np.uint64(block[at])) * FNV_PRIME
+                value = hash_on(value, block[at])
                 at += 1
             if field == 0:
                 found = parse_number(block, start, at)
                 logprob[seen] = found
-                if not found <= 0.0:
+                if not -np.inf < found <= 0.0:
                     stopped = POSITIVE
             elif field <= order:
                 word = find_word(words, block, start, at, value)

@@ -9,21 +9,43 @@ from __future__ import annotations
 import gzip
 import zlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
-from lm.arpa import REMEDY, Arpa, Section, open_arpa, text_of
-from lm.arpa_parser import BACKSLASH, MORE, NOT_WORD, SECTION_ENDS, TOO_MANY, Words, hashed, parse
+from lm.arpa import REMEDY, Arpa, Section, open_arpa
+from lm.arpa_parser import BACKSLASH, MORE, NOT_WORD, SECTION_ENDS, TOO_MANY, parse
 from lm.errors import InputError
+from lm.words import Words, hashed, text_of
 
 BLOCK = 8 << 20
 
 
-def read_arpa(path: str | Path) -> Arpa:
-    """Reads a whole model into arrays.
+@dataclass(frozen=True)
+class ArpaStream:
+    """An open file.
+
+    Attributes:
+        vocabulary: The words.
+        unigrams: Their n-grams.
+        longer: For each length from 2 on, in order, the n-grams piece by piece; to be used up.
+        order: Length of the longest.
+    """
+
+    vocabulary: list[str]
+    unigrams: Section
+    longer: Iterator[Iterator[Section]]
+    order: int
+
+
+@contextmanager
+def stream_arpa(path: str | Path) -> Iterator[ArpaStream]:
+    """Opens a model whose longer n-grams are read as they are asked for.
 
     Raises:
         InputError: The file is missing, truncated or malformed; names the line.
@@ -33,17 +55,55 @@ def read_arpa(path: str | Path) -> Arpa:
         counts = read_counts(lines)
         read_title(lines, 1)
         vocabulary, unigrams = read_unigrams(lines, counts[0])
-        words = hashed(vocabulary)
-        sections = [unigrams]
-        for order in range(2, len(counts) + 1):
-            read_title(lines, order)
-            sections.append(read_section(lines, order, counts[order - 1], words))
-        end = lines.next_text()
-        if end is None:
-            raise lines.error(f"ends in the {len(counts)}-grams, without \\end\\; {REMEDY}")
-        if end != b"\\end\\":
-            raise lines.error(f"expected \\end\\; {REMEDY}")
-    return Arpa([text_of(word) for word in vocabulary], sections)
+        text = np.frombuffer(b"".join(word + b"\n" for word in vocabulary), np.uint8)
+        longer = read_longer(lines, counts, hashed(text))
+        yield ArpaStream([text_of(word) for word in vocabulary], unigrams, longer, len(counts))
+
+
+def read_longer(lines: Lines, counts: Sequence[int], words: Words) -> Iterator[Iterator[Section]]:
+    """The n-grams of each length from 2 on, and what follows them."""
+    for order, count in enumerate(counts[1:], 2):
+        read_title(lines, order)
+        yield read_section(lines, order, count, words)
+    end = lines.next_text()
+    if end is None:
+        raise lines.error(f"ends in the {len(counts)}-grams, without \\end\\; {REMEDY}")
+    if end != b"\\end\\":
+        raise lines.error(f"expected \\end\\; {REMEDY}")
+
+
+def read_arpa(path: str | Path) -> Arpa:
+    """Reads a whole model into arrays.
+
+    Raises:
+        InputError: As `stream_arpa`.
+    """
+    with stream_arpa(path) as arpa:
+        sections = [arpa.unigrams]
+        for order, pieces in enumerate(arpa.longer, 2):
+            nothing = Section(np.zeros((0, order), np.int32), *np.zeros((2, 0), np.float32))
+            columns = zip(
+                *((p.words, p.logprob, p.backoff) for p in (nothing, *pieces)), strict=True
+            )
+            sections.append(Section(*map(np.concatenate, columns)))
+        return Arpa(arpa.vocabulary, sections)
+
+
+def line_of(path: str | Path, order: int, row: int) -> tuple[int, str]:
+    """The number of the line of an n-gram, and its words.
+
+    Args:
+        path: A file that has been read up to there.
+        order: Length of the n-gram.
+        row: Which of that length it is, from 0.
+    """
+    title = b"\\%d-grams:" % order
+    with open_arpa(path) as file:
+        lines = enumerate(file, 1)
+        next(number for number, line in lines if line.strip() == title)
+        filled = ((number, line.split()) for number, line in lines if line.strip())
+        number, fields = next(islice(filled, row, None))
+    return number, text_of(b" ".join(fields[1 : order + 1]))
 
 
 class Lines:
@@ -165,8 +225,8 @@ def numbers_of(lines: Lines, fields: Sequence[bytes], order: int) -> tuple[float
         backoff = float(fields[-1]) if len(fields) == order + 2 else 0.0
     except ValueError as error:
         raise lines.error(f"{error}; {REMEDY}") from error
-    if not logprob <= 0:
-        raise lines.error("a log10 probability must be 0 or less")
+    if not -np.inf < logprob <= 0:
+        raise lines.error("a log10 probability must be 0 or less, and finite")
     if not abs(backoff) < np.inf:
         raise lines.error(f"a back-off weight cannot be {backoff}; {REMEDY}")
     return logprob, backoff
@@ -189,29 +249,24 @@ def check_count(lines: Lines, order: int, seen: int, limit: int) -> None:
         )
 
 
-def read_section(lines: Lines, order: int, limit: int, words: Words) -> Section:
-    """The n-grams of one order from 2 on."""
-    # Grown, not allocated from the header's number, which a damaged file may have wrong.
-    room = min(limit, 1 << 20)
-    grams, logprob = np.empty((room, order), np.int32), np.empty(room, np.float32)
-    backoff = np.zeros(room, np.float32)
+def read_section(lines: Lines, order: int, limit: int, words: Words) -> Iterator[Section]:
+    """The n-grams of one length from 2 on, piece by piece."""
     seen = 0
     while lines.fill():
-        state = np.array([lines.at, seen, lines.number], np.int64)
-        stopped = parse(lines.block, order, limit, words, grams, logprob, backoff, state)
-        lines.at, seen, lines.number = state.tolist()
+        # Every field takes two bytes at least, the space after it counted in.
+        room = (len(lines.block) - lines.at) // (2 * order + 2) + 1
+        grams = np.empty((room, order), np.int32)
+        logprob, backoff = np.empty(room, np.float32), np.empty(room, np.float32)
+        state = np.array([lines.at, 0, lines.number], np.int64)
+        stopped = parse(lines.block, order, limit - seen, words, grams, logprob, backoff, state)
+        lines.at, count, lines.number = state.tolist()
+        seen += count
+        yield Section(grams[:count].copy(), logprob[:count].copy(), backoff[:count].copy())
         if stopped == SECTION_ENDS:
             break
         if stopped != MORE:
             raise wrong_line(lines, order, limit, stopped)
-        if seen == len(logprob):
-            room = min(limit, 2 * len(logprob)) + 1
-            grams, logprob, backoff = (
-                np.concatenate([a, np.zeros((room - len(a), *a.shape[1:]), a.dtype)])
-                for a in (grams, logprob, backoff)
-            )
     check_count(lines, order, seen, limit)
-    return Section(grams[:seen], logprob[:seen], backoff[:seen])
 
 
 def wrong_line(lines: Lines, order: int, limit: int, stopped: int) -> InputError:

@@ -126,7 +126,13 @@ def read_model(path: str | Path) -> Arpa:
         words = np.column_stack([words, nodes["word"]])
         sections.append(Section(words, logprob, backoff))
     sections[-1].backoff[:] = 0.0
-    return Arpa(vocabulary, sections)
+    return Arpa(vocabulary, [in_order(section) for section in sections])
+
+
+def in_order(section: Section) -> Section:
+    """The n-grams sorted by their words' numbers, as ARPA files of ours have them."""
+    rows = np.lexsort(section.words.T[::-1])
+    return Section(section.words[rows], section.logprob[rows], section.backoff[rows])
 
 
 def unite(models: Sequence[Arpa]) -> tuple[Tables, list[list[Values]]]:

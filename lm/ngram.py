@@ -7,24 +7,23 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain, repeat
+from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from lm.arpa import BOS, EOS, UNKNOWN
-from lm.arpa_reader import read_arpa
+from lm.arpa import BOS, EOS, UNKNOWN, UNKNOWN_IN_CAPITALS
 from lm.errors import InputError
 from lm.jit import cache_home
 from lm.query import NgramArrays, score_words
-from lm.store import VERSION, Stored, compile_model, is_store, open_store, save, words_of
+from lm.store import VERSION, Stored, compile_arpa, is_store, open_store, save, words_of
+from lm.words import Words, hashed, number_of, number_texts
 
 LN10 = math.log(10)
 
 
-@dataclass(frozen=True)
-class NgramScore:
+class NgramScore(NamedTuple):
     """One text under an n-gram model.
 
     Attributes:
@@ -59,8 +58,9 @@ class NgramModel:
     def load(cls, path: str | Path, quantise: bool = False) -> NgramModel:
         """Opens an ARPA file, plain or gzipped, or a file in our own format.
 
-        The arrays of an ARPA file are kept in the cache folder (see `lm.jit.cache_home`), so that
-        only the first time takes long. Where that folder cannot be written they stay in memory.
+        The arrays of an ARPA file are kept in the cache folder (see `lm.jit.cache_home`) as long as
+        the file stays the same, so that only the first time takes long. Where that folder cannot be
+        written they stay in memory.
 
         Args:
             path: The file; what it is is told by its content.
@@ -70,26 +70,28 @@ class NgramModel:
             InputError: The file is missing, truncated or malformed.
         """
         path = Path(path)
-        if path.is_file() and is_store(path):
-            return cls(path, open_store(path), quantise)
         if not path.is_file():
-            return cls(path, compile_model(read_arpa(path), str(path), quantise), quantise)
+            return cls(path, compile_arpa(path, quantise), quantise)
+        if is_store(path):
+            return cls(path, open_store(path), quantise)
+        name = _digest(f"{path.resolve()} {quantise}")
         stat = path.stat()
-        identity = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {VERSION} {quantise}"
-        digest = hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()[:24]
-        kept = cache_home() / "ngram" / f"{digest}.ngram"
+        state = _digest(f"{stat.st_size} {stat.st_mtime_ns} {VERSION}")
+        kept = cache_home() / "ngram" / f"{name}-{state}.ngram"
         if kept.is_file():
             try:
                 return cls(path, open_store(kept), quantise)
             except InputError:
                 kept.unlink(missing_ok=True)
-        stored = compile_model(read_arpa(path), str(path), quantise)
+        stored = compile_arpa(path, quantise)
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
+            for outdated in kept.parent.glob(f"{name}-*.ngram"):
+                outdated.unlink(missing_ok=True)
             save(stored, kept)
+            return cls(path, open_store(kept), quantise)
         except (InputError, OSError):
             return cls(path, stored, quantise)
-        return cls(path, open_store(kept), quantise)
 
     @property
     def arrays(self) -> NgramArrays:
@@ -111,21 +113,27 @@ class NgramModel:
         """The number of each word."""
         return {word: i for i, word in enumerate(self.vocabulary)}
 
-    @property
+    @cached_property
+    def words(self) -> Words:
+        """The vocabulary for whole texts, without a string for each word."""
+        return hashed(self.stored.text)
+
+    @cached_property
     def unknown(self) -> int:
         """The number of `<unk>`."""
-        return self.index[UNKNOWN]
+        number = number_of(self.words, UNKNOWN)
+        return number if number >= 0 else number_of(self.words, UNKNOWN_IN_CAPITALS)
 
-    @property
+    @cached_property
     def eos(self) -> int:
         """The number of `</s>`; -1 where there is none."""
-        return self.index.get(EOS, -1)
+        return number_of(self.words, EOS)
 
-    @property
+    @cached_property
     def bos(self) -> int:
         """The state in which sentences begin: the node of `<s>`; -1 where it is no context."""
-        node, inner = self.index.get(BOS, -1), self.arrays.inner
-        return node if 0 <= node < len(inner) - 1 and inner["link"][node] >= -1 else -1
+        node, inner = number_of(self.words, BOS), self.arrays.inner
+        return node if node >= 0 and inner["link"][node] >= -1 else -1
 
     def __contains__(self, word: str) -> bool:
         return word in self.index
@@ -141,35 +149,41 @@ class NgramModel:
         """Natural-log probabilities of all words of texts, each text from `<s>` on.
 
         Args:
-            texts: Words are separated by white space.
+            texts: (T,) words are separated by white space.
             eos: Whether `</s>` follows each text, where the model has it.
 
         Returns:
-            (W,) of the words, text after text; (T + 1,) where each text begins.
+            (W,) float64 of the words, text after text; (T + 1,) int64 where each text begins.
         """
-        split = [text.split() for text in texts]
-        ends = [EOS] if eos and self.eos >= 0 else []
-        first = np.cumsum([0, *(len(words) + len(ends) for words in split)], dtype=np.int64)
-        numbers = self.ids(list(chain.from_iterable(words + ends for words in split)))
-        log10 = np.empty(len(numbers))
-        score_words(self.arrays, self.bos, numbers, first, log10)
-        return log10 * LN10, first
+        logprobs, first, _ = self._scored(texts, eos)
+        return logprobs, first
 
     def score_texts(self, texts: Sequence[str]) -> list[NgramScore]:
         """Scores texts, in their order."""
-        logprobs, first = self.word_logprobs(texts)
-        running = np.concatenate([[0.0], np.cumsum(logprobs)])
-        sums = running[first[1:]] - running[first[:-1]]
-        counts = [text.split() for text in texts]
-        return [
-            NgramScore(logprob, len(words), sum(word not in self.index for word in words))
-            for logprob, words in zip(sums.tolist(), counts, strict=True)
-        ]
+        logprobs, first, strange = self._scored(texts, True)
+        lengths = np.diff(first)
+        sums = np.bincount(np.repeat(np.arange(len(texts)), lengths), logprobs, len(texts))
+        counts: np.ndarray = lengths - (self.eos >= 0)
+        return list(map(NgramScore, sums.tolist(), counts.tolist(), strange.tolist()))
 
     def score(self, text: str) -> NgramScore:
         """Scores one text; words are separated by white space."""
         return self.score_texts([text])[0]
 
+    def _scored(self, texts: Sequence[str], eos: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As `word_logprobs`; also (T,) int64, how many words of each the model does not know."""
+        end = self.eos if eos else -1
+        numbers, first, strange = number_texts(self.words, texts, self.unknown, end)
+        logprobs = np.empty(len(numbers))
+        score_words(self.arrays, self.bos, numbers, first, logprobs)
+        logprobs *= LN10
+        return logprobs, first, strange
+
     def __reduce__(self) -> tuple[Any, tuple[Path, bool]]:
         """Pickles as its path: another process opens the file again."""
         return NgramModel.load, (self.path, self.quantise)
+
+
+def _digest(text: str) -> str:
+    """A name for a text."""
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:24]

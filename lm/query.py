@@ -10,7 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lm.jit import inlined, inner_kernel
+from lm.jit import inlined, kernel
+
+# Fibonacci hashing (Knuth, The Art of Computer Programming, volume 3, section 6.4): 2^32 divided by
+# the golden ratio. Whichever words follow a context, their places are spread evenly.
+GOLDEN = 2654435769
+LOW_BITS = (1 << 32) - 1
+FAR = 512  # from so many children on, the place of a word is guessed twice
+STEPS = 64  # after so many steps from there the search is by halves
+LANES = 16
 
 AFTER = -3  # less than any link of a state, as is AFTER less a state
 
@@ -38,8 +46,8 @@ SMALL_LEAF = np.dtype([("word", "i4"), ("logprob", "u1"), ("link", "i4")])
 class NgramArrays(NamedTuple):
     """N n-grams, M of them shorter than the longest ones; read-only arrays.
 
-    Nodes are in order of their length, then of their context's node, then of their last word. The
-    node of a single word is the word's number.
+    Nodes are in order of their length, then of their context's node, then of their last word's
+    place (see `place_of`). The node of a single word is the word's number.
 
     Attributes:
         inner: (M + 1,) INNER, nodes 0 to M - 1, and one more for where the last one's children end.
@@ -66,20 +74,58 @@ Part = tuple[int, int, int]
 
 
 @inlined
-def find_word(nodes: np.ndarray, low: int, high: int, wanted: int) -> int:
-    """The one from low to high - 1 with that last word, or -1."""
-    found = -1
+def place_of(word: int) -> int:
+    """What the children of a context are sorted by, from 0 to 2^32 - 1; no two words share it."""
+    return (word * GOLDEN) & LOW_BITS
+
+
+@inlined
+def first_guess(low: int, high: int, place: int) -> int:
+    """Where a place is among the nodes low to high - 1 if theirs are spread evenly."""
+    return low + ((place * (high - low)) >> 32)
+
+
+@inlined
+def second_guess(low: int, high: int, place: int, node: int, found: int) -> int:
+    """The same from the word that was found at the first guess."""
+    node += ((place - place_of(found)) * (high - low)) >> 32
+    return min(max(node, low), high - 1)
+
+
+@inlined
+def search_from(nodes: np.ndarray, low: int, high: int, node: int, wanted: int) -> int:
+    """The node from low to high - 1 with that last word, or -1; the search begins at `node`."""
+    place, end = place_of(wanted), high
+    if node < end and place_of(nodes[node].word) < place:
+        node += 1
+        stop = min(end, node + STEPS)
+        while node < stop and place_of(nodes[node].word) < place:
+            node += 1
+        low = node
+        high = node if node < stop else end
+    else:
+        stop = max(low, node - STEPS)
+        while node > stop and place_of(nodes[node - 1].word) >= place:
+            node -= 1
+        high = node
+        low = node if node > stop else low
     while low < high:
         middle = (low + high) >> 1
-        word = nodes[middle].word
-        if word == wanted:
-            found = middle
-            break
-        if word < wanted:
+        if place_of(nodes[middle].word) < place:
             low = middle + 1
         else:
             high = middle
-    return found
+    return low if low < end and nodes[low].word == wanted else -1
+
+
+@inlined
+def find_word(nodes: np.ndarray, low: int, high: int, wanted: int) -> int:
+    """The node from low to high - 1 with that last word, or -1."""
+    place = place_of(wanted)
+    node = first_guess(low, high, place)
+    if high - low > FAR:
+        node = second_guess(low, high, place, node, nodes[node].word)
+    return search_from(nodes, low, high, node, wanted)
 
 
 @inlined
@@ -135,20 +181,100 @@ def advance(lm: NgramArrays, part: Part, state: int, word: int) -> tuple[float, 
     return weight, node if link >= -1 else AFTER - link
 
 
-@inner_kernel
+@inlined
+def logprob_of(lm: NgramArrays, node: int) -> float:
+    """log10 probability of a node."""
+    leaves = len(lm.inner) - 1
+    value = lm.inner[node].logprob if node < leaves else lm.leaf[node - leaves].logprob
+    if len(lm.bounds):
+        return lm.logprob_book[length_of(lm, node), int(value)]
+    return float(value)
+
+
+@inlined
+def backoff_of(lm: NgramArrays, state: int) -> float:
+    """log10 back-off weight of a state."""
+    value = lm.inner[state].backoff
+    if len(lm.bounds):
+        return lm.backoff_book[length_of(lm, state), int(value)]
+    return float(value)
+
+
+@inlined
+def word_near(lm: NgramArrays, node: int) -> int:
+    """The last word of a node; that of any node if it is none."""
+    leaves = len(lm.inner) - 1
+    if node < leaves or len(lm.leaf) == 0:
+        return lm.inner[min(node, leaves)].word
+    return lm.leaf[min(node - leaves, len(lm.leaf) - 1)].word
+
+
+@kernel
 def score_words(
     lm: NgramArrays, bos: int, words: np.ndarray, first: np.ndarray, out: np.ndarray
 ) -> None:
-    """log10 probabilities of the words of many texts.
+    """log10 probabilities of the words of many texts, of one model.
+
+    The same as `advance` over several texts at a time, each in a lane of its own. Each loop over
+    the lanes asks memory for what the next loop needs; these requests do not wait for each other.
 
     Args:
-        bos: State in which each begins.
+        lm: The model.
+        bos: State in which each text begins.
         words: (W,) int32, text after text.
         first: (T + 1,) int64, where each begins.
-        out: (W,) takes the results.
+        out: (W,) float64 takes the results.
     """
-    part = (0, len(lm.inner) - 1, 0)
-    for text in range(len(first) - 1):
-        state = bos
-        for i in range(first[text], first[text + 1]):
-            out[i], state = advance(lm, part, state, words[i])
+    leaves = len(lm.inner) - 1
+    at, end = np.zeros(LANES, np.int64), np.zeros(LANES, np.int64)
+    state, weight = np.zeros(LANES, np.int64), np.zeros(LANES)
+    low, high = np.zeros(LANES, np.int64), np.zeros(LANES, np.int64)
+    node, seen = np.zeros(LANES, np.int64), np.zeros(LANES, np.int64)
+    text = lanes = 0
+    while True:
+        while lanes < LANES and text + 1 < len(first):
+            at[lanes], end[lanes] = first[text], first[text + 1]
+            state[lanes], weight[lanes] = bos, 0.0
+            lanes += at[lanes] < end[lanes]
+            text += 1
+        if lanes == 0:
+            return
+        for i in range(lanes):
+            now = max(state[i], 0)
+            low[i], high[i] = lm.inner[now].first, lm.inner[now + 1].first
+        for i in range(lanes):
+            node[i] = first_guess(low[i], high[i], place_of(words[at[i]]))
+            seen[i] = word_near(lm, node[i])
+        for i in range(lanes):
+            if high[i] - low[i] > FAR:
+                place = place_of(words[at[i]])
+                node[i] = second_guess(low[i], high[i], place, node[i], seen[i])
+                seen[i] = word_near(lm, node[i])
+        for i in range(lanes):
+            wanted = words[at[i]]
+            if state[i] < 0:
+                node[i] = wanted
+            elif low[i] < leaves:
+                node[i] = search_from(lm.inner, low[i], high[i], node[i], wanted)
+            else:
+                begin, stop = low[i] - leaves, high[i] - leaves
+                found = search_from(lm.leaf, begin, stop, node[i] - leaves, wanted)
+                node[i] = found + leaves if found >= 0 else -1
+        i = 0
+        while i < lanes:
+            here = node[i]
+            if here < 0:
+                weight[i] += backoff_of(lm, state[i])
+                state[i] = lm.inner[state[i]].link
+            else:
+                link = lm.inner[here].link if here < leaves else lm.leaf[here - leaves].link
+                out[at[i]] = weight[i] + logprob_of(lm, here)
+                state[i], weight[i] = here if link >= -1 else AFTER - link, 0.0
+                at[i] += 1
+                if at[i] == end[i]:
+                    # The last lane's text moves to this lane, where its turn comes now.
+                    lanes -= 1
+                    at[i], end[i], node[i] = at[lanes], end[lanes], node[lanes]
+                    state[i], weight[i] = state[lanes], weight[lanes]
+                    i -= 1
+            i += 1

@@ -18,7 +18,8 @@ from asr.decode import DecoderOptions
 from asr.forward import full_sums
 from asr.greedy import greedy
 from asr.vocabulary import Vocabulary
-from lm.arpa import write_arpa
+from lm.arpa import Arpa, write_arpa
+from lm.arpa_reader import read_arpa
 from lm.corpus import read_corpus
 from lm.errors import InputError
 from lm.estimate import estimate
@@ -268,7 +269,10 @@ def test_bad_frames() -> None:
     decoder = BeamDecoder.build(LETTERS, OPEN)
     broken = random_log_probs(3, LETTERS, 0)
     broken[1, 2] = np.nan
-    with pytest.raises(InputError, match=r"frame 1 hold NaN"):
+    with pytest.raises(InputError, match=r"frame 1 hold NaN or \+inf"):
+        decoder.decode(broken)
+    broken[1, 2] = np.inf
+    with pytest.raises(InputError, match=r"frame 1 hold NaN or \+inf"):
         decoder.decode(broken)
     silent = np.full((2, 7), -np.inf, np.float32)
     silent[:, 6] = 0.0  # only <unk> is possible
@@ -318,7 +322,38 @@ def test_bounds_prune_nothing_that_the_beam_would_keep(
     options = replace(options, hotwords={"ab": 1.5, "b a": 4.0} if hot else {})
     decoder = BeamDecoder.build(vocabulary, options)
     # With so much slack every extension is scored.
-    slow = replace(decoder, graph=decoder.graph._replace(hot_slack=1e9), idle=[])
+    slow = replace(decoder, graph=decoder.graph._replace(hot_slack=1e9))
     for seed in range(10):
         log_probs = random_log_probs(40, vocabulary, seed)
         assert decoder.decode(log_probs) == slow.decode(log_probs)
+
+
+def test_improbable_paths_keep_their_sums() -> None:
+    """Shares of a prefix that differ by e^50, and frames without one likely label."""
+    vocabulary = Vocabulary.from_labels(["_", "|", "a"], blank=0)
+    for low in (30.0, 40.0, 50.0):
+        rows = [[-low, -200, 0], [0, -200, -low], [-2 * low, -200, 0], [0, -200, -200]]
+        log_probs = np.array(rows, np.float32)
+        found = BeamDecoder.build(vocabulary, OPEN).decode(log_probs)
+        sums = full_sums(log_probs, vocabulary, [h.text for h in found])
+        assert [h.acoustic for h in found] == pytest.approx(sums.tolist(), abs=1e-4)
+    labels = Vocabulary.from_labels(["_", "|", "a", "<unk>"], 0, [3])
+    log_probs = np.array([[-801, -1000, -800, 0]] * 3, np.float32)
+    expected = enumerated(log_probs, labels)
+    found = BeamDecoder.build(labels, OPEN).decode(log_probs)
+    assert {h.text: h.acoustic for h in found} == pytest.approx(expected, abs=1e-3)
+
+
+@BOTH
+def test_linear_mixture_with_a_model_that_has_no_end(
+    vocabulary: Vocabulary, arpas: list[str], tmp_path: Path
+) -> None:
+    model = read_arpa(arpas[0])
+    words = [word if word != "</s>" else "<end>" for word in model.vocabulary]
+    write_arpa(Arpa(words, model.sections), tmp_path / "endless.arpa")
+    both = (str(tmp_path / "endless.arpa"),)
+    options = replace(OPEN, lm=arpas[0], more_lms=both, mixture="linear", lm_weights=(0.5, 0.5))
+    found = BeamDecoder.build(vocabulary, options).decode(random_log_probs(4, vocabulary, 1))
+    alone = kenlm.Model(arpas[0])
+    # The two are alike but for the end, of which the first alone can tell.
+    assert all(h.ngram == pytest.approx(alone.score(h.text) * LN10, abs=1e-4) for h in found)

@@ -104,7 +104,7 @@ def test_greedy_is_a_decoder_too(folder: Callable[[dict[str, np.ndarray]], Path]
     }
     emissions = Emissions.open(folder(utterances))
     with pytest.warns(UserWarning, match="not normalised"):
-        first, second = decode(emissions, DecoderOptions(decoder="greedy"))
+        first, second = decode(emissions, DecoderOptions(decoder="greedy"), workers=1)
     assert first.hypotheses and first.hypotheses[0].text == "A B"
     assert second == Decoded("b", [Hypothesis("", pytest.approx(0, abs=1e-5))], frames=1)
 
@@ -144,8 +144,8 @@ def test_all_columns_of_the_beam_decoder(
 ) -> None:
     emissions = folder({str(i): random_log_probs(12, CHARACTERS, i) for i in range(3)})
     out = tmp_path / "n.parquet"
-    lms = ["--lm", str(arpa), "--more-lms", str(arpa), "--lm-weights", "1", "0.5"]
-    options = ["--hotwords", "A B=2.5", "AB=1", "--exact", "--no-lookahead"]
+    lms = ["--lm", str(arpa), "--more-lms", str(arpa), "--lm-weights", "1", "--lm-weights", "0.5"]
+    options = ["--hotwords", "A B=2.5", "--hotwords", "AB=1", "--exact", "--no-lookahead"]
     assert main(["decode", str(emissions), "-o", str(out), *lms, *options]) == 0
     table = read_nbest(out)
     assert (table["ngram"] == table["ngram2"]).all()
@@ -188,7 +188,10 @@ def test_emissions_that_are_no_log_probs(
         (["--beam-prune-logp", "10"], "must not be above 0"),
         (["--lm", "nowhere.arpa"], "nowhere.arpa"),
         (["--more-lms", "x.arpa"], "need a first one"),
-        (["--lm", "x", "--lm-weights", "1", "2"], "for 1 n-gram models"),
+        (["--lm", "x", "--lm-weights", "1", "--lm-weights", "2"], "for 1 n-gram models"),
+        (["--lm-unit", "label", "--decoder", "pyctcdecode"], "needs decoder `beam`"),
+        (["--alpha", "nan"], "must be finite"),
+        (["--beam-prune-logp", "nan"], "must be finite"),
         (["--lm", "x", "--lm-weights", "0.5", "--mixture", "linear"], "must add up to 1"),
         (["--alpha", "-1"], "alpha -1.0 must not be negative"),
         (["--unknown", "1"], "must not be above 0"),

@@ -7,6 +7,7 @@ import math
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lm.arpa import Arpa
@@ -64,6 +65,27 @@ def test_scores_equal_the_backoff_recursion(shared_data: Path, reference: Path) 
         assert score.logprob / math.log(10) == pytest.approx(backoff.sentence(text), abs=2e-4)
         assert score.words == len(text.split())
         assert score.oov == sum(word not in known for word in text.split())
+
+
+def test_many_texts_and_none(reference: Path) -> None:
+    model = NgramModel.load(reference)
+    assert model.score_texts([]) == []
+    logprobs, first = model.word_logprobs(["", "THE", " "], eos=False)
+    assert (len(logprobs), first.tolist()) == (1, [0, 0, 1, 1])
+    many = model.score_texts(["THE HOUSE", ""] * 10_000)
+    assert many[:2] * 10_000 == many
+    assert many[1] == model.score("") == model.score("\u2003")
+
+
+def test_ids_are_places_in_the_vocabulary(reference: Path) -> None:
+    model = NgramModel.load(reference)
+    words = ["HOUSE", "ZYZZYX", "<unk>", "</s>", ""]
+    expected = [
+        model.vocabulary.index(word if word in model.vocabulary else "<unk>") for word in words
+    ]
+    assert model.ids(words).tolist() == expected
+    assert model.ids([]).dtype == np.int32
+    assert model.unknown == expected[1] and model.eos == expected[3]
 
 
 def test_attributes(reference: Path) -> None:

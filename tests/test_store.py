@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import random
+import re
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
@@ -12,13 +15,16 @@ import kenlm
 import numpy as np
 import pytest
 from arpas import Dictionary, small_model
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 import lm.store
 from lm.arpa import Arpa, Section, write_arpa
 from lm.arpa_reader import read_arpa
 from lm.errors import InputError
 from lm.ngram import NgramModel
-from lm.store import compile_model, open_store, write_store
+from lm.quantise import code_book, coded
+from lm.store import Stored, compile_model, open_store, write_store
 
 WORDS = ["the", "a", "cat", "dog", "sat", "ran", "ÉTÉ", "on"]
 HEADER = "\\data\\\nngram 1={}\nngram 2={}\n\n\\1-grams:\n"
@@ -101,6 +107,27 @@ def test_missing_back_offs_and_missing_suffixes(tmp_path: Path) -> None:
         np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("order", [3, 4, 5])
+def test_models_with_holes_equal_kenlm(tmp_path: Path, order: int) -> None:
+    """Back-off weights are missing, and n-grams that are ends of others but no context."""
+    words = [f"w{i}" for i in range(30)]
+    model = small_model(tmp_path, order, words, seed=order, sentences=400)
+    draw = np.random.default_rng(order)
+    sections = list(model.sections)
+    for k in range(1, order - 1):
+        section = sections[k]
+        contexts = {tuple(gram[:-1]) for gram in sections[k + 1].words.tolist()}
+        needed = np.array([tuple(gram) in contexts for gram in section.words.tolist()])
+        keep = needed | (draw.random(len(section)) < 0.9)
+        backoff = section.backoff * (draw.random(len(section)) < 0.5)
+        sections[k] = Section(section.words[keep], section.logprob[keep], backoff[keep])
+    path = tmp_path / "lm.arpa"
+    write_arpa(Arpa(model.vocabulary, sections), path)
+    text = re.sub(r"\t-?0$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    path.write_text(text, encoding="utf-8")
+    assert_equals_kenlm(path, path, random_texts(words, 2000, seed=order))
+
+
 def test_unknown_word_inside_ngrams(tmp_path: Path) -> None:
     text = (
         HEADER.format(5, 2) + UNIGRAMS + "\n\\2-grams:\n-0.2\t<unk> a\n-0.3\ta <unk>\n\n\\end\\\n"
@@ -109,14 +136,40 @@ def test_unknown_word_inside_ngrams(tmp_path: Path) -> None:
     assert_equals_kenlm(path, path, random_texts(["a", "b"], 100, seed=2))
 
 
-def test_without_unknown_word_begin_or_end(tmp_path: Path) -> None:
-    body = "-0.5\ta\t-0.2\n-0.6\tb\t-0.1\n\n\\2-grams:\n-0.3\ta b\n\n\\end\\\n"
-    model = NgramModel.load(written(tmp_path, HEADER.format(2, 1) + body))
-    # Begins in the empty context, does not score the end; an unknown word has -100.
+@pytest.mark.parametrize("name", ["", "-2\t<unk>\t0\n", "-2\t<UNK>\t0\n"])
+def test_every_way_to_have_unknown_words(tmp_path: Path, name: str) -> None:
+    words = UNIGRAMS.partition("\n")[2] + name
+    text = HEADER.format(4 + bool(name), 1) + words + "\n\\2-grams:\n-0.2\ta b\n\n\\end\\\n"
+    path = written(tmp_path, text)
+    assert_equals_kenlm(path, path, random_texts(["a", "b", "<unk>", "<UNK>"], 100, seed=6))
+    assert (NgramModel.load(path).score("q").logprob < -200) == (not name)
+
+
+def test_special_words_in_texts(tmp_path: Path) -> None:
+    path = tmp_path / "lm.arpa"
+    write_arpa(small_model(tmp_path, 3, WORDS), path)
+    assert_equals_kenlm(path, path, random_texts([*WORDS, "<s>", "</s>", "<unk>"], 200, seed=8))
+
+
+@pytest.mark.parametrize(
+    ("words", "bos", "eos", "expected"),
+    [
+        ("-0.9\t</s>\t0\n", -1, 0, -0.5 - 0.3 - 0.1 - 100 - 0.6 - 0.1 - 0.9),
+        ("-9\t<s>\t-0.4\n", 0, -1, -0.4 - 0.5 - 0.3 - 0.1 - 100 - 0.6),
+        ("", -1, -1, -0.5 - 0.3 - 0.1 - 100 - 0.6),
+    ],
+    ids=["no begin", "no end", "neither"],
+)
+def test_without_begin_or_end(
+    tmp_path: Path, words: str, bos: int, eos: int, expected: float
+) -> None:
+    """Texts begin in the empty context, or their end is not scored."""
+    body = f"{words}-0.5\ta\t-0.2\n-0.6\tb\t-0.1\n\n\\2-grams:\n-0.3\ta b\n\n\\end\\\n"
+    model = NgramModel.load(written(tmp_path, HEADER.format(2 + bool(words), 1) + body))
     score = model.score("a b x b")
-    assert score.logprob / math.log(10) == pytest.approx(-0.5 - 0.3 - 0.1 - 100 - 0.6, abs=1e-4)
+    assert score.logprob / math.log(10) == pytest.approx(expected, abs=1e-4)
     assert (score.words, score.oov) == (4, 1)
-    assert (model.bos, model.eos) == (-1, -1)
+    assert (model.bos, model.eos) == (bos, eos)
 
 
 def test_unigrams_only(tmp_path: Path) -> None:
@@ -129,9 +182,10 @@ def test_unigrams_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("grams", "says"),
     [
-        ("-0.2\ta b\n-0.3\ta b\n", "2-gram 'a b' twice"),
+        ("-0.2\ta b\n\n-0.3\ta b\n", "lm.arpa:15: 'a b' is listed a second time"),
         ("-0.2\ta x\n-0.3\ta b\n", "lm.arpa:13: a word of 'a x' is not among the unigrams"),
-        ("0.2\ta b\n-0.3\ta a\n", "lm.arpa:13: a log10 probability must be 0 or less"),
+        ("-0.2\t<s> b\n0.2\ta b\n", "lm.arpa:14: a log10 probability must be 0 or less"),
+        ("-inf\ta b\n-0.3\ta a\n", "lm.arpa:13: a log10 probability must be 0 or less, and fin"),
         ("nan\ta b\n-0.3\ta a\n", "lm.arpa:13: a log10 probability must be 0 or less"),
         ("-0.2\ta b\tinf\n-0.3\ta a\n", "lm.arpa:13: a back-off weight cannot be inf"),
         ("-0.2\ta b\n-0.3\ta a b\t0\n", "lm.arpa:14: not a 2-gram"),
@@ -150,10 +204,49 @@ def test_damaged_models_are_named(tmp_path: Path, grams: str, says: str) -> None
 
 def test_context_that_is_no_ngram_is_named(tmp_path: Path) -> None:
     vocabulary = ["<unk>", "<s>", "</s>", "a", "b"]
-    grams = [np.arange(5)[:, None], np.array([[3, 4]]), np.array([[4, 3, 4]])]
+    grams = [np.arange(5)[:, None], np.array([[3, 4], [4, 4]]), np.array([[3, 4, 4], [4, 3, 4]])]
     sections = [Section(g.astype(np.int32), *np.full((2, len(g)), -0.5, np.float32)) for g in grams]
-    with pytest.raises(InputError, match="the 3-gram 'b a b' but not its first 2 words"):
-        compile_model(Arpa(vocabulary, sections), "model")
+    model = Arpa(vocabulary, sections)
+    with pytest.raises(InputError, match="model: 'b a b' is there, but its first 2 words are no"):
+        compile_model(model, "model")
+    write_arpa(model, tmp_path / "lm.arpa.gz")
+    with pytest.raises(
+        InputError, match=r"lm\.arpa\.gz:19: 'b a b' is there, but its first 2 words"
+    ):
+        NgramModel.load(tmp_path / "lm.arpa.gz")
+    # KenLM does not load it either.
+    write_arpa(model, tmp_path / "lm.arpa")
+    with pytest.raises(OSError, match="context of every 3-gram should appear as a 2-gram"):
+        kenlm.Model(str(tmp_path / "lm.arpa"))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "has no \\\\data\\\\ line"),
+        (b"mmap lm http://kheafield.com/code format version 5\n\0\0", "KenLM binary"),
+        (b"\x1f\x8b", "gzip data"),
+        (b"\\data\\\nngram 1=999999999999999\n\n\\1-grams:\n-1\t<unk>\n\n\\end\\\n", "has 1"),
+        (b"\x00" * 9999, "not an ARPA model"),
+    ],
+)
+def test_other_files_are_named(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / "lm.arpa"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=says) as raised:
+        NgramModel.load(path)
+    assert str(raised.value).startswith(str(path))
+
+
+@pytest.mark.parametrize("ending", [".arpa", ".arpa.gz"])
+def test_every_cut_is_found(tmp_path: Path, ending: str) -> None:
+    whole, cut = tmp_path / f"whole{ending}", tmp_path / f"cut{ending}"
+    write_arpa(small_model(tmp_path, 2, WORDS[:3], sentences=5), whole)
+    content = whole.read_bytes()
+    for length in range(0, len(content) - 2, 3):
+        cut.write_bytes(content[:length])
+        with pytest.raises(InputError, match="cut"):
+            NgramModel.load(cut)
 
 
 def test_opened_again_it_is_the_same_and_reads_no_arpa(
@@ -165,14 +258,18 @@ def test_opened_again_it_is_the_same_and_reads_no_arpa(
     first = NgramModel.load(path).score_texts(texts)
     assert len(list(own_cache.iterdir())) == 1
 
-    def never(_: object) -> Arpa:
+    def never(*_: object) -> Stored:
         raise AssertionError("the ARPA file was read again")
 
-    monkeypatch.setattr(lm.ngram, "read_arpa", never)
+    monkeypatch.setattr(lm.ngram, "compile_arpa", never)
     assert NgramModel.load(path).score_texts(texts) == first
     path.write_text(path.read_text() + "\n")
     with pytest.raises(AssertionError, match="read again"):
         NgramModel.load(path)
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(own_cache.parent.parent))
+    assert NgramModel.load(path).score_texts(texts) == first
+    assert len(list(own_cache.iterdir())) == 1, "what the file was before is still there"
 
 
 def test_a_damaged_or_forbidden_cache_does_no_harm(
@@ -220,7 +317,7 @@ def test_eight_bits_change_the_perplexity_by_less_than_a_hundredth(shared_data: 
     [
         (lambda content: content[:-1], "is cut off"),
         (lambda content: content[:200], "no n-gram model in our format"),
-        (lambda content: content.replace(b'"version":"1"', b'"version":"0"'), "version 0"),
+        (lambda content: content.replace(b'"version":"2"', b'"version":"0"'), "version 0"),
     ],
 )
 def test_damaged_own_files_are_named(tmp_path: Path, change: object, says: str) -> None:
@@ -232,6 +329,81 @@ def test_damaged_own_files_are_named(tmp_path: Path, change: object, says: str) 
         open_store(path)
     with pytest.raises(InputError, match=str(path)):
         NgramModel.load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("none.ngram", "No such file"), ("folder", "directory"), ("empty", "empty")]
+)
+def test_what_is_no_own_file_is_named(tmp_path: Path, name: str, says: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "empty").touch()
+    with pytest.raises(InputError, match=f"{name}: .*{says}"):
+        open_store(tmp_path / name)
+
+
+def test_other_safetensors_files_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    for facts in (None, {"format": "pt"}, {"format": lm.store.FORMAT, "version": lm.store.VERSION}):
+        save_file({"weights": np.zeros(3)}, path, facts)
+        with pytest.raises(InputError, match="no n-gram model in our format"):
+            open_store(path)
+
+
+@pytest.mark.parametrize("order", [1, 3])
+def test_the_format_is_safetensors(tmp_path: Path, order: int) -> None:
+    path = tmp_path / "lm.ngram"
+    model = small_model(tmp_path, order, WORDS)
+    write_store(model, path)
+    with safe_open(path, "np") as file:
+        assert file.metadata() == {"format": lm.store.FORMAT, "version": "2", "order": str(order)}
+    tensors = load_file(path)
+    assert tensors["text"].tobytes().decode().split("\n") == [*model.vocabulary, ""]
+    stored = open_store(path)
+    for name, array in stored.arrays._asdict().items():
+        assert array.tobytes() == tensors[name].tobytes()
+        assert not array.flags.owndata, "it was read, not mapped"
+    assert path.stat().st_mode & 0o777 == 0o666 & ~umask()
+
+
+def umask() -> int:
+    """What new files must not allow."""
+    before = os.umask(0)
+    os.umask(before)
+    return before
+
+
+def test_threads_may_open_the_same_file_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "lm.arpa"
+    write_arpa(small_model(tmp_path, 3, WORDS), path)
+    with ThreadPoolExecutor(8) as pool:
+        models = list(pool.map(NgramModel.load, [path] * 16))
+    assert len({model.score("the cat sat") for model in models}) == 1
+
+
+def test_code_books_hold_means_of_bins_of_equal_size() -> None:
+    draw = np.random.default_rng(1)
+    values = -draw.gamma(2.0, 1.0, 100_000).astype(np.float32)
+    book = code_book(values, 256)
+    codes = coded(values, book)
+    assert (np.diff(book) > 0).all()
+    error = abs(book[codes] - values)
+    assert (
+        error[:, None] >= abs(book[None, :] - values[:, None]).min(axis=1)[:, None] - 1e-6
+    ).all()
+    assert np.median(error) < 0.005
+    assert np.bincount(codes, minlength=256).max() < 3 * len(values) / 256
+    # A number that most have is kept, and so are few numbers.
+    assert np.float32(-0.25) in code_book(np.append(values, np.full(10**6, -0.25, np.float32)), 256)
+    few = np.array([-3, -1, -1, 0.5], np.float32)
+    assert code_book(few, 255)[coded(few, code_book(few, 255))].tolist() == few.tolist()
+
+
+def test_no_weight_stays_no_weight_in_8_bits(tmp_path: Path) -> None:
+    model = small_model(tmp_path, 4, [f"w{i}" for i in range(60)], sentences=500)
+    full, small = (compile_model(model, "model", quantise).arrays for quantise in (False, True))
+    assert ((small.inner["backoff"] == 0) == (full.inner["backoff"] == 0)).all()
+    assert (small.inner["link"] == full.inner["link"]).all()
+    assert (small.backoff_book[:, 0] == 0).all()
 
 
 def test_numbers_as_arpa_files_write_them(tmp_path: Path) -> None:

@@ -3,12 +3,13 @@
 python -m experiments.bench.ngram LM.arpa[.gz] TEXT [--kenlm-trie FILE] [--words N]
 python -m experiments.bench.ngram --synthetic NGRAMS [--folder FOLDER]
 
-The first form measures one model on a text, a sentence a line. KenLM's Python package makes its
-probing model from an ARPA file; a trie is a KenLM binary made by `build_binary trie`. Memory is
-that of a fresh process with the model, touched by the queries, less that of one without.
+The first form measures one model on a text, a sentence a line, each way in a process of its own.
+KenLM's Python package makes its probing model from an ARPA file; a trie is a KenLM binary made by
+`build_binary trie`. Times are of the processor, on one thread, the best of several rounds; memory
+is what the process has more of after it has opened the model and scored the text.
 
-The second writes a random ARPA file of so many n-grams (200,000 words, orders 1 to 3), and says how
-long it takes to read, and how much memory that and opening it again need.
+The second writes a random ARPA file of so many n-grams (200,000 words, orders 1 to 4, in no order),
+and says how long it takes to read, and how much memory that and opening it again need.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ import gzip
 import json
 import math
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +35,16 @@ from rich.table import Table
 
 from lm.arpa import GZIP_MAGIC
 from lm.errors import InputError
+from lm.jit import cache_home, kernel
+from lm.ngram import NgramModel
+from lm.query import NgramArrays, advance, score_words
 from lm.text import open_text
+from lm.words import number_texts
 
 WORDS = 200_000  # of the synthetic model
-ROUNDS = 3
+SHARES = (0.15, 0.35, 0.5)  # its 2-grams to 4-grams
+ROUNDS = 5
+LINES = 100_000  # written at a time
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--child", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.child:
-        print(json.dumps(CHILDREN[given.child](given.lm, given.text, given.words)))
+        lines = sentences(given.text, given.words) if given.text else ["w3 w4 w5"]
+        print(json.dumps(CHILDREN[given.child](given.lm, lines)))
         return 0
     if given.synthetic:
         return synthetic(given.synthetic, given.folder)
@@ -73,80 +82,106 @@ def sentences(path: Path, most: int) -> list[str]:
     return found
 
 
-def memory() -> float:
-    """Resident memory of this process, MB."""
+def resident() -> float:
+    """Memory of this process, MB."""
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def measured(opened: float, before: float, seconds: list[float], **more: Any) -> dict[str, Any]:
-    """What a child process reports."""
-    return {"opened": opened, "memory": memory() - before, "seconds": min(seconds), **more}
+def peak() -> float:
+    """The most memory that this process has had, MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
-def ours(lm: Path, text: Path, words: int, quantise: bool = False) -> dict[str, Any]:
-    """Our model: batched queries of whole texts, and the kernel alone."""
-    from lm.ngram import NgramModel
-    from lm.query import score_words
+def best_of_rounds(run: Callable[[], object]) -> float:
+    """Seconds of the processor."""
+    seconds = []
+    for _ in range(ROUNDS):
+        begun = time.process_time()
+        run()
+        seconds.append(time.process_time() - begun)
+    return min(seconds)
 
-    lines = sentences(text, words)
-    before, begun = memory(), time.perf_counter()
+
+@kernel
+def one_by_one(
+    lm: NgramArrays, bos: int, words: np.ndarray, first: np.ndarray, out: np.ndarray
+) -> None:
+    """As `score_words`, in the way of a decoder: a query after the other."""
+    part = (0, len(lm.inner) - 1, 0)
+    for text in range(len(first) - 1):
+        state = bos
+        for i in range(first[text], first[text + 1]):
+            out[i], state = advance(lm, part, state, words[i])
+
+
+def ours(lm: Path, lines: list[str], quantise: bool = False) -> dict[str, Any]:
+    """Our model: whole texts, word numbers in a batch, and word numbers one by one."""
+    before, begun = resident(), time.perf_counter()
     model = NgramModel.load(lm, quantise)
     opened = time.perf_counter() - begun
-    total, first = model.word_logprobs(lines)
-    numbers = model.ids([w for line in lines for w in (*line.split(), "</s>")])
-    out, batched, kernel = np.empty(len(numbers)), [], []
-    for _ in range(ROUNDS):
-        begun = time.perf_counter()
-        model.word_logprobs(lines)
-        batched.append(time.perf_counter() - begun)
-        begun = time.perf_counter()
-        score_words(model.arrays, model.bos, numbers, first, out)
-        kernel.append(time.perf_counter() - begun)
-    size = sum(array.nbytes for array in model.arrays)
-    facts = {"kernel": min(kernel), "bytes": size / model.arrays.nodes}
-    return measured(opened, before, batched, total=float(total.sum()), queries=len(total), **facts)
+    total = float(model.word_logprobs(lines)[0].sum())
+    memory, most = resident() - before, peak()
+    numbers, first, _ = number_texts(model.words, lines, model.unknown, model.eos)
+    out = np.empty(len(numbers))
+    one_by_one(model.arrays, model.bos, numbers, first, out)
+    return {
+        "opened": opened,
+        "memory": memory,
+        "peak": most,
+        "bytes": sum(array.nbytes for array in model.arrays) / model.arrays.nodes,
+        "texts": best_of_rounds(lambda: model.word_logprobs(lines)),
+        "batch": best_of_rounds(lambda: score_words(model.arrays, model.bos, numbers, first, out)),
+        "scalar": best_of_rounds(lambda: one_by_one(model.arrays, model.bos, numbers, first, out)),
+        "total": total,
+        "queries": len(numbers),
+        "ngrams": model.arrays.nodes,
+    }
 
 
-def ours_in_8_bits(lm: Path, text: Path, words: int) -> dict[str, Any]:
+def ours_in_8_bits(lm: Path, lines: list[str]) -> dict[str, Any]:
     """The same with 8 bits for each value."""
-    return ours(lm, text, words, quantise=True)
+    return ours(lm, lines, quantise=True)
 
 
-def kenlm_python(lm: Path, text: Path, words: int) -> dict[str, Any]:
+def kenlm_python(lm: Path, lines: list[str]) -> dict[str, Any]:
     """KenLM through its Python package, a text a call."""
     import kenlm
 
-    lines = sentences(text, words)
     config = kenlm.Config()
     config.show_progress = False
     config.arpa_complain = kenlm.ARPALoadComplain.NONE
-    before, begun = memory(), time.perf_counter()
+    before, begun = resident(), time.perf_counter()
     model = kenlm.Model(str(lm), config)
     opened = time.perf_counter() - begun
     total = sum(map(model.score, lines)) * math.log(10)
-    seconds = []
-    for _ in range(ROUNDS):
-        begun = time.perf_counter()
-        for line in lines:
-            model.score(line)
-        seconds.append(time.perf_counter() - begun)
-    queries = sum(len(line.split()) + 1 for line in lines)
-    return measured(opened, before, seconds, total=total, queries=queries)
+    return {
+        "opened": opened,
+        "memory": resident() - before,
+        "texts": best_of_rounds(lambda: [model.score(line) for line in lines]),
+        "total": total,
+        "queries": sum(len(line.split()) + 1 for line in lines),
+    }
 
 
 CHILDREN = {"ours": ours, "ours-8": ours_in_8_bits, "kenlm": kenlm_python}
 
 
-def child(kind: str, lm: Path, text: Path, words: int) -> dict[str, Any]:
+def child(kind: str, lm: Path, text: Path | None = None, words: int = 0) -> dict[str, Any]:
     """Measures in a process of its own."""
-    command = [sys.executable, "-m", "experiments.bench.ngram", "--child", kind]
-    command += [str(lm), str(text), "--words", str(words)]
+    command = [sys.executable, "-m", "experiments.bench.ngram", "--child", kind, str(lm)]
+    command += [str(text), "--words", str(words)] if text else []
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise InputError(f"{kind}: {done.stderr.strip()[-400:]}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
+
+
+def apart(folder: str) -> None:
+    """Keeps models that are opened from now on in a folder, and machine code where it is."""
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_home() / "kernels" / "bench"))
+    os.environ["XDG_CACHE_HOME"] = folder
 
 
 def beside_kenlm(lm: Path, text: Path, words: int, trie: Path | None) -> int:
@@ -157,35 +192,37 @@ def beside_kenlm(lm: Path, text: Path, words: int, trie: Path | None) -> int:
             packed = file.read(2) == GZIP_MAGIC
         with gzip.open(lm) if packed else open(lm, "rb") as source, open(plain, "wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
-        os.environ["XDG_CACHE_HOME"] = folder
+        small = Path(folder) / "small.arpa"
+        write_random(small, 2, words=8)
+        apart(folder)
+        for kind in ("ours", "ours-8"):
+            child(kind, small)  # compiles, so that the next ones need not
         rows = {"ours, from ARPA": child("ours", plain, text, words)}
-        rows["ours, opened again"] = child("ours", plain, text, words)
-        child("ours-8", plain, text, words)
-        rows["ours in 8 bits, opened again"] = child("ours-8", plain, text, words)
-        rows["kenlm probing, from ARPA"] = child("kenlm", plain, text, words)
+        rows["ours, again"] = child("ours", plain, text, words)
+        rows["8 bits, from ARPA"] = child("ours-8", plain, text, words)
+        rows["8 bits, again"] = child("ours-8", plain, text, words)
+        rows["kenlm probing"] = child("kenlm", plain, text, words)
         if trie is not None:
-            rows["kenlm trie binary"] = child("kenlm", trie, text, words)
-    table = Table(title=f"{lm.name}: {rows['ours, from ARPA']['queries']:,} queries, one thread")
-    for heading in ("model", "opened in s", "memory MB", "bytes / n-gram", "M queries/s", "kernel"):
+            rows["kenlm trie"] = child("kenlm", trie, text, words)
+    base = rows["ours, again"]
+    table = Table(title=f"{lm.name}, {base['ngrams']:,} n-grams, {base['queries']:,} queries")
+    headings = ("model", "opened in s", "memory MB", "bytes / n-gram", "texts", "batch", "scalar")
+    for heading in (*headings, "time / ours", "ln P"):
         table.add_column(heading, justify="left" if heading == "model" else "right")
-    table.add_column("time / ours", justify="right")
-    table.add_column("ln P", justify="right")
-    base = rows["ours, opened again"]["seconds"]
     for name, row in rows.items():
-        table.add_row(
-            name,
-            f"{row['opened']:.3f}",
-            f"{row['memory']:.0f}",
-            f"{row['bytes']:.1f}" if "bytes" in row else "",
-            f"{row['queries'] / row['seconds'] / 1e6:.2f}",
-            f"{row['queries'] / row['kernel'] / 1e6:.2f}" if "kernel" in row else "",
-            f"{row['seconds'] / base:.2f}",
-            f"{row['total']:.1f}",
-        )
+        size = row.get("bytes", row["memory"] * 1e6 / base["ngrams"])
+        rates = (f"{row['queries'] / row[way] / 1e6:.1f}" if way in row else "" for way in WAYS)
+        ratio = f"{row['texts'] / base['texts']:.2f}"
+        facts = (f"{row['opened']:.3f}", f"{row['memory']:.0f}", f"{size:.1f}")
+        table.add_row(name, *facts, *rates, ratio, f"{row['total']:.1f}")
     Console(width=120).print(table)
+    print("texts, batch, scalar: million queries a second, from text, in a batch, one by one.")
     if trie is None:
         print("kenlm trie: skipped, no --kenlm-trie FILE")
     return 0
+
+
+WAYS = ("texts", "batch", "scalar")
 
 
 def synthetic(ngrams: int, folder: Path | None) -> int:
@@ -193,59 +230,56 @@ def synthetic(ngrams: int, folder: Path | None) -> int:
     with tempfile.TemporaryDirectory(prefix="secondpass-", dir=folder) as made:
         path = Path(made) / "synthetic.arpa"
         counts = write_random(path, ngrams)
+        total = sum(counts)
         print(f"{path.stat().st_size / 1e9:.2f} GB of ARPA text, n-grams {counts}")
-        os.environ["XDG_CACHE_HOME"] = made
-        (Path(made) / "text").write_text("w1 w2 w3\n")
-        for again in ("read and compiled", "opened again"):
-            command = [sys.executable, "-c", PEAK, str(path)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            seconds, peak = map(float, done.stdout.split())
-            print(f"{again}: {seconds:.3f} s, peak memory {peak:.0f} MB")
-        (stored,) = (Path(made) / "secondpass" / "ngram").iterdir()
-        size = stored.stat().st_size
-        print(f"on disk {size / 1e6:.0f} MB, {size / sum(counts):.1f} bytes an n-gram")
+        apart(made)
+        for kind in ("ours", "ours-8"):
+            for again in ("read", "opened again"):
+                row = child(kind, path)
+                print(
+                    f"{kind}, {again}: {row['opened']:.3f} s, peak memory {row['peak']:.0f} MB, "
+                    f"{row['peak'] * 1e6 / total:.0f} bytes an n-gram; "
+                    f"the arrays {row['bytes']:.1f} bytes an n-gram"
+                )
     return 0
 
 
-# A model opened in a process of its own.
-PEAK = """
-import re, sys, time
-from lm.ngram import NgramModel
-begun = time.perf_counter()
-model = NgramModel.load(sys.argv[1])
-model.word_logprobs(["w1 w2 w3"])
-seconds = time.perf_counter() - begun
-with open("/proc/self/status") as file:
-    peak = re.search(r"VmHWM:\\s*(\\d+)", file.read())[1]
-print(seconds, int(peak) / 1e3)
-"""
+def write_random(path: Path, ngrams: int, words: int = WORDS) -> list[int]:
+    """Writes a random 4-gram model, the lines of each section in no order.
 
-
-def write_random(path: Path, ngrams: int) -> list[int]:
-    """A random 3-gram model of WORDS words: a third of its n-grams are bigrams."""
+    Frequent words, and frequent contexts, have more n-grams than others, as in models of text.
+    """
     random = np.random.default_rng(0)
-    pairs, triples = ngrams // 3, ngrams - ngrams // 3 - WORDS
-    heads = np.unique(random.integers(3, WORDS, (pairs, 2)).astype(np.int64) @ [WORDS, 1])
-    tails = np.unique(
-        random.integers(0, len(heads), triples) * WORDS + random.integers(3, WORDS, triples)
-    )
-    counts = [WORDS, len(heads), len(tails)]
-    names = np.array(["<unk>", "<s>", "</s>", *(f"w{i}" for i in range(3, WORDS))])
+    names = np.array(["<unk>", "<s>", "</s>", *(f"w{i}" for i in range(3, words))])
+    levels: list[np.ndarray] = []  # each n-gram's context, times `words`, and last word
+    contexts = words
+    for share in SHARES:
+        keys = np.zeros(0, np.int64)
+        while len(keys) < share * ngrams:
+            count = int(share * ngrams) - len(keys) + 1000
+            last = 3 + (random.random(count) ** 3 * (words - 3)).astype(np.int64)
+            context = (random.random(count) ** 2 * contexts).astype(np.int64)
+            keys = np.unique(np.concatenate([keys, context * words + last]))
+        levels.append(keys)
+        contexts = len(keys)
+    counts = [words, *map(len, levels)]
     with open(path, "w", encoding="ascii") as file:
         file.write("\\data\\\n" + "".join(f"ngram {k}={n}\n" for k, n in enumerate(counts, 1)))
         file.write("\n\\1-grams:\n")
         file.writelines(f"-{5 + i % 7 / 8}\t{name}\t-0.25\n" for i, name in enumerate(names))
-        file.write("\n\\2-grams:\n")
-        for part in np.array_split(heads, len(heads) // 100_000 + 1):
-            first, second = names[part // WORDS], names[part % WORDS]
-            rows = zip(first, second, part % 997, strict=True)
-            file.writelines(f"-{3 + i / 1000}\t{a} {b}\t-0.125\n" for a, b, i in rows)
-        file.write("\n\\3-grams:\n")
-        for part in np.array_split(tails, len(tails) // 100_000 + 1):
-            head = heads[part // WORDS]
-            first, second, third = names[head // WORDS], names[head % WORDS], names[part % WORDS]
-            triples_of = zip(first, second, third, part % 997, strict=True)
-            file.writelines(f"-{1 + i / 1000}\t{a} {b} {c}\n" for a, b, c, i in triples_of)
+        for k, keys in enumerate(levels):
+            file.write(f"\n\\{k + 2}-grams:\n")
+            order = random.permutation(len(keys))
+            for start in range(0, len(order), LINES):
+                node = rows = order[start : start + LINES]
+                columns: list[np.ndarray] = []
+                for level in levels[k::-1]:
+                    columns.insert(0, names[level[node] % words])
+                    node = level[node] // words
+                grams = map(" ".join, zip(names[node], *columns, strict=True))
+                backoff = "\t-0.125\n" if k + 1 < len(levels) else "\n"
+                numbered = zip((1000 + rows % 997).tolist(), grams, strict=True)
+                file.writelines(f"-{number / 1000}\t{gram}{backoff}" for number, gram in numbered)
         file.write("\n\\end\\\n")
     return counts
 
