@@ -51,9 +51,7 @@ def load_ours(lm_unit: str, units: Units, fusion: Fusion) -> Searches:
     loaded = BeamDecoder.build(units.vocabulary, own_options(lm_unit, fusion, WIDE, 1))
 
     def search(width: Width, beam: int) -> Search:
-        return OwnSearch(
-            replace(loaded, options=own_options(lm_unit, fusion, width, beam), idle=[])
-        )
+        return OwnSearch(replace(loaded, options=own_options(lm_unit, fusion, width, beam)))
 
     return search
 
