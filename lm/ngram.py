@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lm.arpa import BOS, EOS, UNKNOWN, UNKNOWN_IN_CAPITALS
+from lm.batch import score_words
 from lm.errors import InputError
 from lm.jit import cache_home
-from lm.query import NgramArrays, score_words
+from lm.query import NgramArrays
 from lm.store import VERSION, Stored, compile_arpa, is_store, open_store, save, words_of
 from lm.words import Words, hashed, number_of, number_texts
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lm.jit import inlined, kernel
+from lm.jit import inlined
 
 # Fibonacci hashing (Knuth, The Art of Computer Programming, volume 3, section 6.4): 2^32 divided by
 # the golden ratio. Whichever words follow a context, their places are spread evenly.
@@ -18,7 +18,6 @@ GOLDEN = 2654435769
 LOW_BITS = (1 << 32) - 1
 FAR = 512  # from so many children on, the place of a word is guessed twice
 STEPS = 64  # after so many steps from there the search is by halves
-LANES = 16
 
 AFTER = -3  # less than any link of a state, as is AFTER less a state
 
@@ -179,102 +178,3 @@ def advance(lm: NgramArrays, part: Part, state: int, word: int) -> tuple[float, 
     else:
         weight += logprob
     return weight, node if link >= -1 else AFTER - link
-
-
-@inlined
-def logprob_of(lm: NgramArrays, node: int) -> float:
-    """log10 probability of a node."""
-    leaves = len(lm.inner) - 1
-    value = lm.inner[node].logprob if node < leaves else lm.leaf[node - leaves].logprob
-    if len(lm.bounds):
-        return lm.logprob_book[length_of(lm, node), int(value)]
-    return float(value)
-
-
-@inlined
-def backoff_of(lm: NgramArrays, state: int) -> float:
-    """log10 back-off weight of a state."""
-    value = lm.inner[state].backoff
-    if len(lm.bounds):
-        return lm.backoff_book[length_of(lm, state), int(value)]
-    return float(value)
-
-
-@inlined
-def word_near(lm: NgramArrays, node: int) -> int:
-    """The last word of a node; that of any node if it is none."""
-    leaves = len(lm.inner) - 1
-    if node < leaves or len(lm.leaf) == 0:
-        return lm.inner[min(node, leaves)].word
-    return lm.leaf[min(node - leaves, len(lm.leaf) - 1)].word
-
-
-@kernel
-def score_words(
-    lm: NgramArrays, bos: int, words: np.ndarray, first: np.ndarray, out: np.ndarray
-) -> None:
-    """log10 probabilities of the words of many texts, of one model.
-
-    The same as `advance` over several texts at a time, each in a lane of its own. Each loop over
-    the lanes asks memory for what the next loop needs; these requests do not wait for each other.
-
-    Args:
-        lm: The model.
-        bos: State in which each text begins.
-        words: (W,) int32, text after text.
-        first: (T + 1,) int64, where each begins.
-        out: (W,) float64 takes the results.
-    """
-    leaves = len(lm.inner) - 1
-    at, end = np.zeros(LANES, np.int64), np.zeros(LANES, np.int64)
-    state, weight = np.zeros(LANES, np.int64), np.zeros(LANES)
-    low, high = np.zeros(LANES, np.int64), np.zeros(LANES, np.int64)
-    node, seen = np.zeros(LANES, np.int64), np.zeros(LANES, np.int64)
-    text = lanes = 0
-    while True:
-        while lanes < LANES and text + 1 < len(first):
-            at[lanes], end[lanes] = first[text], first[text + 1]
-            state[lanes], weight[lanes] = bos, 0.0
-            lanes += at[lanes] < end[lanes]
-            text += 1
-        if lanes == 0:
-            return
-        for i in range(lanes):
-            now = max(state[i], 0)
-            low[i], high[i] = lm.inner[now].first, lm.inner[now + 1].first
-        for i in range(lanes):
-            node[i] = first_guess(low[i], high[i], place_of(words[at[i]]))
-            seen[i] = word_near(lm, node[i])
-        for i in range(lanes):
-            if high[i] - low[i] > FAR:
-                place = place_of(words[at[i]])
-                node[i] = second_guess(low[i], high[i], place, node[i], seen[i])
-                seen[i] = word_near(lm, node[i])
-        for i in range(lanes):
-            wanted = words[at[i]]
-            if state[i] < 0:
-                node[i] = wanted
-            elif low[i] < leaves:
-                node[i] = search_from(lm.inner, low[i], high[i], node[i], wanted)
-            else:
-                begin, stop = low[i] - leaves, high[i] - leaves
-                found = search_from(lm.leaf, begin, stop, node[i] - leaves, wanted)
-                node[i] = found + leaves if found >= 0 else -1
-        i = 0
-        while i < lanes:
-            here = node[i]
-            if here < 0:
-                weight[i] += backoff_of(lm, state[i])
-                state[i] = lm.inner[state[i]].link
-            else:
-                link = lm.inner[here].link if here < leaves else lm.leaf[here - leaves].link
-                out[at[i]] = weight[i] + logprob_of(lm, here)
-                state[i], weight[i] = here if link >= -1 else AFTER - link, 0.0
-                at[i] += 1
-                if at[i] == end[i]:
-                    # The last lane's text moves to this lane, where its turn comes now.
-                    lanes -= 1
-                    at[i], end[i], node[i] = at[lanes], end[lanes], node[lanes]
-                    state[i], weight[i] = state[lanes], weight[lanes]
-                    i -= 1
-            i += 1

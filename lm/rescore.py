@@ -26,7 +26,7 @@ Progress = Callable[[int], object]
 
 # These say which hypothesis a row is and how long it is: no score can take their place.
 NOT_SCORES = ("utt", "rank", "text", "words", "oov")
-ARPA_ENDINGS = (".arpa", ".arpa.gz")
+NGRAM_ENDINGS = (".arpa", ".arpa.gz", ".ngram")
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,8 @@ def load_scorer(
     """Loads a language model of any kind that can rescore.
 
     Args:
-        model: An ARPA file (plain or gzipped), or a causal language model (hub name or folder).
+        model: An n-gram model (ARPA, plain or gzipped, or our own format), or a causal language
+            model (hub name or folder).
         eos: Whether the end of the sentence is scored.
         device: As `CausalLM.load`; an n-gram model has none.
         dtype: As `CausalLM.load`; an n-gram model has none.
@@ -128,8 +129,8 @@ def load_scorer(
     Raises:
         InputError: The model cannot be loaded.
     """
-    # A checkpoint is a folder, so a file of any name can only be an ARPA.
-    if str(model).endswith(ARPA_ENDINGS) or Path(model).is_file():
+    # A checkpoint is a folder, so a file of any name can only be an n-gram model.
+    if str(model).endswith(NGRAM_ENDINGS) or Path(model).is_file():
         return NgramScorer(NgramModel.load(model), eos)
     from lm.causal import CausalLM  # torch and transformers take seconds to import
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from arpas import small_model
 
+import lm.arpa_reader
 from lm.arpa import Arpa, Section, write_arpa
 from lm.arpa_reader import read_arpa
 from lm.errors import InputError
@@ -50,6 +52,31 @@ def test_reads_a_handwritten_model(tmp_path: Path) -> None:
     np.testing.assert_allclose(unigrams.backoff, [0, -0.25, 0, -0.125])
     assert bigrams.words.tolist() == [[1, 3], [3, 3], [3, 2]]
     np.testing.assert_allclose(bigrams.backoff, 0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("\t", " "), ("\t", "  \t"), ("\n", "\r\n"), ("\n-0.", "\n\n \n-0.")]
+)
+def test_reads_other_white_space(tmp_path: Path, old: str, new: str) -> None:
+    expected = read_arpa(_write(tmp_path, SMALL))
+    (tmp_path / "lm.arpa").write_bytes(SMALL.replace(old, new).encode())
+    model = read_arpa(tmp_path / "lm.arpa")
+    assert model.vocabulary == expected.vocabulary
+    for found, section in zip(model.sections, expected.sections, strict=True):
+        for name in ("words", "logprob", "backoff"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(section, name))
+
+
+def test_reads_blocks_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "lm.arpa"
+    write_arpa(small_model(tmp_path, 4, ["a", "bb", "ccc", "ß"]), path)
+    expected = read_arpa(path)
+    for size in (1, 7, 64, 1000):
+        monkeypatch.setattr(lm.arpa_reader, "BLOCK", size)
+        model = read_arpa(path)
+        for found, section in zip(model.sections, expected.sections, strict=True):
+            np.testing.assert_array_equal(found.words, section.words)
+            np.testing.assert_array_equal(found.logprob, section.logprob)
 
 
 @pytest.mark.parametrize("name", ["lm.arpa", "lm.arpa.gz"])
@@ -135,6 +162,8 @@ def test_damage_is_named_with_its_line(
         ("-0.2\tÉTÉ ÉTÉ", "-0..2\tÉTÉ ÉTÉ", 15),
         ("-0.2\tÉTÉ ÉTÉ", "0.2\tÉTÉ ÉTÉ", 15),
         ("-0.75\tÉTÉ", "-0.75\t</s>", 11),
+        ("-0.75\tÉTÉ", "-inf\tÉTÉ", 11),
+        ("-0.75\tÉTÉ", "nan\tÉTÉ", 11),
     ],
 )
 def test_reading_checks_every_ngram(tmp_path: Path, old: str, new: str, line: int) -> None:

@@ -11,7 +11,8 @@ import pytest
 from arpas import Dictionary, small_model
 
 from lm.arpa import Arpa, Section
-from lm.query import FAR, GOLDEN, LANES, NgramArrays, advance, place_of, score_words
+from lm.batch import LANES, repeated_words, score_in_lanes, score_in_turn, score_words
+from lm.query import FAR, GOLDEN, NgramArrays, advance, place_of
 from lm.store import Stored, compile_model, frozen, no_books
 
 WORDS = ["a", "b", "c", "d", "e"]
@@ -109,7 +110,7 @@ def test_every_word_of_a_context_is_found_and_no_other(count: int, spread: str) 
     texts = np.tile([[0, 0]], (types, 1)).astype(np.int32)
     texts[:, 1] = np.arange(types)
     out = np.empty(2 * types)
-    score_words(arrays, -1, texts.ravel(), np.arange(0, 2 * types + 1, 2), out)
+    score_in_lanes(arrays, -1, texts.ravel(), np.arange(0, 2 * types + 1, 2), out)
     np.testing.assert_array_equal(out[1::2], found)
 
 
@@ -144,9 +145,16 @@ def test_batches_equal_single_queries(
             expected.append(logprob)
     words = np.array([word for text in texts for word in text], np.int32)
     first = np.cumsum([0, *map(len, texts)])
-    out = np.full(len(words), np.nan)
-    score_words(arrays, bos, words, first, out)
-    np.testing.assert_array_equal(out, expected)
+    for score in (score_in_lanes, score_in_turn, score_words):
+        out = np.full(len(words), np.nan)
+        score(arrays, bos, words, first, out)
+        np.testing.assert_array_equal(out, expected)
+
+
+def test_texts_that_begin_alike_are_noticed() -> None:
+    texts = [[], [1, 2, 3], [1, 2, 4], [1, 2], [], [5], [1, 2], [1, 2], [1, 2, 7]]
+    words = np.array([word for text in texts for word in text], np.int32)
+    assert repeated_words(words, np.cumsum([0, *map(len, texts)])) == 2 + 2 + 2 + 2
 
 
 def test_several_models_in_one_set_of_arrays(tmp_path: Path) -> None:

@@ -16,9 +16,11 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from asr.nbest import read_nbest, write_nbest
 from experiments.cli import main
+from lm.arpa_reader import read_arpa
 from lm.causal import CausalLM
 from lm.errors import InputError
 from lm.rescore import CausalScorer, NgramScorer, Progress, Scores, load_scorer, rescore
+from lm.store import write_store
 from lm.train import train_tokenizer
 
 ARPA = """\\data\\
@@ -125,6 +127,21 @@ def test_arpa_agrees_with_kenlm(shared_data: Path, tmp_path: Path) -> None:
         steps = [score for score, _, _ in other.full_scores(text)]
         assert tokens == len(steps)
         assert logprob == pytest.approx(sum(steps) * math.log(10), rel=1e-5)
+
+
+def test_own_format_and_thousands_of_texts(arpa: Path, tmp_path: Path) -> None:
+    own = tmp_path / "two.ngram"
+    write_store(read_arpa(arpa), own)
+    texts = list(KNOWN) * 2000
+    for path in (arpa, own):
+        done: list[int] = []
+        scores = load_scorer(path).score(texts, done.append)
+        np.testing.assert_allclose(
+            scores.logprob / np.log(10), list(KNOWN.values()) * 2000, atol=1e-5
+        )
+        assert sum(done) == len(texts)
+    with pytest.raises(InputError, match="no such file"):
+        load_scorer(tmp_path / "none.ngram")
 
 
 def test_causal_model_scores_each_text_once(checkpoint: Path, table: pd.DataFrame) -> None:

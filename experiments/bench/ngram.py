@@ -34,10 +34,10 @@ from rich.console import Console
 from rich.table import Table
 
 from lm.arpa import GZIP_MAGIC
+from lm.batch import score_in_lanes, score_in_turn
 from lm.errors import InputError
-from lm.jit import cache_home, kernel
+from lm.jit import cache_home
 from lm.ngram import NgramModel
-from lm.query import NgramArrays, advance, score_words
 from lm.text import open_text
 from lm.words import number_texts
 
@@ -103,18 +103,6 @@ def best_of_rounds(run: Callable[[], object]) -> float:
     return min(seconds)
 
 
-@kernel
-def one_by_one(
-    lm: NgramArrays, bos: int, words: np.ndarray, first: np.ndarray, out: np.ndarray
-) -> None:
-    """As `score_words`, in the way of a decoder: a query after the other."""
-    part = (0, len(lm.inner) - 1, 0)
-    for text in range(len(first) - 1):
-        state = bos
-        for i in range(first[text], first[text + 1]):
-            out[i], state = advance(lm, part, state, words[i])
-
-
 def ours(lm: Path, lines: list[str], quantise: bool = False) -> dict[str, Any]:
     """Our model: whole texts, word numbers in a batch, and word numbers one by one."""
     before, begun = resident(), time.perf_counter()
@@ -124,15 +112,19 @@ def ours(lm: Path, lines: list[str], quantise: bool = False) -> dict[str, Any]:
     memory, most = resident() - before, peak()
     numbers, first, _ = number_texts(model.words, lines, model.unknown, model.eos)
     out = np.empty(len(numbers))
-    one_by_one(model.arrays, model.bos, numbers, first, out)
+    score_in_turn(model.arrays, model.bos, numbers, first, out)
     return {
         "opened": opened,
         "memory": memory,
         "peak": most,
         "bytes": sum(array.nbytes for array in model.arrays) / model.arrays.nodes,
         "texts": best_of_rounds(lambda: model.word_logprobs(lines)),
-        "batch": best_of_rounds(lambda: score_words(model.arrays, model.bos, numbers, first, out)),
-        "scalar": best_of_rounds(lambda: one_by_one(model.arrays, model.bos, numbers, first, out)),
+        "lanes": best_of_rounds(
+            lambda: score_in_lanes(model.arrays, model.bos, numbers, first, out)
+        ),
+        "scalar": best_of_rounds(
+            lambda: score_in_turn(model.arrays, model.bos, numbers, first, out)
+        ),
         "total": total,
         "queries": len(numbers),
         "ngrams": model.arrays.nodes,
@@ -206,7 +198,7 @@ def beside_kenlm(lm: Path, text: Path, words: int, trie: Path | None) -> int:
             rows["kenlm trie"] = child("kenlm", trie, text, words)
     base = rows["ours, again"]
     table = Table(title=f"{lm.name}, {base['ngrams']:,} n-grams, {base['queries']:,} queries")
-    headings = ("model", "opened in s", "memory MB", "bytes / n-gram", "texts", "batch", "scalar")
+    headings = ("model", "opened in s", "memory MB", "bytes / n-gram", "texts", "lanes", "scalar")
     for heading in (*headings, "time / ours", "ln P"):
         table.add_column(heading, justify="left" if heading == "model" else "right")
     for name, row in rows.items():
@@ -216,13 +208,13 @@ def beside_kenlm(lm: Path, text: Path, words: int, trie: Path | None) -> int:
         facts = (f"{row['opened']:.3f}", f"{row['memory']:.0f}", f"{size:.1f}")
         table.add_row(name, *facts, *rates, ratio, f"{row['total']:.1f}")
     Console(width=120).print(table)
-    print("texts, batch, scalar: million queries a second, from text, in a batch, one by one.")
+    print("texts, lanes, scalar: million queries a second from text, in lanes, and one by one.")
     if trie is None:
         print("kenlm trie: skipped, no --kenlm-trie FILE")
     return 0
 
 
-WAYS = ("texts", "batch", "scalar")
+WAYS = ("texts", "lanes", "scalar")
 
 
 def synthetic(ngrams: int, folder: Path | None) -> int:
