@@ -171,9 +171,16 @@ def write_store(model: Arpa, path: str | Path, quantise: bool = False) -> None:
 
 
 def is_store(path: str | Path) -> bool:
-    """Whether a file is in our own format, by its content."""
-    with open(path, "rb") as file:
-        start = file.read(4096)
+    """Whether a file is in our own format, by its content.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(4096)
+    except OSError as error:
+        raise InputError(f"cannot read the language model {path}: {error.strerror}") from None
     return start[8:9] == b"{" and FORMAT.encode() in start
 
 

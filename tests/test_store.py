@@ -24,7 +24,7 @@ from lm.arpa_reader import read_arpa
 from lm.errors import InputError
 from lm.ngram import NgramModel
 from lm.quantise import code_book, coded
-from lm.store import Stored, compile_model, open_store, write_store
+from lm.store import Stored, compile_model, is_store, open_store, write_store
 
 WORDS = ["the", "a", "cat", "dog", "sat", "ran", "ÉTÉ", "on"]
 HEADER = "\\data\\\nngram 1={}\nngram 2={}\n\n\\1-grams:\n"
@@ -415,3 +415,8 @@ def test_numbers_as_arpa_files_write_them(tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         read_arpa(path).sections[1].logprob, np.array([float(n) for n in numbers], np.float32)
     )
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"cannot read the language model {tmp_path}"):
+        is_store(tmp_path)
