@@ -1,6 +1,7 @@
 """Training of causal language models: from a configuration, or fine-tuned from a checkpoint.
 
-Every line of text is one sequence, from BOS to EOS, as a hypothesis is when it is scored.
+A line of text is one sequence from BOS to EOS, as a hypothesis is when it is scored; or, with
+`running`, the lines that come before it go before it, as when a hypothesis is scored in context.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +50,9 @@ class LMTraining:
         architecture: Keyword arguments of transformers' AutoConfig when there is no `model`,
             `model_type` among them.
         vocab_size: Size of the byte-level BPE vocabulary trained from the texts.
-        max_tokens: Longer lines are cut here.
+        max_tokens: Longer sequences are cut here.
+        running: Whether a sequence holds as many consecutive lines as fit, each ended by EOS, so
+            that the model learns from what was said before; else a sequence is one line.
         batch_tokens: Tokens of one optimiser step, padding counted in.
         epochs: Passes over the texts.
         learning_rate: Peak, reached by a linear warm-up.
@@ -72,6 +76,7 @@ class LMTraining:
     architecture: Mapping[str, Any] = field(default_factory=dict)
     vocab_size: int = 6000
     max_tokens: int = 96
+    running: bool = False
     batch_tokens: int = 8192
     epochs: float = 1.0
     learning_rate: float = 2e-3
@@ -178,31 +183,38 @@ class TokenBatches(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
 
 
 def encode(
-    tokenizer: PreTrainedTokenizerBase, lines: Iterator[str], max_tokens: int
-) -> tuple[list[np.ndarray], int]:
-    """Token ids of each line with BOS and EOS around them, and the number of words."""
+    tokenizer: PreTrainedTokenizerBase,
+    lines: Iterator[str],
+    max_tokens: int,
+    running: bool = False,
+) -> tuple[list[np.ndarray], int, int]:
+    """Sequences of token ids, from BOS to EOS, with the number of words and of lines.
+
+    Args:
+        tokenizer: Theirs.
+        lines: Texts.
+        max_tokens: Most tokens of a sequence; longer lines are cut.
+        running: Whether a sequence holds as many consecutive lines as fit, with EOS between them.
+    """
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     end = tokenizer.eos_token_id
     if start is None or end is None:
         raise InputError("train-lm: the tokenizer has no EOS token; choose another checkpoint")
     sequences: list[np.ndarray] = []
-    words = 0
-    chunk: list[str] = []
-
-    def flush() -> None:
-        encoded = tokenizer(chunk, add_special_tokens=False)["input_ids"]
-        for ids in encoded:
-            sequences.append(np.array([start, *ids[: max_tokens - 2], end], dtype=np.int32))
-        chunk.clear()
-
-    for line in lines:
-        words += len(line.split())
-        chunk.append(line)
-        if len(chunk) == 10_000:
-            flush()
-    if chunk:
-        flush()
-    return sequences, words
+    words = count = 0
+    sequence = [start]
+    while chunk := list(islice(lines, 10_000)):
+        words += sum(len(line.split()) for line in chunk)
+        count += len(chunk)
+        for ids in tokenizer(chunk, add_special_tokens=False)["input_ids"]:
+            ids = ids[: max_tokens - 2]
+            if len(sequence) > 1 and (not running or len(sequence) + len(ids) >= max_tokens):
+                sequences.append(np.array(sequence, dtype=np.int32))
+                sequence = [start]
+            sequence += [*ids, end]
+    if len(sequence) > 1:
+        sequences.append(np.array(sequence, dtype=np.int32))
+    return sequences, words, count
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
@@ -306,7 +318,8 @@ def train_lm(settings: LMTraining, resume: bool = True) -> dict[str, float]:
     model, tokenizer = load_or_create(settings)
     sequences: list[np.ndarray] = []
     for path in settings.texts:
-        found, _ = encode(tokenizer, read_lines(path, settings.normaliser), settings.max_tokens)
+        lines = read_lines(path, settings.normaliser)
+        found, _, _ = encode(tokenizer, lines, settings.max_tokens, settings.running)
         if not found:
             raise InputError(f"{path}: no text left after normalising; nothing to train on")
         sequences.extend(found)
@@ -361,7 +374,7 @@ def perplexity(
     """Held-out loss of a model on `settings.valid`, per token and per word."""
     assert settings.valid is not None
     lines = read_lines(settings.valid, settings.normaliser)
-    sequences, words = encode(tokenizer, lines, settings.max_tokens)
+    sequences, words, count = encode(tokenizer, lines, settings.max_tokens, settings.running)
     batches = TokenBatches(sequences, settings.batch_tokens, tokenizer.eos_token_id, seed=0)
     model.eval()
     device = next(model.parameters()).device
@@ -373,6 +386,6 @@ def perplexity(
     tokens = sum(len(s) - 1 for s in sequences)
     return {
         "valid_loss": nats / tokens,
-        "valid_word_perplexity": math.exp(nats / (words + len(sequences))),
+        "valid_word_perplexity": math.exp(nats / (words + count)),
         "valid_words": float(words),
     }
