@@ -17,6 +17,7 @@ COMMANDS = {
     "emit": "acoustic stage: audio to CTC log-probabilities",
     "decode": "first pass: emissions to N-best lists",
     "rescore": "second pass: add one language model's column to an N-best table",
+    "correct": "second pass: an instruction model reads the N-best lists and answers",
     "tune": "choose weights on development data",
     "score": "word error rates of an N-best table",
     "import-nbest": "read another system's N-best lists",
@@ -24,6 +25,7 @@ COMMANDS = {
     "prepare-text": "normalise running text, one sentence a line",
     "train-acoustic": "train or fine-tune an acoustic model",
     "train-lm": "train or fine-tune a causal language model",
+    "cache": "list or remove the scores that are kept between runs",
     "doctor": "what is installed, which devices, what would run",
 }
 DONE, SOME_FAILED, BAD_INPUT = 0, 1, 2

@@ -22,10 +22,12 @@ from asr.decode import DecoderOptions
 from asr.significance import RESAMPLES
 from experiments.config import load_config, to_plain
 from experiments.first_pass import Acoustic
-from experiments.pipeline import Column, Split, SplitData, load_split, write_errors
+from experiments.pipeline import Split, SplitData, load_split, write_errors
 from experiments.results import write_results
+from experiments.second_pass import Column, Models
 from experiments.systems import System, evaluate, weights_of
 from experiments.table import print_systems
+from lm.cache import SCORES, ScoreCache
 from lm.errors import InputError
 from lm.text import normaliser
 
@@ -50,6 +52,7 @@ class Comparison:
         note: Printed below the table.
         seed: Of tuning and of the bootstrap.
         resamples: Of the bootstrap.
+        cache: File of scores that are kept between runs, shared by all; null keeps none.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Comparison:
     note: str | None = None
     seed: int = 1
     resamples: int = RESAMPLES
+    cache: str | None = str(SCORES)
 
     def __post_init__(self) -> None:
         if self.baseline is not None and self.baseline not in self.systems:
@@ -136,6 +140,7 @@ def compare(comparison: Comparison, out: Path, workers: int | None = None) -> in
     started = time.perf_counter()
     needed = comparison.needed()
     first_passes = {n: o for n, o in comparison.first_passes.items() if n in needed}
+    models = Models(ScoreCache.open(comparison.cache) if comparison.cache else None)
     data = {
         name: load_split(
             name,
@@ -146,6 +151,7 @@ def compare(comparison: Comparison, out: Path, workers: int | None = None) -> in
             needed,
             out / "stages",
             workers,
+            models,
         )
         for name, split in comparison.splits.items()
     }

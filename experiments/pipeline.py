@@ -6,14 +6,12 @@ read back instead.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from asr.corpus import Utterance, read_corpus
@@ -21,10 +19,10 @@ from asr.decode import DecoderOptions
 from asr.emissions import Emissions
 from asr.interchange import import_nbest
 from asr.nbest import read_nbest
-from experiments.first_pass import Acoustic, decode_to, progress, write_emissions
+from experiments.first_pass import Acoustic, decode_to, write_emissions
+from experiments.second_pass import Column, Models, add_column
 from experiments.stages import Stage, fingerprint, run_stage
 from lm.errors import InputError
-from lm.rescore import load_scorer, rescore
 
 
 @dataclass(frozen=True)
@@ -50,27 +48,6 @@ class Split:
             raise InputError("a split needs either `manifest` (audio) or `nbest` (lists)")
         if self.limit is not None and self.limit < 1:
             raise InputError(f"a split's `limit` is {self.limit}; use at least 1 utterance")
-
-
-@dataclass(frozen=True)
-class Column:
-    """One language model whose score is added to the lists.
-
-    Attributes:
-        model: Any AutoModelForCausalLM checkpoint (hub name or folder) or an ARPA file.
-        normaliser: From the hypotheses' spelling to the LM's, see `lm.text`.
-        eos: Whether the end of the sentence is scored.
-        device: torch device; by default the GPU if there is one.
-        dtype: Of the computation; by default float16 on a GPU only.
-        batch_tokens: Tokens of one batch, padding counted in.
-    """
-
-    model: str
-    normaliser: str = "none"
-    eos: bool = True
-    device: str | None = None
-    dtype: str | None = None
-    batch_tokens: int = 4096
 
 
 @dataclass(frozen=True)
@@ -105,6 +82,7 @@ def load_split(
     needed: Mapping[str, Iterable[str]],
     root: Path,
     workers: int | None,
+    models: Models,
 ) -> SplitData:
     """Runs (or reads back) every stage of one split.
 
@@ -117,6 +95,7 @@ def load_split(
         needed: Which columns each first pass needs.
         root: Folder of the stages.
         workers: Threads or processes of the decoder.
+        models: Loads the language models.
 
     Raises:
         InputError: An input is missing or wrong.
@@ -130,7 +109,7 @@ def load_split(
     tables, seconds, hashes = dict(loaded.tables), dict(loaded.seconds), dict(loaded.hashes)
     for lists, wanted in needed.items():
         for column in wanted:
-            stage = add_column(name, lists, tables[lists], column, columns[column], root)
+            stage = add_column(name, lists, tables[lists], column, columns[column], root, models)
             scores = pd.read_parquet(stage.folder / "scores.parquet")
             tables[lists] = tables[lists].assign(
                 **{c: scores[c].to_numpy() for c in (column, f"{column}.tokens")}
@@ -250,42 +229,6 @@ def imported(name: str, split: Split, needed: Mapping[str, Iterable[str]], root:
     used = {utt: references[utt] for utt in table["utt"].unique() if utt in references}
     hashes = {f"nbest.{name}": fingerprint(split.nbest)}
     return SplitData(used, {label: table for label in needed}, hashes=hashes)
-
-
-def add_column(
-    split: str, lists: str, table: pd.DataFrame, name: str, column: Column, root: Path
-) -> Stage:
-    """Scores of one LM for every hypothesis of a table, row by row."""
-    model_hash = fingerprint(column.model)
-    texts = pd.util.hash_pandas_object(table["text"], index=False).to_numpy()
-
-    def make(folder: Path) -> dict[str, Any]:
-        scorer = load_scorer(
-            column.model,
-            eos=column.eos,
-            device=column.device,
-            dtype=column.dtype,
-            batch_tokens=column.batch_tokens,
-        )
-        with progress(len(table), f"{split}: rescore {lists} with {name}", "hyp") as bar:
-            scored = rescore(table, scorer, name, column.normaliser, progress=bar.update)
-        scored[[name, f"{name}.tokens"]].to_parquet(folder / "scores.parquet", index=False)
-        return {"model_hash": model_hash}
-
-    inputs = {
-        "model": model_hash,
-        "normaliser": column.normaliser,
-        "eos": column.eos,
-        "dtype": column.dtype,
-        "texts": fingerprint_array(texts),
-        "name": name,
-    }
-    return run_stage(root, f"rescore-{split}-{lists}-{name}", inputs, make)
-
-
-def fingerprint_array(values: np.ndarray) -> str:
-    """A hash of an array's content."""
-    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:16]
 
 
 def write_errors(path: Path, failures: Mapping[str, Mapping[str, str]]) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import to_plain
+from lm.plugin import plugin_file
 
 STAMP = "stage.json"
 # Raised whenever a stage's code changes what it writes for the same inputs and settings.
@@ -78,8 +79,9 @@ def fingerprint(path: str | Path) -> str:
 
     The name of a model on a hub is such a name.
     """
-    path = Path(path)
-    digest = hashlib.sha256()
+    name = str(path)
+    path = plugin_file(path) or Path(path)
+    digest = hashlib.sha256(b"" if name == str(path) else name.encode())
     if path.is_file():
         files = [path]
     elif path.is_dir():

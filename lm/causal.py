@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
+from lm.checkpoint import context_length, load_checkpoint, out_of_memory
+from lm.encoding import Encoder, Sequences
 from lm.errors import InputError
-from lm.rescore import Progress, Scores, TextError
+from lm.options import ScorerOptions
+from lm.reader import Reader
+from lm.scorer import Progress, Scores, TextError, Texts
+from lm.tree import CAPACITY, WIDTH, Tree, merged_tree, prefix_trees, rows_of, shared_prefix
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-# The names that configurations give to the number of positions; none of them: no limit is known.
-CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx")
-# Logits of a batch are (tokens, V): with a vocabulary of 256,000 they would outgrow the model.
+# Logits of a batch are (tokens, V) where a model gives them whole: with a vocabulary of 256,000
+# they would outgrow the model.
 LOGITS_PER_BATCH = 1 << 28
-# The softmax runs in float32 over this many logits at a time, so that no second copy of all exists.
-LOGITS_PER_SOFTMAX = 1 << 24
+# A prefix of all sequences is read once for all batches from this length on.
+LONG_PREFIX = 16
 PROBE_LENGTH = 8
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,278 +36,267 @@ class CausalLM:
 
     Attributes:
         name: hub name or folder that it came from.
-        model: transformers' model, in evaluation mode.
-        tokenizer: its tokenizer.
-        device: where it runs.
-        dtype: what it computes in.
-        context: most tokens that it can read at once, the start token counted in; None if any.
-        vocabulary_size: V, number of token ids that it knows.
+        reader: the model.
+        encoder: its tokenizer, and what it can read.
     """
 
     name: str
-    model: Any = field(repr=False)
-    tokenizer: Any = field(repr=False)
-    device: torch.device
-    dtype: torch.dtype
-    context: int | None
-    vocabulary_size: int
+    reader: Reader = field(repr=False)
+    encoder: Encoder = field(repr=False)
+
+    @property
+    def model(self) -> Any:
+        """transformers' model."""
+        return self.reader.model
+
+    @property
+    def tokenizer(self) -> Any:
+        """transformers' tokenizer."""
+        return self.encoder.tokenizer
 
     @classmethod
-    def load(
-        cls, name: str | Path, device: str | None = None, dtype: str | None = None
-    ) -> CausalLM:
+    def load(cls, name: str | Path, options: ScorerOptions | None = None) -> CausalLM:
         """Loads a checkpoint with its tokenizer; safetensors only, no code from the checkpoint.
 
         Args:
             name: Hub name or local folder.
-            device: torch device; by default the GPU if there is one.
-            dtype: `float32`, `float16` or `bfloat16`; by default float16 on a GPU, else float32.
+            options: Device, dtype, device map and bits.
 
         Raises:
             InputError: There is no such checkpoint, it has no tokenizer, it is no causal language
                 model, weights are missing, or device or dtype are unknown.
         """
         name = str(name)
-        where = usable_device(device)
-        if dtype is not None and dtype not in DTYPES:
-            raise InputError(f"dtype {dtype!r}: use one of {', '.join(DTYPES)}")
-        kind = DTYPES[dtype or ("float16" if where.type == "cuda" else "float32")]
-        if Path(name).is_absolute() and not Path(name).is_dir():
-            raise InputError(f"{name}: there is no such folder; give a checkpoint's")
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                name,
-                dtype=kind,
-                use_safetensors=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-            )
-        # Checkpoints can be damaged in more ways than transformers has kinds of exceptions.
-        except Exception as error:
-            reason = str(error).strip().split("\n")[0] or type(error).__name__
-            raise InputError(
-                f"{name}: no causal language model can be loaded from it ({reason}); give a hub "
-                "name or a folder with config.json, model.safetensors and a tokenizer"
-            ) from error
-        model, found = loaded
-        # transformers would fill these with random numbers and go on.
-        absent = sorted({*found["missing_keys"], *(key[0] for key in found["mismatched_keys"])})
-        if absent:
-            raise InputError(
-                f"{name}: {len(absent)} weights of {type(model).__name__} are missing or have "
-                f"another shape ({absent[0]}, …): it is no whole causal language model; give one"
-            )
-        model = model.to(where).eval()
+        options = options or ScorerOptions()
+        model, tokenizer = load_checkpoint(name, AutoModelForCausalLM, "causal", options)
         _check_causal(name, model)
-        size = int(model.get_input_embeddings().weight.shape[0])
-        return cls(name, model, tokenizer, where, kind, _context(model.config), size)
+        reader = Reader.of(model)
+        if not reader.trees and options.method == "tree":
+            warnings.warn(
+                f"{name}: {type(model).__name__} cannot read several hypotheses as one tree; they "
+                "are scored one by one, in padded batches",
+                stacklevel=2,
+            )
+        context = context_length(model.config)
+        return cls(name, reader, Encoder(name, tokenizer, context, reader.vocabulary_size))
 
     def score(
         self,
-        texts: Sequence[str],
-        eos: bool = True,
-        batch_tokens: int = 4096,
+        batch: Texts | Sequence[str],
+        options: ScorerOptions | None = None,
         progress: Progress | None = None,
     ) -> Scores:
         """Log-probs of texts: sums of the natural-log probabilities of their tokens.
 
         A text is taken as it is, without a space before it, and starts after the tokenizer's BOS
-        token, or after EOS where it has no BOS; that token itself is not scored. What looks like
-        a special token in a text is scored as the characters that it is made of. A text of no
-        tokens has the log-prob 0, or that of EOS.
+        token, or after EOS where it has no BOS; that token itself is not scored, nor is what was
+        said before. What looks like a special token in a text is scored as the characters that
+        it is made of. A text of no tokens has the log-prob 0, or that of EOS.
 
         The softmax is in float32, the sums in float64. Where half precision gives no finite
         number, the text is scored again in float32.
 
         Args:
-            texts: N texts.
-            eos: Whether the end of the sentence, the tokenizer's EOS token, is scored too.
-            batch_tokens: Tokens of one batch, padding counted in; a longer text is its own batch.
+            batch: N texts, with or without what was said before.
+            options: How they are scored.
             progress: Told how many more texts have been scored.
 
         Raises:
             TextError: A text is longer than the model's context, or its log-prob is NaN.
             InputError: The tokenizer lacks the tokens needed, does not belong to the model, or a
-                batch does not fit into the memory.
+                single text does not fit into the memory.
         """
-        if batch_tokens < 1:
-            raise InputError(f"batch of {batch_tokens} tokens: use at least 1")
-        sequences = self._encode(texts, eos)
-        tokens = np.array([len(sequence) - 1 for sequence in sequences], dtype=np.int64)
-        logprob = np.zeros(len(texts))
-        if progress is not None:
-            progress(int((tokens == 0).sum()))
-        limit = min(batch_tokens, LOGITS_PER_BATCH // self.vocabulary_size)
-        for batch in _batches(tokens, limit):
-            logprob[batch] = self._score_batch(self.model, [sequences[i] for i in batch])
-            if progress is not None:
-                progress(len(batch))
-        half = self.dtype != torch.float32
-        doubtful = np.flatnonzero(~np.isfinite(logprob))
-        if len(doubtful) and half:
-            # A copy: back and forth in place would round buffers that are kept in float32.
-            precise = copy.deepcopy(self.model).float()
-            for batch in _batches(tokens, limit, doubtful):
-                logprob[batch] = self._score_batch(precise, [sequences[i] for i in batch])
+        batch = Texts.of(batch)
+        options = options or ScorerOptions()
+        sequences = self.encoder.encode(batch, options)
+        lengths = np.array([len(ids) for ids in sequences.ids], dtype=np.int64)
+        counts = lengths - sequences.first
+        tokens = np.bincount(sequences.text, counts, len(batch)).astype(np.int64)
+        logprob = np.zeros(len(lengths))
+        todo = np.flatnonzero(counts > 0)
+        told = _Told(progress, sequences.text, len(batch))
+        told.done(np.flatnonzero(counts == 0))
+        deep = self.reader.window is not None and lengths - 1 > self.reader.window
+        if self.reader.trees and options.method == "tree":
+            flat = todo[~np.broadcast_to(deep, lengths.shape)[todo]]
+            self._score_trees(sequences, flat, batch.lists, options, logprob, told)
+            todo = np.setdiff1d(todo, flat)
+        self._score_padded(self.reader, sequences, todo, options.batch_tokens, logprob, told)
+        self._mend(batch, sequences, options, logprob)
+        return Scores(np.bincount(sequences.text, logprob, len(batch)), tokens)
+
+    def _score_trees(
+        self,
+        sequences: Sequences,
+        chosen: np.ndarray,
+        lists: np.ndarray | None,
+        options: ScorerOptions,
+        logprob: np.ndarray,
+        told: _Told,
+    ) -> None:
+        """Fills in the log-probs of the chosen sequences, by way of token trees."""
+        if not len(chosen):
+            return
+        ids = [sequences.ids[i] for i in chosen]
+        first = sequences.first[chosen]
+        cache = None
+        if options.history == "exact" or lists is None:
+            skipped = max(0, min(shared_prefix(ids), int(first.min())) - 1)
+            if skipped >= LONG_PREFIX:
+                cache = self.reader.prefix(ids[0][:skipped])
+            else:
+                skipped = 0
+            trees = list(prefix_trees(ids, first, skipped, self._width(ids, skipped)))
         else:
-            precise = self.model
-        for index in np.flatnonzero(np.isnan(logprob) | np.isposinf(logprob)):
-            # Alone, because NaN at a padded position reaches the text before it: 0 · NaN is NaN.
-            logprob[index] = self._score_batch(precise, [sequences[index]])[0]
-            if np.isnan(logprob[index]) or np.isposinf(logprob[index]):
-                remedy = "load it in float32" if half else "its weights are damaged: get them again"
-                raise TextError(
-                    int(index),
-                    texts[index],
-                    f"has the log-prob {logprob[index]} under {self.name}; {remedy}",
-                )
-        return Scores(logprob, tokens)
+            trees = []
+            of = lists[sequences.text[chosen]]
+            for rows in np.split(np.arange(len(chosen)), np.flatnonzero(np.diff(of)) + 1):
+                part_ids = [ids[i] for i in rows]
+                merged = [merged_tree(part_ids, first[rows], options.history)]
+                if self.reader.window is not None and len(merged[0]) > self.reader.window:
+                    merged = list(prefix_trees(part_ids, first[rows], 0, self._width(part_ids, 0)))
+                trees += [tree.of(rows) for tree in merged]
 
-    def _encode(self, texts: Sequence[str], eos: bool) -> list[list[int]]:
-        """Token ids from the start token to the last that is scored."""
-        tokenizer = self.tokenizer
-        start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
-        if end is None and (eos or start is None):
-            wanted = "no EOS token to score: do without it" if eos else "neither BOS nor EOS token"
-            raise InputError(f"{self.name}: its tokenizer has {wanted}, or name one in its folder")
-        start = end if start is None else start
-        if not texts:
-            return []
-        # Special tokens are added here and not by the tokenizer: some add them, some do not.
-        encoded = tokenizer(
-            list(texts),
-            add_special_tokens=False,
-            split_special_tokens=True,
-            padding=False,
-            truncation=False,
-            return_attention_mask=False,
-            verbose=False,
-        )["input_ids"]
-        special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
-        for index, ids in enumerate(encoded):
-            if not special.isdisjoint(ids):
-                encoded[index] = self._without_special(index, texts[index], ids, special)
-        sequences = [[start, *ids, end] if eos else [start, *ids] for ids in encoded]
-        for index, sequence in enumerate(sequences):
-            if self.context is not None and len(sequence) - 1 > self.context:
-                raise TextError(
-                    index,
-                    texts[index],
-                    f"has {len(sequence) - 1:,} tokens, and {self.name} can read {self.context:,}"
-                    "; shorten it, or use a model of longer context",
-                )
-            if max(sequence) >= self.vocabulary_size:
-                raise InputError(
-                    f"{self.name}: its tokenizer gives token {max(sequence)}, and the model knows "
-                    f"{self.vocabulary_size}: they do not belong together"
-                )
-        return sequences
+        def run(part: Sequence[Tree]) -> None:
+            for tree, found in zip(part, self.reader.forest(part, cache), strict=True):
+                np.add.at(logprob, chosen[tree.owner], found[tree.used])
+                told.done(chosen[np.unique(tree.owner)])
 
-    def _without_special(
-        self, index: int, text: str, ids: list[int], special: set[int]
-    ) -> list[int]:
-        """The ids, unknown in place of special: a unigram tokenizer has "</s>" among its pieces."""
-        unknown = self.tokenizer.unk_token_id
-        if unknown is None:
-            raise TextError(
-                index,
-                text,
-                f"spells a special token of {self.name}, whose tokenizer has no unknown token to "
-                "take its place; remove it from the text",
+        limit = self._limit(options.batch_tokens)
+        capacity = CAPACITY if self.reader.window is None else self.reader.window
+        for rows in rows_of(trees, limit, min(capacity, limit)):
+            self._halving(run, rows)
+
+    def _width(self, ids: Sequence[np.ndarray], skipped: int) -> int:
+        """Nodes of a tree: twice the longest sequence where that is more, and within the window.
+
+        Some models count a window in places of the input and not in positions, so a node must not
+        lie further from its ancestors than that.
+        """
+        width = max(WIDTH, 2 * (max(map(len, ids)) - skipped))
+        window = self.reader.window
+        return width if window is None else max(1, min(width, window - skipped))
+
+    def _score_padded(
+        self,
+        reader: Reader,
+        sequences: Sequences,
+        chosen: np.ndarray,
+        batch_tokens: int,
+        logprob: np.ndarray,
+        told: _Told | None = None,
+    ) -> None:
+        """Fills in the log-probs of the chosen sequences, each in a row of its own."""
+
+        def run(part: Sequence[int]) -> None:
+            logprob[list(part)] = reader.padded(
+                [sequences.ids[i] for i in part], sequences.first[list(part)].tolist()
             )
-        return [unknown if token in special else token for token in ids]
+            if told is not None:
+                told.done(np.array(part))
 
-    def _score_batch(self, model: Any, sequences: list[list[int]]) -> np.ndarray:
-        """Log-probs (B,) of B sequences, whatever the model's precision gives."""
-        longest = max(map(len, sequences))
-        # On the right, no token sees padding, so its id is of no account; and positions count
-        # from the start as they are.
-        padded = torch.zeros((len(sequences), longest), dtype=torch.long)
-        mask = torch.zeros((len(sequences), longest), dtype=torch.bool)
-        for row, sequence in enumerate(sequences):
-            padded[row, : len(sequence)] = torch.tensor(sequence)
-            mask[row, : len(sequence)] = True
-        padded, mask = padded.to(self.device), mask.to(self.device)
-        try:
-            with torch.inference_mode():
-                output = model(
-                    input_ids=padded[:, :-1],
-                    attention_mask=mask[:, 1:].long(),
-                    use_cache=False,
+        lengths = np.array([len(sequences.ids[i]) - 1 for i in chosen], dtype=np.int64)
+        for part in _batches(chosen.tolist(), lengths, self._limit(batch_tokens)):
+            self._halving(run, part)
+
+    def _mend(
+        self, batch: Texts, sequences: Sequences, options: ScorerOptions, logprob: np.ndarray
+    ) -> None:
+        """Scores again what half precision or a neighbour's NaN spoilt."""
+        doubtful = np.flatnonzero(~np.isfinite(logprob))
+        if not len(doubtful):
+            return
+        reader, half = self.reader, self.reader.model.dtype != torch.float32
+        if half and options.bits is None:
+            # A copy: back and forth in place would round buffers that are kept in float32.
+            reader = Reader.of(copy.deepcopy(self.reader.model).float())
+            self._score_padded(reader, sequences, doubtful, options.batch_tokens, logprob)
+        for i in doubtful[np.isnan(logprob[doubtful]) | np.isposinf(logprob[doubtful])]:
+            # Alone, because NaN at a padded position reaches the text before it: 0 · NaN is NaN.
+            logprob[i] = reader.padded([sequences.ids[i]], [int(sequences.first[i])])[0]
+            if np.isnan(logprob[i]) or np.isposinf(logprob[i]):
+                remedy = "load it in float32" if half else "its weights are damaged: get them again"
+                text = int(sequences.text[i])
+                raise TextError(
+                    text,
+                    batch.texts[text],
+                    f"has the log-prob {logprob[i]} under {self.name}; {remedy}",
                 )
-                logprobs = _token_logprobs(output.logits, padded[:, 1:], mask[:, 1:])
-        except torch.OutOfMemoryError as error:
-            raise InputError(
-                f"{self.name}: a batch of {len(sequences)} × {longest - 1} tokens does not fit "
-                "into the GPU's memory; use smaller batches (--batch-tokens)"
-            ) from error
-        sums: np.ndarray = logprobs.sum(dim=1).cpu().numpy()
-        return sums
+
+    def _limit(self, batch_tokens: int) -> int:
+        """Tokens of one batch."""
+        if self.reader.split:
+            return batch_tokens
+        return min(batch_tokens, LOGITS_PER_BATCH // self.reader.vocabulary_size)
+
+    def _halving(self, run: Callable[[Sequence[Item]], None], part: Sequence[Item]) -> None:
+        """Runs a batch, in halves where it does not fit into the memory.
+
+        Raises:
+            InputError: A single item does not fit.
+        """
+        try:
+            run(part)
+            return
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            if len(part) == 1:
+                raise InputError(
+                    f"{self.name}: a single text does not fit into the memory; use a smaller "
+                    "model, `dtype: bfloat16`, or `bits: 8`"
+                ) from error
+        torch.cuda.empty_cache()
+        half = len(part) // 2
+        self._halving(run, part[:half])
+        self._halving(run, part[half:])
 
 
-def usable_device(device: str | None) -> torch.device:
-    """The torch device of that name, or the best there is.
+@dataclass(frozen=True)
+class CausalScorer:
+    """A causal language model as a scorer.
 
-    Raises:
-        InputError: There is no such device here.
+    Attributes:
+        model: the loaded model.
+        options: how it scores.
     """
-    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.zeros(1, device=name).device
-    # Depending on the build, torch raises either where a kind of device is not there.
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"device {name!r} cannot be used here; use cpu, or leave it out"
-        ) from error
+
+    model: CausalLM
+    options: ScorerOptions = field(default_factory=ScorerOptions)
+
+    def score(self, batch: Texts | Sequence[str], progress: Progress | None = None) -> Scores:
+        """Scores of the texts, see `CausalLM.score`."""
+        return self.model.score(batch, self.options, progress)
 
 
-def _batches(
-    lengths: np.ndarray, limit: int, indices: np.ndarray | None = None
-) -> Iterator[np.ndarray]:
-    """Indices of texts of similar length, longest first, at most `limit` tokens with padding.
+class _Told:
+    """Tells progress in texts, of which some are read in several sequences."""
 
-    Longest first: memory that runs out does so at once. Texts of no tokens are left out.
+    def __init__(self, progress: Progress | None, text: np.ndarray, count: int) -> None:
+        self.progress = progress
+        self.text = text
+        self.left = np.bincount(text, minlength=count)
+
+    def done(self, sequences: np.ndarray) -> None:
+        """These sequences are scored."""
+        texts, times = np.unique(self.text[sequences], return_counts=True)
+        self.left[texts] -= times
+        finished = int((self.left[texts] == 0).sum())
+        if self.progress is not None and finished:
+            self.progress(finished)
+
+
+def _batches(items: Sequence[Item], lengths: np.ndarray, limit: int) -> Iterator[Sequence[Item]]:
+    """Items of similar length, longest first, at most `limit` tokens with padding.
+
+    Longest first: memory that runs out does so at once.
     """
-    chosen = np.arange(len(lengths)) if indices is None else indices
-    order = chosen[np.argsort(-lengths[chosen], kind="stable")]
-    order = order[lengths[order] > 0]
-    first = 0
-    while first < len(order):
-        rows = max(1, limit // int(lengths[order[first]]))
-        yield order[first : first + rows]
-        first += rows
-
-
-def _token_logprobs(
-    logits: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor
-) -> torch.Tensor:
-    """Natural-log probability of each target, float64.
-
-    Args:
-        logits: (B, T, V), any precision.
-        targets: (B, T) token ids.
-        mask: (B, T) which of them count.
-
-    Returns:
-        (B, T) float64, 0 where the mask is off.
-    """
-    logprobs = torch.zeros(targets.shape, dtype=torch.float64, device=targets.device)
-    rows, columns = mask.nonzero(as_tuple=True)
-    step = max(1, LOGITS_PER_SOFTMAX // logits.shape[-1])
-    for first in range(0, len(rows), step):
-        row, column = rows[first : first + step], columns[first : first + step]
-        chunk = logits[row, column].float()  # (step, V)
-        chosen = chunk.gather(1, targets[row, column][:, None])[:, 0]
-        logprobs[row, column] = (chosen - chunk.logsumexp(dim=1)).double()
-    return logprobs
-
-
-def _context(config: Any) -> int | None:
-    """Number of tokens that a model of this configuration can read, None if not limited."""
-    text = config.get_text_config()
-    found = (getattr(text, name, None) for name in CONTEXT_NAMES)
-    return next((int(value) for value in found if isinstance(value, int) and value > 0), None)
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        rows = max(1, limit // int(lengths[order[start]]))
+        yield [items[i] for i in order[start : start + rows]]
+        start += rows
 
 
 def _check_causal(name: str, model: Any) -> None:

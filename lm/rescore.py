@@ -1,72 +1,26 @@
-"""The second pass: one more column of log-probs in an N-best table.
-
-A scorer is anything with `score(texts, progress)`. A new kind of model is one module that has such
-a class, and one line in `load_scorer`.
-"""
+"""The second pass: one more column of log-probs in an N-best table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pandas as pd
 
 from lm.errors import InputError
 from lm.ngram import NgramModel
+from lm.options import ScorerOptions
+from lm.plugin import load_plugin, plugin_file
+from lm.scorer import Progress, Scorer, Scores, TextError, Texts
 from lm.text import normaliser as normaliser_of
-
-if TYPE_CHECKING:
-    from lm.causal import CausalLM
-
-# Told how many more texts have been scored.
-Progress = Callable[[int], object]
 
 # These say which hypothesis a row is and how long it is: no score can take their place.
 NOT_SCORES = ("utt", "rank", "text", "words", "oov")
 NGRAM_ENDINGS = (".arpa", ".arpa.gz", ".ngram")
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What a language model gives N texts.
-
-    Attributes:
-        logprob: (N,) float64, natural log of each text's probability; -inf is legal, NaN is not.
-        tokens: (N,) int64, how many tokens were scored, the end of the sentence among them if it
-            was scored.
-    """
-
-    logprob: np.ndarray
-    tokens: np.ndarray
-
-
-class TextError(InputError):
-    """One text cannot be scored.
-
-    Attributes:
-        index: its place among the texts, from 0.
-        reason: what is wrong with it and what to do, without its place.
-    """
-
-    def __init__(self, index: int, text: str, reason: str) -> None:
-        start = " ".join(text.split()[:6])
-        self.index = index
-        self.reason = f"{shortened(start)!r}{' …' if start != text else ''} {reason}"
-        super().__init__(f"text {index}: {self.reason}")
-
-
-class Scorer(Protocol):
-    """A model that scores whole texts."""
-
-    def score(self, texts: Sequence[str], progress: Progress | None = None) -> Scores:
-        """Scores of the texts, in their order.
-
-        Raises:
-            TextError: A text cannot be scored.
-        """
+# Texts that a model gets at once, at most (a list stays whole): memory does not grow with a table.
+TEXTS_AT_ONCE = 50_000
 
 
 @dataclass(frozen=True)
@@ -81,8 +35,9 @@ class NgramScorer:
     model: NgramModel
     eos: bool = True
 
-    def score(self, texts: Sequence[str], progress: Progress | None = None) -> Scores:
+    def score(self, batch: Texts | Sequence[str], progress: Progress | None = None) -> Scores:
         """Scores of the texts, from `<s>` on; words are separated by white space."""
+        texts = Texts.of(batch).texts
         logprobs, first = self.model.word_logprobs(texts, self.eos)
         text = np.repeat(np.arange(len(texts)), np.diff(first))
         if progress is not None:
@@ -90,51 +45,31 @@ class NgramScorer:
         return Scores(np.bincount(text, logprobs, len(texts)), np.diff(first))
 
 
-@dataclass(frozen=True)
-class CausalScorer:
-    """A causal language model as a scorer.
-
-    Attributes:
-        model: the loaded model.
-        eos: whether the end of the sentence is scored.
-        batch_tokens: tokens of one batch, padding counted in.
-    """
-
-    model: CausalLM
-    eos: bool = True
-    batch_tokens: int = 4096
-
-    def score(self, texts: Sequence[str], progress: Progress | None = None) -> Scores:
-        """Scores of the texts, see `CausalLM.score`."""
-        return self.model.score(texts, self.eos, self.batch_tokens, progress)
-
-
-def load_scorer(
-    model: str | Path,
-    eos: bool = True,
-    device: str | None = None,
-    dtype: str | None = None,
-    batch_tokens: int = 4096,
-) -> Scorer:
+def load_scorer(model: str | Path, options: ScorerOptions | None = None) -> Scorer:
     """Loads a language model of any kind that can rescore.
 
     Args:
-        model: An n-gram model (ARPA, plain or gzipped, or our own format), or a causal language
-            model (hub name or folder).
-        eos: Whether the end of the sentence is scored.
-        device: As `CausalLM.load`; an n-gram model has none.
-        dtype: As `CausalLM.load`; an n-gram model has none.
-        batch_tokens: Tokens of one batch of a causal model, padding counted in.
+        model: An n-gram model (ARPA, plain or gzipped, or our own format), a causal or masked
+            language model (hub name or folder), or a scorer of your own (`FILE.py:CLASS`).
+        options: How it scores.
 
     Raises:
         InputError: The model cannot be loaded.
     """
-    # A checkpoint is a folder, so a file of any name can only be an n-gram model.
-    if str(model).endswith(NGRAM_ENDINGS) or Path(model).is_file():
-        return NgramScorer(NgramModel.load(model), eos)
-    from lm.causal import CausalLM  # torch and transformers take seconds to import
+    options = options or ScorerOptions()
+    if plugin_file(model) is not None:
+        return load_plugin(str(model))
+    if is_ngram(model):
+        return NgramScorer(NgramModel.load(model), options.eos)
+    # torch and transformers take seconds to import.
+    from lm.causal import CausalLM, CausalScorer
 
-    return CausalScorer(CausalLM.load(str(model), device, dtype), eos, batch_tokens)
+    return CausalScorer(CausalLM.load(str(model), options), options)
+
+
+def is_ngram(model: str | Path) -> bool:
+    """Whether a model is a file: a checkpoint is a folder, so it can only be an n-gram model."""
+    return str(model).endswith(NGRAM_ENDINGS) or Path(model).is_file()
 
 
 def rescore(
@@ -142,18 +77,21 @@ def rescore(
     scorer: Scorer,
     name: str,
     normaliser: str = "none",
+    contexts: Mapping[str, tuple[str, ...]] | None = None,
     progress: Progress | None = None,
     overwrite: bool = False,
 ) -> pd.DataFrame:
     """Adds one language model's scores to an N-best table.
 
-    Every different text is scored once.
+    Equal texts of a list are scored once.
 
     Args:
-        table: N-best table with a column `text`; it stays as it is.
+        table: N-best table with columns `utt`, `rank` and `text`; it stays as it is.
         scorer: The language model.
         name: The new column's name.
-        normaliser: From the hypotheses' spelling to the model's, by name (see `lm.text`).
+        normaliser: From the hypotheses' spelling to the model's, by name (see `lm.text`); for
+            contexts too.
+        contexts: Earlier texts by utterance, oldest first (see `lm.context`).
         progress: Told how many more rows are done; adds up to the number of rows.
         overwrite: Whether a score column of that name may be replaced.
 
@@ -165,21 +103,61 @@ def rescore(
             cannot be scored; the utterance is named.
     """
     check_name(table, name, overwrite)
-    normalise = normaliser_of(normaliser)
-    codes, texts = pd.factorize(table["text"].map(normalise))
-    if progress is not None:
-        progress(len(table) - len(texts))
-    try:
-        scores = scorer.score(list(texts), progress)
-    except TextError as error:
-        raise InputError(f"{_place(table, codes, error.index)}: {error.reason}") from error
-    wrong = np.flatnonzero(np.isnan(scores.logprob) | np.isposinf(scores.logprob))
-    if len(wrong):
-        raise InputError(
-            f"{_place(table, codes, wrong[0])}: the model gives {scores.logprob[wrong[0]]}, "
-            "which is no log-prob: use another model"
+    clean = normaliser_of(normaliser)
+    spelled = {text: clean(text) for text in table["text"].unique()}
+    lists = pd.factorize(table["utt"])[0]
+    order = np.lexsort((table["rank"].to_numpy(), lists))
+    texts = table["text"].map(spelled).to_numpy()
+    before: list[tuple[str, ...]] | None = None
+    if contexts is not None:
+        by_list = [
+            tuple(spelled.get(text) or clean(text) for text in contexts.get(utt, ()))
+            for utt in table["utt"].unique()
+        ]
+        before = [by_list[i] for i in lists]
+    logprob = np.zeros(len(table))
+    tokens = np.zeros(len(table), dtype=np.int64)
+    for rows in parts(lists[order], TEXTS_AT_ONCE):
+        part = order[rows]
+        keys = pd.Series(zip(lists[part], texts[part], strict=True))
+        codes, first = pd.factorize(keys)[0], ~keys.duplicated().to_numpy()
+        firsts = part[first]
+        if progress is not None:
+            progress(len(part) - len(firsts))
+        batch = Texts(
+            list(texts[firsts]),
+            None if before is None else [before[i] for i in firsts],
+            lists[firsts],
         )
-    return table.assign(**{name: scores.logprob[codes], f"{name}.tokens": scores.tokens[codes]})
+        try:
+            scores = scorer.score(batch, progress)
+        except TextError as error:
+            raise InputError(f"{_place(table, firsts[error.index])}: {error.reason}") from error
+        wrong = np.flatnonzero(np.isnan(scores.logprob) | np.isposinf(scores.logprob))
+        if len(wrong):
+            raise InputError(
+                f"{_place(table, firsts[wrong[0]])}: the model gives {scores.logprob[wrong[0]]}, "
+                "which is no log-prob: use another model"
+            )
+        logprob[part], tokens[part] = scores.logprob[codes], scores.tokens[codes]
+    return table.assign(**{name: logprob, f"{name}.tokens": tokens})
+
+
+def parts(lists: np.ndarray, size: int) -> list[slice]:
+    """Cuts rows into parts of about `size`, none through a list.
+
+    Args:
+        lists: (N,) list numbers, equal ones next to each other.
+        size: Rows of a part; a longer list is its own part.
+    """
+    ends = np.append(np.flatnonzero(np.diff(lists)) + 1, len(lists))
+    cuts, start = [], 0
+    while start < len(lists):
+        fitting = ends[(ends > start) & (ends <= start + size)]
+        stop = int(fitting[-1] if len(fitting) else ends[ends > start][0])
+        cuts.append(slice(start, stop))
+        start = stop
+    return cuts
 
 
 def check_name(table: pd.DataFrame, name: str, overwrite: bool = False) -> None:
@@ -188,6 +166,11 @@ def check_name(table: pd.DataFrame, name: str, overwrite: bool = False) -> None:
     Raises:
         InputError: It cannot.
     """
+    missing = [column for column in ("utt", "rank", "text") if column not in table.columns]
+    if missing:
+        raise InputError(
+            f"the N-best table has no column '{missing[0]}': it needs utt, rank and text"
+        )
     if not name.strip() or "." in name or "," in name:
         raise InputError(
             f"column name {name!r}: use a name without '.' (as in NAME.tokens) and ',' "
@@ -201,12 +184,7 @@ def check_name(table: pd.DataFrame, name: str, overwrite: bool = False) -> None:
         )
 
 
-def shortened(text: str, longest: int = 60) -> str:
-    """The text's beginning, for messages."""
-    return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
-def _place(table: pd.DataFrame, codes: np.ndarray, index: int) -> str:
-    """The first row that has the text of that index."""
-    row = table.iloc[int(np.flatnonzero(codes == index)[0])]
-    return f"utterance {row['utt']}, rank {row['rank']}"
+def _place(table: pd.DataFrame, row: int) -> str:
+    """A row's place, for messages."""
+    found = table.iloc[int(row)]
+    return f"utterance {found['utt']}, rank {found['rank']}"

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
+
+# Scores of other runs, perhaps by other code, must not reach a test.
+os.environ["SECONDPASS_SCORES"] = str(Path(tempfile.mkdtemp(prefix="scores")) / "scores.sqlite")
 
 PROJECT = Path(__file__).resolve().parent.parent
 

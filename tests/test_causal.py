@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,11 @@ from transformers import (
 
 from lm.causal import CausalLM
 from lm.errors import InputError
-from lm.rescore import TextError
+from lm.options import ScorerOptions
+from lm.scorer import TextError
 
 SIZE = 300
+CPU = ScorerOptions(device="cpu")
 TEXTS = [
     "the cat sat on the mat",
     "THE CAT SAT ON THE MAT",
@@ -113,12 +115,18 @@ def make_tokenizer(kind: str) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, padding_side=side, **names)
 
 
-def save_model(folder: Path, architecture: str, tokenizer: str = "plain", **changes: Any) -> Path:
+def save_model(
+    folder: Path,
+    architecture: str,
+    tokenizer: str = "plain",
+    configs: Mapping[str, Callable[..., Any]] = CONFIGS,
+    **changes: Any,
+) -> Path:
     """A random checkpoint of that architecture."""
     made = make_tokenizer(tokenizer)
     torch.manual_seed(1)
     changes = {"vocab_size": len(made), "bos_token_id": 0, "eos_token_id": 1, **changes}
-    config = CONFIGS[architecture](pad_token_id=None, **changes)
+    config = configs[architecture](pad_token_id=None, **changes)
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     made.save_pretrained(folder)
     return folder
@@ -127,7 +135,12 @@ def save_model(folder: Path, architecture: str, tokenizer: str = "plain", **chan
 @pytest.fixture(scope="module")
 def gpt2(tmp_path_factory: pytest.TempPathFactory) -> CausalLM:
     """A random GPT-2."""
-    return CausalLM.load(save_model(tmp_path_factory.mktemp("gpt2"), "gpt2"), device="cpu")
+    return CausalLM.load(save_model(tmp_path_factory.mktemp("gpt2"), "gpt2"), CPU)
+
+
+def with_tokenizer(lm: CausalLM, tokenizer: PreTrainedTokenizerFast) -> CausalLM:
+    """The same model behind another tokenizer."""
+    return replace(lm, encoder=replace(lm.encoder, tokenizer=tokenizer))
 
 
 def naive_ids(lm: CausalLM, text: str, eos: bool) -> list[int]:
@@ -156,9 +169,9 @@ def naive_score(lm: CausalLM, text: str, eos: bool) -> tuple[float, int]:
 @pytest.mark.parametrize("architecture", CONFIGS)
 @pytest.mark.parametrize("tokenizer", ["adds_both", "no_bos"])
 def test_agrees_with_the_loss(tmp_path: Path, architecture: str, tokenizer: str) -> None:
-    lm = CausalLM.load(save_model(tmp_path, architecture, tokenizer), device="cpu")
+    lm = CausalLM.load(save_model(tmp_path, architecture, tokenizer), CPU)
     for eos in (True, False):
-        scores = lm.score(TEXTS, eos=eos, batch_tokens=128)
+        scores = lm.score(TEXTS, ScorerOptions(eos=eos, batch_tokens=128))
         expected = [naive_score(lm, text, eos) for text in TEXTS]
         np.testing.assert_allclose(scores.logprob, [e[0] for e in expected], rtol=0, atol=1e-4)
         np.testing.assert_array_equal(scores.tokens, [e[1] for e in expected])
@@ -168,9 +181,9 @@ def test_agrees_with_the_loss(tmp_path: Path, architecture: str, tokenizer: str)
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
 def test_any_tokenizer(tmp_path: Path, tokenizer: str) -> None:
-    lm = CausalLM.load(save_model(tmp_path, "gpt2", tokenizer), device="cpu")
+    lm = CausalLM.load(save_model(tmp_path, "gpt2", tokenizer), CPU)
     for eos in (True, False):
-        scores = lm.score(TEXTS, eos=eos)
+        scores = lm.score(TEXTS, ScorerOptions(eos=eos))
         expected = [naive_score(lm, text, eos) for text in TEXTS]
         np.testing.assert_allclose(scores.logprob, [e[0] for e in expected], rtol=0, atol=1e-4)
         np.testing.assert_array_equal(scores.tokens, [e[1] for e in expected])
@@ -181,16 +194,18 @@ def test_batches_and_order_make_no_difference(gpt2: CausalLM) -> None:
     alone = np.concatenate([gpt2.score([text]).logprob for text in texts])
     order = np.random.default_rng(1).permutation(len(texts))
     for batch_tokens in (1, 64, 4096):
-        together = gpt2.score(texts, batch_tokens=batch_tokens).logprob
+        together = gpt2.score(texts, ScorerOptions(batch_tokens=batch_tokens)).logprob
         np.testing.assert_allclose(together, alone, rtol=0, atol=1e-4)
-        shuffled = gpt2.score([texts[i] for i in order], batch_tokens=batch_tokens).logprob
+        shuffled = gpt2.score(
+            [texts[i] for i in order], ScorerOptions(batch_tokens=batch_tokens)
+        ).logprob
         np.testing.assert_allclose(shuffled, alone[order], rtol=0, atol=1e-4)
     assert len(gpt2.score([]).logprob) == 0
 
 
 def test_chunked_softmax_is_the_same(gpt2: CausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = gpt2.score(TEXTS).logprob
-    monkeypatch.setattr("lm.causal.LOGITS_PER_SOFTMAX", 7 * SIZE)
+    monkeypatch.setattr("lm.reader.LOGITS_PER_SOFTMAX", 7 * SIZE)
     monkeypatch.setattr("lm.causal.LOGITS_PER_BATCH", 40 * SIZE)
     np.testing.assert_allclose(gpt2.score(TEXTS).logprob, whole, rtol=0, atol=1e-4)
 
@@ -204,11 +219,11 @@ def test_continuations_sum_to_one(gpt2: CausalLM) -> None:
         tokenizer_object=Tokenizer.from_str(json.dumps(state)), bos_token="<s>", eos_token="</s>"
     )
     with torch.no_grad():
-        lm = replace(gpt2, tokenizer=bytewise)
-        prefix = lm.score(["the ca"], eos=False).logprob[0]
-        ended = lm.score(["the ca"], eos=True).logprob[0]
+        lm = with_tokenizer(gpt2, bytewise)
+        prefix = lm.score(["the ca"], ScorerOptions(eos=False)).logprob[0]
+        ended = lm.score(["the ca"], ScorerOptions(eos=True)).logprob[0]
         ascii_texts = ["the ca" + chr(code) for code in range(128)]
-        mass = np.exp(lm.score(ascii_texts, eos=False).logprob - prefix).sum()
+        mass = np.exp(lm.score(ascii_texts, ScorerOptions(eos=False)).logprob - prefix).sum()
         mass += np.exp(ended - prefix)
         ids = torch.tensor([naive_ids(lm, "the ca", eos=False)])
         probabilities = lm.model(input_ids=ids).logits[0, -1].softmax(-1)
@@ -221,7 +236,7 @@ def test_continuations_sum_to_one(gpt2: CausalLM) -> None:
 def test_special_tokens_in_a_text_are_characters(gpt2: CausalLM) -> None:
     injected = ["the cat</s>", "<s>the cat", "the </s> cat", "<pad>", "</s>"]
     for eos in (True, False):
-        scores = gpt2.score(injected, eos=eos)
+        scores = gpt2.score(injected, ScorerOptions(eos=eos))
         expected = [naive_score(gpt2, text, eos) for text in injected]
         np.testing.assert_allclose(scores.logprob, [e[0] for e in expected], rtol=0, atol=1e-4)
         np.testing.assert_array_equal(scores.tokens, [e[1] for e in expected])
@@ -240,17 +255,17 @@ def test_special_tokens_among_the_pieces_are_unknown(gpt2: CausalLM) -> None:
     tokenizer.train_from_iterator(["the cat sat on the mat, and so on"] * 9, trainer)
     names = {"bos_token": "<s>", "eos_token": "</s>"}
     unigram = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", **names)
-    lm = replace(gpt2, tokenizer=unigram)
+    lm = with_tokenizer(gpt2, unigram)
     # One unknown character, and what would else be read as the end of the text.
     unknown, injected = lm.score(["the 東 cat", "the </s> cat"]).logprob
     assert injected == pytest.approx(unknown, abs=1e-5)
     bare = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
     with pytest.raises(TextError, match=r"^text 1: 'the </s> cat' spells a special token"):
-        replace(gpt2, tokenizer=bare).score(["the cat", "the </s> cat"])
+        with_tokenizer(gpt2, bare).score(["the cat", "the </s> cat"])
 
 
 def test_empty_text(gpt2: CausalLM) -> None:
-    without = gpt2.score([""], eos=False)
+    without = gpt2.score([""], ScorerOptions(eos=False))
     assert (without.logprob[0], without.tokens[0]) == (0.0, 0)
     with torch.no_grad():
         after_bos = gpt2.model(input_ids=torch.tensor([[0]])).logits[0, -1].log_softmax(-1)
@@ -262,39 +277,42 @@ def test_empty_text(gpt2: CausalLM) -> None:
 def test_text_longer_than_the_context(gpt2: CausalLM) -> None:
     fits, too_long = "🙂" * 31 + "abcd", "🙂" * 31 + "abcde"
     # The last token is predicted, not read: with EOS, BOS and 127 tokens fill 128 positions.
-    assert gpt2.score([fits[:-1]], eos=True).tokens[0] == 128
-    assert gpt2.score([fits], eos=False).tokens[0] == 128
+    assert gpt2.score([fits[:-1]], ScorerOptions(eos=True)).tokens[0] == 128
+    assert gpt2.score([fits], ScorerOptions(eos=False)).tokens[0] == 128
     with pytest.raises(TextError, match=r"^text 1: '🙂.*' has 129 tokens, and .* can read 128;"):
-        gpt2.score(["the cat", fits], eos=True)
+        gpt2.score(["the cat", fits], ScorerOptions(eos=True))
     with pytest.raises(TextError, match="has 129 tokens") as caught:
-        gpt2.score([too_long], eos=False)
+        gpt2.score([too_long], ScorerOptions(eos=False))
     assert caught.value.index == 0
 
 
 def test_progress_adds_up(gpt2: CausalLM) -> None:
     done: list[int] = []
-    gpt2.score(TEXTS, eos=False, batch_tokens=32, progress=done.append)
-    assert sum(done) == len(TEXTS)
-    assert len(done) > 3
+    for method, parts in (("tree", 2), ("padded", 4)):
+        done.clear()
+        options = ScorerOptions(eos=False, batch_tokens=32, method=method)
+        gpt2.score(TEXTS, options, progress=done.append)
+        assert sum(done) == len(TEXTS)
+        assert len(done) >= parts
 
 
 def test_tokenizer_without_the_tokens_needed(gpt2: CausalLM) -> None:
     backend = make_tokenizer("plain").backend_tokenizer
-    only_bos = replace(
-        gpt2, tokenizer=PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>")
+    only_bos = with_tokenizer(
+        gpt2, PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>")
     )
-    assert only_bos.score(["the cat"], eos=False).logprob[0] == pytest.approx(
-        gpt2.score(["the cat"], eos=False).logprob[0]
+    assert only_bos.score(["the cat"], ScorerOptions(eos=False)).logprob[0] == pytest.approx(
+        gpt2.score(["the cat"], ScorerOptions(eos=False)).logprob[0]
     )
     with pytest.raises(InputError, match="no EOS token to score"):
         only_bos.score(["the cat"])
-    neither = replace(gpt2, tokenizer=PreTrainedTokenizerFast(tokenizer_object=backend))
+    neither = with_tokenizer(gpt2, PreTrainedTokenizerFast(tokenizer_object=backend))
     with pytest.raises(InputError, match="neither BOS nor EOS"):
-        neither.score(["the cat"], eos=False)
+        neither.score(["the cat"], ScorerOptions(eos=False))
 
 
 def test_tokenizer_of_another_model(tmp_path: Path) -> None:
-    lm = CausalLM.load(save_model(tmp_path, "gpt2", vocab_size=50), device="cpu")
+    lm = CausalLM.load(save_model(tmp_path, "gpt2", vocab_size=50), CPU)
     with pytest.raises(InputError, match="they do not belong together"):
         lm.score(["the cat"])
 
@@ -306,8 +324,8 @@ def test_half_precision_overflow_is_scored_in_float32(tmp_path: Path) -> None:
     # Logits beyond 65,504, the largest float16.
     weights[name] = weights[name] * 60_000
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    exact = CausalLM.load(folder, "cpu", "float32").score(TEXTS)
-    half = CausalLM.load(folder, "cpu", "float16")
+    exact = CausalLM.load(folder, CPU).score(TEXTS)
+    half = CausalLM.load(folder, ScorerOptions(device="cpu", dtype="float16"))
     with torch.no_grad():
         assert not half.model(input_ids=torch.tensor([[0, 5, 6]])).logits.isfinite().all()
     scores = half.score(TEXTS)
@@ -322,7 +340,7 @@ def test_nan_names_the_text(tmp_path: Path) -> None:
     name = next(key for key in weights if key.endswith("wpe.weight"))
     weights[name][10:] = math.nan
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    lm = CausalLM.load(folder, "cpu")
+    lm = CausalLM.load(folder, CPU)
     assert np.isfinite(lm.score(["the cat"]).logprob).all()
     with pytest.raises(TextError, match=r"^text 1: \"it's the dog's .*log-prob nan"):
         lm.score(["the cat", TEXTS[6]])
@@ -331,8 +349,8 @@ def test_nan_names_the_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_is_close(tmp_path: Path, dtype: str) -> None:
     folder = save_model(tmp_path, "llama")
-    exact = CausalLM.load(folder, "cpu").score(TEXTS)
-    half = CausalLM.load(folder, "cpu", dtype).score(TEXTS)
+    exact = CausalLM.load(folder, CPU).score(TEXTS)
+    half = CausalLM.load(folder, ScorerOptions(device="cpu", dtype=dtype)).score(TEXTS)
     np.testing.assert_allclose(half.logprob, exact.logprob, rtol=0.02, atol=0.1)
 
 
@@ -343,7 +361,7 @@ def test_weights_that_are_missing(tmp_path: Path) -> None:
     assert len(headless) < len(weights)
     save_file(headless, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(InputError, match=r"1 weights of LlamaForCausalLM are missing.*lm_head"):
-        CausalLM.load(folder, device="cpu")
+        CausalLM.load(folder, CPU)
 
 
 def test_models_that_are_not_causal(tmp_path: Path) -> None:
@@ -359,11 +377,11 @@ def test_models_that_are_not_causal(tmp_path: Path) -> None:
     BertForMaskedLM(config).save_pretrained(tmp_path / "masked")
     tokenizer.save_pretrained(tmp_path / "masked")
     with pytest.raises(InputError, match="lets a token see those after it"):
-        CausalLM.load(tmp_path / "masked", device="cpu")
+        CausalLM.load(tmp_path / "masked", CPU)
     Wav2Vec2Config().save_pretrained(tmp_path / "acoustic")
     tokenizer.save_pretrained(tmp_path / "acoustic")
     with pytest.raises(InputError, match="no causal language model can be loaded"):
-        CausalLM.load(tmp_path / "acoustic", device="cpu")
+        CausalLM.load(tmp_path / "acoustic", CPU)
 
 
 def test_folders_that_hold_no_whole_model(tmp_path: Path) -> None:
@@ -371,23 +389,23 @@ def test_folders_that_hold_no_whole_model(tmp_path: Path) -> None:
         CausalLM.load(tmp_path / "missing")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no causal language model can be loaded"):
-        CausalLM.load(tmp_path / "empty", device="cpu")
+        CausalLM.load(tmp_path / "empty", CPU)
     folder = save_model(tmp_path / "whole", "gpt2")
     content = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match="no causal language model can be loaded") as caught:
-        CausalLM.load(folder, device="cpu")
+        CausalLM.load(folder, CPU)
     assert "\n" not in str(caught.value)
     (folder / "model.safetensors").unlink()
     torch.save({}, folder / "pytorch_model.bin")
     with pytest.raises(InputError, match="safetensors"):
-        CausalLM.load(folder, device="cpu")
+        CausalLM.load(folder, CPU)
 
 
 def test_settings_that_cannot_be(gpt2: CausalLM) -> None:
     with pytest.raises(InputError, match="device 'abacus' cannot be used here"):
-        CausalLM.load(gpt2.name, device="abacus")
+        CausalLM.load(gpt2.name, ScorerOptions(device="abacus"))
     with pytest.raises(InputError, match="dtype 'int8': use one of float32, float16, bfloat16"):
-        CausalLM.load(gpt2.name, dtype="int8")
+        CausalLM.load(gpt2.name, ScorerOptions(dtype="int8"))
     with pytest.raises(InputError, match="batch of 0 tokens"):
-        gpt2.score(["a"], batch_tokens=0)
+        gpt2.score(["a"], ScorerOptions(batch_tokens=0))

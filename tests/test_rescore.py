@@ -17,12 +17,15 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from asr.nbest import read_nbest, write_nbest
 from experiments.cli import main
 from lm.arpa_reader import read_arpa
-from lm.causal import CausalLM
+from lm.causal import CausalLM, CausalScorer
 from lm.errors import InputError
-from lm.rescore import CausalScorer, NgramScorer, Progress, Scores, load_scorer, rescore
+from lm.options import ScorerOptions
+from lm.rescore import NgramScorer, load_scorer, rescore
+from lm.scorer import Progress, Scores, Texts
 from lm.store import write_store
 from lm.train import train_tokenizer
 
+CPU = ScorerOptions(device="cpu")
 ARPA = """\\data\\
 ngram 1=5
 ngram 2=5
@@ -110,7 +113,7 @@ def test_arpa_by_hand(arpa: Path, table: pd.DataFrame) -> None:
 
 
 def test_arpa_without_the_end(arpa: Path) -> None:
-    scores = load_scorer(arpa, eos=False).score(["the cat", "", "the dog"])
+    scores = load_scorer(arpa, ScorerOptions(eos=False)).score(["the cat", "", "the dog"])
     np.testing.assert_allclose(scores.logprob, np.log(10) * np.array([-0.8, 0, -1.7]), atol=1e-5)
     np.testing.assert_array_equal(scores.tokens, [2, 0, 2])
 
@@ -145,19 +148,21 @@ def test_own_format_and_thousands_of_texts(arpa: Path, tmp_path: Path) -> None:
 
 
 def test_causal_model_scores_each_text_once(checkpoint: Path, table: pd.DataFrame) -> None:
-    lm = CausalLM.load(checkpoint, device="cpu")
+    lm = CausalLM.load(checkpoint, CPU)
     seen: list[str] = []
 
     class Counting(CausalScorer):
         """Notes what it is asked."""
 
-        def score(self, texts: Sequence[str], progress: Progress | None = None) -> Scores:
-            seen.extend(texts)
-            return super().score(texts, progress)
+        def score(self, batch: Texts | Sequence[str], progress: Progress | None = None) -> Scores:
+            seen.extend(Texts.of(batch).texts)
+            return super().score(batch, progress)
 
     done: list[int] = []
     scored = rescore(table, Counting(lm), "llm", "lower", progress=done.append)
-    assert sorted(seen) == sorted({text.lower() for text in table["text"]})
+    # Equal texts of one list are scored once; the same text in two lists is another utterance.
+    unique = {(u, t.lower()) for u, t in zip(table["utt"], table["text"], strict=True)}
+    assert sorted(seen) == sorted(text for _, text in unique)
     assert sum(done) == len(table)
     expected = lm.score([text.lower() for text in table["text"]])
     np.testing.assert_allclose(scored["llm"], expected.logprob, atol=1e-4)
@@ -165,7 +170,7 @@ def test_causal_model_scores_each_text_once(checkpoint: Path, table: pd.DataFram
 
 
 def test_rows_may_come_in_any_order(checkpoint: Path, table: pd.DataFrame) -> None:
-    scorer = load_scorer(str(checkpoint), device="cpu")
+    scorer = load_scorer(str(checkpoint), CPU)
     scored = rescore(table, scorer, "llm")
     order = np.random.default_rng(1).permutation(len(table))
     shuffled = rescore(table.iloc[order], scorer, "llm")
@@ -208,14 +213,15 @@ def test_text_that_cannot_be_scored_names_its_utterance(
 ) -> None:
     table.loc[4, "text"] = "zq " * 50
     with pytest.raises(InputError, match=r"^utterance b, rank 2: 'zq zq .*' … has"):
-        rescore(table, load_scorer(checkpoint, device="cpu"), "llm")
+        rescore(table, load_scorer(checkpoint, CPU), "llm")
 
 
 def test_nan_never_gets_into_a_table(table: pd.DataFrame) -> None:
     class Broken:
         """A scorer with a mistake."""
 
-        def score(self, texts: Sequence[str], progress: Progress | None = None) -> Scores:
+        def score(self, batch: Texts | Sequence[str], progress: Progress | None = None) -> Scores:
+            texts = Texts.of(batch).texts
             logprob = np.full(len(texts), -1.0)
             logprob[list(texts).index("THE DOG")] = math.nan
             return Scores(logprob, np.ones(len(texts), dtype=np.int64))
@@ -228,8 +234,8 @@ def test_impossible_texts_are_legal(table: pd.DataFrame) -> None:
     class Strict:
         """A model that rules everything out."""
 
-        def score(self, texts: Sequence[str], progress: Progress | None = None) -> Scores:
-            return Scores(np.full(len(texts), -np.inf), np.ones(len(texts), dtype=np.int64))
+        def score(self, batch: Texts | Sequence[str], progress: Progress | None = None) -> Scores:
+            return Scores(np.full(len(batch), -np.inf), np.ones(len(batch), dtype=np.int64))
 
     assert np.isneginf(rescore(table, Strict(), "llm")["llm"]).all()
 
@@ -249,7 +255,9 @@ def test_command(
     assert main(["rescore", first, *options]) == 0
     written = read_nbest(both)
     expected = rescore(table, load_scorer(arpa), "bi", "lower")
-    expected = rescore(expected, load_scorer(checkpoint, eos=False, device="cpu"), "llm", "lower")
+    expected = rescore(
+        expected, load_scorer(checkpoint, ScorerOptions(eos=False, device="cpu")), "llm", "lower"
+    )
     pd.testing.assert_frame_equal(written, expected, check_dtype=False)
     capsys.readouterr()
     for arguments, message in [

@@ -1,0 +1,139 @@
+"""The cache of scores: what a model has scored once, it need not score again.
+
+A file has log-probs by scope (a string that names the model and all that changes a score) and by a
+digest of the text and what was said before it. Transcripts are private, so the texts are not in the
+file; but who can guess a text can tell whether it was scored.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+
+import numpy as np
+
+from lm.jit import cache_home
+from lm.rescore import parts
+from lm.score_file import ScoreCache
+from lm.scorer import Progress, Scorer, Scores, TextError, Texts
+
+SCORES = cache_home() / "scores.sqlite"
+KEY_BYTES = 16
+# Texts are scored and stored some pieces at a time, as many as take about so long: what a crash
+# loses. Few texts at a time share less, and make batches that are not full.
+PIECE = 128
+PIECES_AT_FIRST = 4
+SECONDS_OF_CHUNK = 20.0
+
+
+@dataclass(frozen=True)
+class CachedScorer:
+    """A scorer that scores only what it has not scored before, in this or another process.
+
+    Attributes:
+        load: Loads the model, once, when a text must be scored.
+        scope: Names the model and all that changes a score.
+        cache: Where scores are kept.
+        by_list: Whether a score depends on the other texts of its list.
+    """
+
+    load: Callable[[], Scorer]
+    scope: str
+    cache: ScoreCache
+    by_list: bool = False
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """The loaded model."""
+        return self.load()
+
+    def score(self, batch: Texts | Sequence[str], progress: Progress | None = None) -> Scores:
+        """Scores of the texts; new ones are stored some at a time.
+
+        Raises:
+            TextError: A text cannot be scored.
+        """
+        batch = Texts.of(batch)
+        keys = text_keys(batch, self.by_list)
+        scores = self.cache.find(self.scope, keys)
+        missing = np.isnan(scores.logprob)
+        lists = np.arange(len(batch)) if batch.lists is None else batch.lists
+        if self.by_list:
+            missing = np.isin(lists, lists[missing])
+        todo = np.flatnonzero(missing)
+        if not self.by_list:
+            # Equal texts of different lists are scored once.
+            first: dict[bytes, int] = {}
+            for i in todo:
+                first.setdefault(keys[i], i)
+            todo = np.array(list(first.values()), dtype=np.int64)
+        tell = progress or (lambda count: None)
+        if len(missing) - len(todo):
+            tell(len(missing) - len(todo))
+        place: dict[bytes, int] = {}
+        for chosen in _chunks(todo, lists[todo]):
+            found = self._scored(batch, chosen, progress)
+            scores.logprob[chosen], scores.tokens[chosen] = found.logprob, found.tokens
+            self.cache.add(self.scope, [keys[i] for i in chosen], found)
+            place.update((keys[i], i) for i in chosen)
+        equal = [place[keys[i]] for i in np.flatnonzero(missing)]
+        scores.logprob[missing], scores.tokens[missing] = (
+            scores.logprob[equal],
+            scores.tokens[equal],
+        )
+        return scores
+
+    def _scored(self, batch: Texts, chosen: np.ndarray, progress: Progress | None) -> Scores:
+        """Scores of some of the texts by the model."""
+        try:
+            return self.scorer.score(batch.chosen(chosen), progress)
+        except TextError as error:
+            error.index = int(chosen[error.index])
+            error.args = (f"text {error.index}: {error.reason}",)
+            raise
+
+
+def text_keys(batch: Texts, by_list: bool = False) -> list[bytes]:
+    """Digests of N texts, each with what was said before it.
+
+    Args:
+        batch: The texts.
+        by_list: Whether a score depends on the other texts of the list and their order.
+    """
+    before: dict[tuple[str, ...], bytes] = {}
+    keys = []
+    for i, text in enumerate(batch.texts):
+        context = batch.context(i)
+        if context not in before:
+            before[context] = _digest(json.dumps(context).encode())
+        keys.append(_digest(before[context] + text.encode("utf-8", "surrogatepass")))
+    if not by_list:
+        return keys
+    lists = np.arange(len(batch)) if batch.lists is None else batch.lists
+    ends = [*(np.flatnonzero(np.diff(lists)) + 1).tolist(), len(keys)]
+    start, whole = 0, []
+    for end in ends:
+        of_list = _digest(b"".join(keys[start:end]))
+        whole += [_digest(of_list + key) for key in keys[start:end]]
+        start = end
+    return whole
+
+
+def _digest(content: bytes) -> bytes:
+    return blake2b(content, digest_size=KEY_BYTES).digest()
+
+
+def _chunks(todo: np.ndarray, lists: np.ndarray) -> Iterator[np.ndarray]:
+    """Cuts texts into chunks that the caller takes about equally long for, none through a list."""
+    pieces = parts(lists, PIECE)
+    begin, count = 0, PIECES_AT_FIRST
+    while begin < len(pieces):
+        end = min(begin + count, len(pieces))
+        start = time.perf_counter()
+        yield todo[pieces[begin].start : pieces[end - 1].stop]
+        seconds = time.perf_counter() - start
+        begin, count = end, 2 * count if 2 * seconds < SECONDS_OF_CHUNK else max(1, count // 2)

@@ -1,0 +1,45 @@
+"""Scorers of your own: a class in a Python file, `FILE.py:CLASS` wherever a model is named."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+from lm.errors import InputError
+from lm.scorer import Scorer
+
+NAME = re.compile(r"(.+\.py):(\w+)")
+
+
+def plugin_file(model: str | Path) -> Path | None:
+    """The Python file of a scorer that is named by file and class; None for other models."""
+    match = NAME.fullmatch(str(model))
+    return None if match is None else Path(match[1])
+
+
+def load_plugin(model: str) -> Scorer:
+    """Runs a Python file and makes a scorer of the class in it.
+
+    Args:
+        model: `FILE.py:CLASS`; the class is called without arguments.
+
+    Raises:
+        InputError: There is no such file or class, or it has no `score`.
+    """
+    match = NAME.fullmatch(model)
+    if match is None or not Path(match[1]).is_file():
+        raise InputError(f"{model}: there is no such file; give FILE.py:CLASS")
+    path, name = Path(match[1]), match[2]
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{model}: cannot be read as Python")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, name):
+        raise InputError(f"{path}: has no class {name!r}")
+    scorer = getattr(module, name)()
+    if not callable(getattr(scorer, "score", None)):
+        raise InputError(f"{model}: has no method `score(batch, progress)`; see lm/scorer.py")
+    found: Scorer = scorer
+    return found

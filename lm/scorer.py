@@ -1,0 +1,109 @@
+"""What scores texts: the interface of every model of the second pass.
+
+A scorer is anything with `score(batch, progress)`. A new kind of model is one module that has such
+a class, and one line in `lm.rescore.load_scorer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from lm.errors import InputError
+
+# Told how many more texts have been scored.
+Progress = Callable[[int], object]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What is to be scored: N texts, each with what was said before it.
+
+    Attributes:
+        texts: N texts, as the model should read them (normalised already).
+        contexts: N contexts, each the earlier texts, oldest first, () for none; None: nobody has
+            one.
+        lists: (N,) which N-best list a text belongs to, equal numbers next to each other and the
+            first pass's best first; None: all are alone.
+    """
+
+    texts: Sequence[str]
+    contexts: Sequence[tuple[str, ...]] | None = None
+    lists: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        for name, values in (("contexts", self.contexts), ("lists", self.lists)):
+            if values is not None and len(values) != len(self.texts):
+                raise ValueError(f"{len(values)} {name} for {len(self.texts)} texts")
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @classmethod
+    def of(cls, texts: Texts | Sequence[str]) -> Texts:
+        """Texts without context, or what is given if it is complete."""
+        return texts if isinstance(texts, Texts) else cls(texts)
+
+    def context(self, index: int) -> tuple[str, ...]:
+        """What was said before a text."""
+        return self.contexts[index] if self.contexts is not None else ()
+
+    def chosen(self, indices: Sequence[int] | np.ndarray) -> Texts:
+        """Some of the texts, in the order of the indices."""
+        return Texts(
+            [self.texts[i] for i in indices],
+            None if self.contexts is None else [self.contexts[i] for i in indices],
+            None if self.lists is None else self.lists[np.asarray(indices, dtype=np.int64)],
+        )
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a model gives N texts.
+
+    Attributes:
+        logprob: (N,) float64, natural log of each text's probability; -inf is legal, NaN is not.
+        tokens: (N,) int64, how many tokens were scored, the end of the sentence among them if it
+            was scored.
+    """
+
+    logprob: np.ndarray
+    tokens: np.ndarray
+
+
+class Scorer(Protocol):
+    """A model that scores whole texts."""
+
+    def score(self, batch: Texts | Sequence[str], progress: Progress | None = None) -> Scores:
+        """Scores of the texts, in their order.
+
+        Args:
+            batch: The texts; `Texts.of` makes them out of plain strings.
+            progress: Told how many more texts have been scored.
+
+        Raises:
+            TextError: A text cannot be scored.
+        """
+
+
+class TextError(InputError):
+    """One text cannot be scored.
+
+    Attributes:
+        index: its place among the texts, from 0.
+        reason: what is wrong with it and what to do, without its place.
+    """
+
+    def __init__(self, index: int, text: str, reason: str) -> None:
+        start = " ".join(text.split()[:6])
+        self.index = index
+        self.reason = f"{shortened(start)!r}{' …' if start != text else ''} {reason}"
+        super().__init__(f"text {index}: {self.reason}")
+
+
+def shortened(text: str, longest: int = 60) -> str:
+    """The text's beginning, for messages."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"

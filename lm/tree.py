@@ -1,0 +1,284 @@
+"""Token trees: what hypotheses have in common is in the model's input once.
+
+The nodes of a tree are in depth-first order, so a node's descendants are the nodes from itself to
+its `end`, and that is all the attention mask needs to know.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+# Nodes of a tree: more make attention dear, fewer cut what is shared.
+WIDTH = 192
+# Nodes of a row of the model's input, which holds several trees.
+CAPACITY = 384
+LOOKAHEAD = 64  # trees that wait because they do not fit, before a batch is closed
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A part of the hypotheses as a forest of n tokens, and the e predictions asked of it.
+
+    Attributes:
+        token: (n,) int64 ids, depth first.
+        depth: (n,) int64 positions in the sequences.
+        end: (n,) int64, one past the node's last descendant.
+        source: (e,) int64, ascending: the node that predicts.
+        target: (e,) int64 ids that are predicted.
+        used: (k,) predictions that sequences are made of, those of one sequence after another.
+        owner: (k,) the sequence of each.
+    """
+
+    token: np.ndarray
+    depth: np.ndarray
+    end: np.ndarray
+    source: np.ndarray
+    target: np.ndarray
+    used: np.ndarray
+    owner: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.token)
+
+    def of(self, owners: np.ndarray) -> Tree:
+        """The same tree, its sequences numbered otherwise."""
+        return replace(self, owner=owners[self.owner])
+
+    @classmethod
+    def ordered(
+        cls,
+        nodes: tuple[np.ndarray, np.ndarray, np.ndarray],
+        source: np.ndarray,
+        target: np.ndarray,
+        used: np.ndarray,
+        owner: np.ndarray,
+    ) -> Tree:
+        """A tree with its predictions sorted by source."""
+        order = np.argsort(source, kind="stable")
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        return cls(*nodes, source[order], target[order], place[used], owner)
+
+
+def rows_of(trees: Sequence[Tree], limit: int, capacity: int = CAPACITY) -> Iterator[list[Tree]]:
+    """Batches of rows, each row as many trees as fit into it, the largest first.
+
+    Args:
+        trees: Trees of any size.
+        limit: Nodes of a batch, padding counted in.
+        capacity: Nodes of a row; a larger tree makes the rows of its batch as long as itself.
+    """
+    waiting = sorted(range(len(trees)), key=lambda i: -len(trees[i]))
+    while waiting:
+        length = max(capacity, len(trees[waiting[0]]))
+        rows: list[list[Tree]] = [[] for _ in range(max(1, limit // length))]
+        space = [length] * len(rows)
+        left: list[int] = []
+        for place, number in enumerate(waiting):
+            size = len(trees[number])
+            row = next((r for r, free in enumerate(space) if free >= size), None)
+            if row is not None:
+                rows[row].append(trees[number])
+                space[row] -= size
+            else:
+                left.append(number)
+                if len(left) == LOOKAHEAD:
+                    left += waiting[place + 1 :]
+                    break
+        waiting = left
+        yield [joined(row) for row in rows if row]
+
+
+def joined(trees: Sequence[Tree]) -> Tree:
+    """Several trees as one forest."""
+    if len(trees) == 1:
+        return trees[0]
+    node = np.cumsum([0, *(len(tree) for tree in trees)])
+    edge = np.cumsum([0, *(len(tree.source) for tree in trees)])
+    return Tree(
+        np.concatenate([tree.token for tree in trees]),
+        np.concatenate([tree.depth for tree in trees]),
+        np.concatenate([tree.end + n for tree, n in zip(trees, node, strict=False)]),
+        np.concatenate([tree.source + n for tree, n in zip(trees, node, strict=False)]),
+        np.concatenate([tree.target for tree in trees]),
+        np.concatenate([tree.used + e for tree, e in zip(trees, edge, strict=False)]),
+        np.concatenate([tree.owner for tree in trees]),
+    )
+
+
+def shared_prefix(ids: Sequence[np.ndarray]) -> int:
+    """Number of tokens that all sequences begin with; at most all but the last of any."""
+    if not len(ids):
+        return 0
+    low, high = min(ids, key=_key), max(ids, key=_key)
+    length = min(map(len, ids)) - 1
+    same = low[:length] == high[:length]
+    return int(length if same.all() else same.argmin())
+
+
+def prefix_trees(
+    ids: Sequence[np.ndarray], first: np.ndarray, skipped: int = 0, width: int = WIDTH
+) -> Iterator[Tree]:
+    """Trees of unique prefixes that hold all sequences.
+
+    Args:
+        ids: P sequences of at least two token ids, of which the last is only predicted.
+        first: (P,) index of the first token that is scored, at least 1 and above `skipped`.
+        skipped: Tokens at the start of all sequences that are read elsewhere.
+        width: Nodes of a tree at most; a sequence that is longer has its own.
+    """
+    order = sorted(range(len(ids)), key=lambda i: _key(ids[i][:-1]))
+    order_ids = [ids[i] for i in order]
+    common = [0, *(_common(a[:-1], b[:-1]) for a, b in pairwise(order_ids))]
+    lengths = [len(row) - 1 - skipped for row in order_ids]
+    common = [max(0, shared - skipped) for shared in common]
+    start = 0
+    while start < len(order):
+        stop = _cut(lengths, common, start, width)
+        rows = np.array(order[start:stop])
+        yield _prefix_tree([ids[i] for i in rows], first[rows], rows, common[start:stop], skipped)
+        start = stop
+
+
+def _cut(lengths: list[int], common: list[int], start: int, width: int) -> int:
+    """Where the tree ends that begins at `start`: at the least loss in its last third.
+
+    Args:
+        lengths: Tokens that each sequence adds alone.
+        common: How many of them it shares with the one before.
+        start: The tree's first sequence.
+        width: Nodes of a tree at most.
+    """
+    nodes = lengths[start]
+    best: tuple[int, int] | None = None
+    for i in range(start + 1, len(lengths)):
+        new = max(0, lengths[i] - common[i])
+        if nodes > 2 * width // 3:
+            best = min(best or (common[i], -i), (common[i], -i))
+        if nodes + new > width:
+            return -best[1] if best else i
+        nodes += new
+    return len(lengths)
+
+
+def _prefix_tree(
+    rows: list[np.ndarray], first: np.ndarray, owners: np.ndarray, common: list[int], skipped: int
+) -> Tree:
+    """The tree of sequences that are sorted by all but their last tokens."""
+    lengths = np.array([len(row) - 1 for row in rows])  # of what is read
+    columns = np.arange(lengths.max())
+    ids = np.zeros((len(rows), len(columns) + 1), dtype=np.int64)
+    for number, sequence in enumerate(rows):
+        ids[number, : len(sequence)] = sequence
+    shared = skipped + np.array([0, *common[1:]])
+    new = (columns >= shared[:, None]) & (columns < lengths[:, None])
+    # Numbers grow along rows, so a prefix's node is the highest so far in its column.
+    path = np.maximum.accumulate(np.where(new, np.cumsum(new).reshape(new.shape) - 1, 0), axis=0)
+    row, depth = new.nonzero()
+    token = ids[row, depth]
+    count = len(token)
+    parent = np.where(depth > skipped, path[row, depth - 1], -1)
+    # A prediction for every node, numbered like it, and one for each sequence's last token.
+    last = np.arange(len(rows))
+    source = np.concatenate([parent, path[last, lengths - 1]])
+    target = np.concatenate([token, ids[last, lengths]])
+    wanted = (columns >= first[:, None]) & (columns < lengths[:, None])
+    scored = wanted.sum(axis=1)
+    used = np.insert(path[wanted], np.cumsum(scored), count + last)
+    owner = np.repeat(owners, scored + 1)
+    needed, used = np.unique(used, return_inverse=True)
+    nodes = (token, depth, _ends(parent))
+    return Tree.ordered(nodes, source[needed], target[needed], used, owner)
+
+
+def merged_tree(ids: Sequence[np.ndarray], first: np.ndarray, history: int) -> Tree:
+    """The tree of one list where equal last tokens share what follows.
+
+    A node is known by the `history` tokens that end with it, once that many of the text have been
+    read, and by how often the sequence has had them; its parent is that of the first sequence
+    that had it. So the first sequence keeps its own context throughout.
+
+    Args:
+        ids: P sequences of at least two token ids, the first pass's best first, all with the same
+            context before `first`.
+        first: (P,) index of the first token that is scored.
+        history: k, tokens that must agree.
+    """
+    known: dict[object, int] = {}
+    edges: dict[tuple[int, int], int] = {}
+    token: list[int] = []
+    depth: list[int] = []
+    parent: list[int] = []
+    used: list[int] = []
+    owner: list[int] = []
+    for number, (sequence, begin) in enumerate(zip(ids, first.tolist(), strict=True)):
+        tokens = sequence.tolist()
+        node = -1
+        times: Counter[tuple[int, ...]] = Counter()
+        for t, current in enumerate(tokens):
+            if t >= begin:
+                used.append(edges.setdefault((node, current), len(edges)))
+                owner.append(number)
+            if t == len(tokens) - 1:
+                break
+            key: object = (node, current)
+            if t - history + 1 >= begin:
+                recent = tuple(tokens[t - history + 1 : t + 1])
+                times[recent] += 1
+                key = (recent, times[recent])
+            found = known.get(key)
+            if found is None:
+                found = known[key] = len(token)
+                token.append(current)
+                depth.append(0 if node < 0 else depth[node] + 1)
+                parent.append(node)
+            node = found
+    place, end = _depth_first(parent)
+    order = np.argsort(place)
+    nodes = (np.array(token)[order], np.array(depth)[order], end)
+    source, target = np.array(list(edges)).T
+    return Tree.ordered(nodes, place[source], target, np.array(used), np.array(owner))
+
+
+def _depth_first(parent: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Each node's place in depth-first order, and the ends in that order; parents come first."""
+    size = [1] * len(parent)
+    for node in range(len(parent) - 1, -1, -1):
+        if parent[node] >= 0:
+            size[parent[node]] += size[node]
+    place = [0] * len(parent)
+    free = [0] * len(parent)  # the next place below each node
+    top = 0
+    for node, above in enumerate(parent):
+        if above < 0:
+            place[node], top = top, top + size[node]
+        else:
+            place[node] = free[above]
+            free[above] += size[node]
+        free[node] = place[node] + 1
+    places = np.array(place, dtype=np.int64)
+    end = np.empty(len(parent), dtype=np.int64)
+    end[places] = places + np.array(size)
+    return places, end
+
+
+def _ends(parent: np.ndarray) -> np.ndarray:
+    """One past each node's last descendant, for nodes in depth-first order."""
+    return _depth_first(parent.tolist())[1]
+
+
+def _key(ids: np.ndarray) -> bytes:
+    """Sorts like the ids: big-endian, so bytes compare as the numbers do."""
+    return ids.astype(">u4").tobytes()
+
+
+def _common(a: np.ndarray, b: np.ndarray) -> int:
+    """Length of the common prefix."""
+    length = min(len(a), len(b))
+    differs = a[:length] != b[:length]
+    return int(differs.argmax()) if differs.any() else length

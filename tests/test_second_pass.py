@@ -1,0 +1,111 @@
+"""The second pass as a stage: models are loaded once, when needed, and scores are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import experiments.second_pass
+from experiments.config import build
+from experiments.second_pass import Column, Models, add_column, score, score_scope
+from lm.cache import ScoreCache
+from lm.errors import InputError
+from lm.options import ScorerOptions
+from lm.rescore import load_scorer, rescore
+from tests.test_rescore import ARPA
+
+TABLE = pd.DataFrame(
+    {
+        "utt": ["a-1", "a-1", "a-2", "a-2"],
+        "rank": [1, 2, 1, 2],
+        "text": ["the cat", "the dog", "the cat", "the"],
+        "acoustic": [-1.0, -2.0, -1.0, -3.0],
+    }
+)
+
+
+@pytest.fixture()
+def arpa(tmp_path: Path) -> Path:
+    """A bigram model of two words."""
+    path = tmp_path / "two.arpa"
+    path.write_text(ARPA, encoding="utf-8")
+    return path
+
+
+def test_a_second_run_loads_no_model(
+    arpa: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = ScoreCache.open(tmp_path / "scores.sqlite")
+    column = Column(model=str(arpa))
+    loaded: list[str] = []
+
+    def loading(model: str, options: ScorerOptions) -> Any:
+        loaded.append(model)
+        return load_scorer(model, options)
+
+    monkeypatch.setattr(experiments.second_pass, "load_scorer", loading)
+    models = Models(cache)
+    stages = [
+        add_column(split, "beam", TABLE, "two", column, tmp_path / "stages", models)
+        for split in ("dev", "test")
+    ]
+    assert loaded == [str(arpa)]  # once for both
+    expected = rescore(TABLE, load_scorer(arpa), "two")
+    for stage in stages:
+        found = pd.read_parquet(stage.folder / "scores.parquet")
+        np.testing.assert_allclose(found["two"], expected["two"])
+    # Another run, of other stages.
+    add_column("dev", "beam", TABLE, "two", column, tmp_path / "others", Models(cache))
+    assert len(loaded) == 1
+    add_column("dev", "beam", TABLE, "two", column, tmp_path / "none", Models())
+    assert len(loaded) == 2
+
+
+def test_what_changes_scores_is_another_scope(arpa: Path, tmp_path: Path) -> None:
+    plain = score_scope(arpa, ScorerOptions())
+    assert plain == score_scope(arpa, ScorerOptions(batch_tokens=7, method="padded", device="cpu"))
+    others = [
+        ScorerOptions(eos=False),
+        ScorerOptions(history=4),
+        ScorerOptions(dtype="bfloat16"),
+        ScorerOptions(separator="eos"),
+        ScorerOptions(max_tokens=9),
+    ]
+    assert len({plain, *(score_scope(arpa, o) for o in others)}) == len(others) + 1
+    other = tmp_path / "other.arpa"
+    other.write_text(ARPA.replace("-0.9", "-0.8"))
+    assert score_scope(other, ScorerOptions()) != plain
+
+
+def test_columns_from_a_config(arpa: Path) -> None:
+    settings = {
+        "model": str(arpa),
+        "history": 4,
+        "context": {"previous": 2, "prompt": "the"},
+        "bits": 8,
+    }
+    column = build(Column, settings, "config", "columns.two")
+    assert (column.options.history, column.context.previous) == (4, 2)
+    assert build(Column, {"model": "m", "history": "exact"}, "config", "c").history == "exact"
+    for wrong, says in (
+        ({"history": "some"}, "should be"),
+        ({"histroy": 4}, "nearest valid one is `c.history`"),
+        ({"context": {"previous": -1}}, "at least 0"),
+        ({"bits": 3}, "8 | 4"),
+    ):
+        with pytest.raises(InputError, match=says.replace("|", r"\|")):
+            build(Column, {"model": "m", **wrong}, "config", "c")
+
+
+def test_a_stage_is_made_again_when_the_context_changes(arpa: Path, tmp_path: Path) -> None:
+    models, root = Models(), tmp_path / "stages"
+    keys = set()
+    for context in ({}, {"previous": 1}, {"prompt": "the"}):
+        column = build(Column, {"model": str(arpa), "context": context}, "config", "c")
+        keys.add(add_column("dev", "beam", TABLE, "two", column, root, models).key)
+    assert len(keys) == 3
+    assert "two.tokens" in score(TABLE, models, "two", column, "rescore")
