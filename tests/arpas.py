@@ -66,3 +66,31 @@ class Dictionary:
     def contexts(self) -> list[Gram]:
         """All n-grams that something can follow, and the empty one."""
         return [(), *(g for g in self.logprob if len(g) < self.order and g[-1] != "</s>")]
+
+
+TWO_WORDS = """\\data\\
+ngram 1=5
+ngram 2=5
+
+\\1-grams:
+-1.2\t<unk>\t0
+-99\t<s>\t-0.3
+-0.9\t</s>\t0
+-0.7\tthe\t-0.2
+-0.8\tcat\t-0.4
+
+\\2-grams:
+-0.3\t<s> the
+-0.5\tthe cat
+-0.4\tcat </s>
+-1.1\tthe the
+-0.6\tthe </s>
+
+\\end\\
+"""
+
+
+def two_words(path: Path) -> Path:
+    """Writes a bigram model of two words."""
+    path.write_text(TWO_WORDS, encoding="utf-8")
+    return path

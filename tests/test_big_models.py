@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from causal_models import HIDDEN, TEXTS, save_model
 from transformers import LlamaConfig
 
 from lm.causal import CausalLM
 from lm.errors import InputError
 from lm.options import ScorerOptions
-from tests.test_causal import HIDDEN, TEXTS, save_model
 
 
 def test_spread_over_devices(tmp_path: Path) -> None:

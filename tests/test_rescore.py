@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from arpas import two_words
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from asr.nbest import read_nbest, write_nbest
@@ -26,27 +27,7 @@ from lm.store import write_store
 from lm.train import train_tokenizer
 
 CPU = ScorerOptions(device="cpu")
-ARPA = """\\data\\
-ngram 1=5
-ngram 2=5
-
-\\1-grams:
--1.2\t<unk>\t0
--99\t<s>\t-0.3
--0.9\t</s>\t0
--0.7\tthe\t-0.2
--0.8\tcat\t-0.4
-
-\\2-grams:
--0.3\t<s> the
--0.5\tthe cat
--0.4\tcat </s>
--1.1\tthe the
--0.6\tthe </s>
-
-\\end\\
-"""
-# What the model above says, in log10, worked out by hand.
+# What the model of two words says, in log10, worked out by hand.
 KNOWN = {
     "the cat": -0.3 - 0.5 - 0.4,
     "the dog": -0.3 + (-0.2 - 1.2) - 0.9,
@@ -58,9 +39,7 @@ KNOWN = {
 @pytest.fixture()
 def arpa(tmp_path: Path) -> Path:
     """A bigram model of two words."""
-    path = tmp_path / "two.arpa"
-    path.write_text(ARPA, encoding="utf-8")
-    return path
+    return two_words(tmp_path / "two.arpa")
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from arpas import two_words
 
 import experiments.second_pass
 from experiments.config import build
@@ -16,7 +17,6 @@ from lm.cache import ScoreCache
 from lm.errors import InputError
 from lm.options import ScorerOptions
 from lm.rescore import load_scorer, rescore
-from tests.test_rescore import ARPA
 
 TABLE = pd.DataFrame(
     {
@@ -31,9 +31,7 @@ TABLE = pd.DataFrame(
 @pytest.fixture()
 def arpa(tmp_path: Path) -> Path:
     """A bigram model of two words."""
-    path = tmp_path / "two.arpa"
-    path.write_text(ARPA, encoding="utf-8")
-    return path
+    return two_words(tmp_path / "two.arpa")
 
 
 def test_a_second_run_loads_no_model(
@@ -77,7 +75,7 @@ def test_what_changes_scores_is_another_scope(arpa: Path, tmp_path: Path) -> Non
     ]
     assert len({plain, *(score_scope(arpa, o) for o in others)}) == len(others) + 1
     other = tmp_path / "other.arpa"
-    other.write_text(ARPA.replace("-0.9", "-0.8"))
+    other.write_text(arpa.read_text().replace("-0.9", "-0.8"))
     assert score_scope(other, ScorerOptions()) != plain
 
 

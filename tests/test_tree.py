@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from causal_models import CONFIGS, CPU, HIDDEN, TEXTS, naive_ids, save_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import Gemma3TextConfig, GPTNeoConfig, MistralConfig
@@ -20,7 +21,6 @@ from lm.options import ScorerOptions
 from lm.reader import Reader
 from lm.scorer import Texts
 from lm.tree import Tree, merged_tree, prefix_trees, shared_prefix
-from tests.test_causal import CONFIGS, CPU, HIDDEN, TEXTS, naive_ids, save_model
 
 WORDS = ["the", "cat", "dog", "sat", "ran", "on", "a", "mat", "naïve", "東"]
 ROTARY = {**HIDDEN, "num_key_value_heads": 2}
