@@ -21,6 +21,7 @@ HEADINGS = (
     *("decoder", "width", "beam", "ms/s", "real time", "all cores", "texts ms/s"),
     *("WER %", "list", "oracle %", "× ours"),
 )
+PACKAGES = ("numba", "numpy", "pyctcdecode", "kenlm", "flashlight-text", "torchaudio")
 NOTES = (
     "ms/s: milliseconds of the decoder's own call for a second of audio, one thread, median of the "
     "rounds, Python's garbage collection off. real time: the same as a fraction of real time; all "
@@ -157,15 +158,19 @@ def first_call_rows(found: Mapping[str, Mapping[str, float]]) -> list[list[str]]
     return [[name, *(f"{value:.3f}" for value in times.values())] for name, times in found.items()]
 
 
-def machine() -> str:
-    """What the figures were measured on and with."""
+def machine(measured: Sequence[str] = PACKAGES) -> str:
+    """What the figures were measured on and with.
+
+    Args:
+        measured: Packages whose versions matter.
+    """
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
         model = names[0].partition(":")[2].strip() if names else model
     packages = []
-    for name in ("numba", "numpy", "pyctcdecode", "kenlm", "flashlight-text", "torchaudio"):
+    for name in measured:
         try:
             packages.append(f"{name} {version(name)}")
         except PackageNotFoundError:
