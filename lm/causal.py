@@ -19,7 +19,7 @@ from lm.errors import InputError
 from lm.options import ScorerOptions
 from lm.reader import Reader
 from lm.scorer import Progress, Scores, TextError, Texts
-from lm.tree import CAPACITY, WIDTH, Tree, merged_tree, prefix_trees, rows_of, shared_prefix
+from lm.tree import Tree, best_width, merged_tree, prefix_trees, rows_of, shared_prefix
 
 # Logits of a batch are (tokens, V) where a model gives them whole: with a vocabulary of 256,000
 # they would outgrow the model.
@@ -139,7 +139,7 @@ class CausalLM:
             return
         ids = [sequences.ids[i] for i in chosen]
         first = sequences.first[chosen]
-        cache = None
+        cache, skipped = None, 0
         if options.history == "exact" or lists is None:
             skipped = max(0, min(shared_prefix(ids), int(first.min())) - 1)
             if skipped >= LONG_PREFIX:
@@ -163,17 +163,17 @@ class CausalLM:
                 told.done(chosen[np.unique(tree.owner)])
 
         limit = self._limit(options.batch_tokens)
-        capacity = CAPACITY if self.reader.window is None else self.reader.window
-        for rows in rows_of(trees, limit, min(capacity, limit)):
+        for rows in rows_of(trees, limit, min(self._width(ids, skipped), limit)):
             self._halving(run, rows)
 
     def _width(self, ids: Sequence[np.ndarray], skipped: int) -> int:
-        """Nodes of a tree: twice the longest sequence where that is more, and within the window.
+        """Nodes of a tree, within the model's window.
 
         Some models count a window in places of the input and not in positions, so a node must not
         lie further from its ancestors than that.
         """
-        width = max(WIDTH, 2 * (max(map(len, ids)) - skipped))
+        lengths = np.array([len(sequence) - 1 - skipped for sequence in ids])
+        width = best_width(lengths, self.reader.hidden)
         window = self.reader.window
         return width if window is None else max(1, min(width, window - skipped))
 

@@ -53,6 +53,11 @@ class Reader:
         """V, number of token ids."""
         return int(self.model.get_input_embeddings().weight.shape[0])
 
+    @property
+    def hidden(self) -> int:
+        """d, the width of the embeddings."""
+        return int(self.model.get_input_embeddings().weight.shape[1])
+
     def padded(self, ids: Sequence[np.ndarray], first: Sequence[int]) -> np.ndarray:
         """Log-probs of sequences, each in a row of its own.
 
@@ -245,7 +250,7 @@ def _reads_trees(reader: Reader) -> bool:
     try:
         alone = np.concatenate([reader.padded([row], [2]) for row in ids])
         for skipped in (0, 1):
-            (tree,) = prefix_trees(ids, first, skipped)
+            (tree,) = prefix_trees(ids, first, skipped, 4 * PROBE)
             prefix = reader.prefix(a[:skipped]) if skipped else None
             (logprob,) = reader.forest([tree], prefix)
             found = np.bincount(tree.owner, logprob[tree.used], minlength=len(ids))

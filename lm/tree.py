@@ -6,6 +6,7 @@ its `end`, and that is all the attention mask needs to know.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,10 +14,6 @@ from itertools import pairwise
 
 import numpy as np
 
-# Nodes of a tree: more make attention dear, fewer cut what is shared.
-WIDTH = 192
-# Nodes of a row of the model's input, which holds several trees.
-CAPACITY = 384
 LOOKAHEAD = 64  # trees that wait because they do not fit, before a batch is closed
 
 
@@ -65,7 +62,21 @@ class Tree:
         return cls(*nodes, source[order], target[order], place[used], owner)
 
 
-def rows_of(trees: Sequence[Tree], limit: int, capacity: int = CAPACITY) -> Iterator[list[Tree]]:
+def best_width(lengths: np.ndarray, hidden: int) -> int:
+    """Nodes of a tree at which what is repeated and what attention costs are least together.
+
+    Where a list is cut, the next tree repeats what its first sequence shares with the last before
+    it, about half a sequence: T / W of the work for trees of W nodes. Attention adds W / 6d, as a
+    layer has 12 d² parameters. So W is √(6 d T); a quarter more was best on lists of 10 and 100.
+
+    Args:
+        lengths: (P,) tokens of the sequences.
+        hidden: d, the model's width.
+    """
+    return max(1, round(1.25 * math.sqrt(3 * hidden * float(lengths.mean()))))
+
+
+def rows_of(trees: Sequence[Tree], limit: int, capacity: int) -> Iterator[list[Tree]]:
     """Batches of rows, each row as many trees as fit into it, the largest first.
 
     Args:
@@ -122,7 +133,7 @@ def shared_prefix(ids: Sequence[np.ndarray]) -> int:
 
 
 def prefix_trees(
-    ids: Sequence[np.ndarray], first: np.ndarray, skipped: int = 0, width: int = WIDTH
+    ids: Sequence[np.ndarray], first: np.ndarray, skipped: int, width: int
 ) -> Iterator[Tree]:
     """Trees of unique prefixes that hold all sequences.
 
@@ -130,7 +141,7 @@ def prefix_trees(
         ids: P sequences of at least two token ids, of which the last is only predicted.
         first: (P,) index of the first token that is scored, at least 1 and above `skipped`.
         skipped: Tokens at the start of all sequences that are read elsewhere.
-        width: Nodes of a tree at most; a sequence that is longer has its own.
+        width: Nodes of a tree at most (see `best_width`); a longer sequence has its own.
     """
     order = sorted(range(len(ids)), key=lambda i: _key(ids[i][:-1]))
     order_ids = [ids[i] for i in order]

@@ -210,7 +210,7 @@ def test_a_long_context_of_all_is_read_once(llama: CausalLM, monkeypatch: Any) -
         return states(self, ids, **inputs)
 
     monkeypatch.setattr(Reader, "_states", counting)
-    monkeypatch.setattr("lm.causal.WIDTH", 16)
+    monkeypatch.setattr("lm.causal.best_width", lambda lengths, hidden: 16)
     found = llama.score(batch, ScorerOptions(batch_tokens=32))
     np.testing.assert_allclose(found.logprob, whole.logprob, rtol=0, atol=1e-3)
     # Several batches after the prompt, and fewer tokens than the texts alone.
@@ -280,7 +280,7 @@ def test_batches_are_halved_when_memory_runs_out(llama: CausalLM, monkeypatch: A
     for method in ("tree", "padded"):
         done.clear()
         options = ScorerOptions(method=method)
-        monkeypatch.setattr("lm.causal.WIDTH", 16)
+        monkeypatch.setattr("lm.causal.best_width", lambda lengths, hidden: 16)
         found = llama.score(texts, options, done.append)
         np.testing.assert_allclose(found.logprob, expected, rtol=0, atol=1e-3)
         assert sum(done) == len(texts)
