@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from transformers import AutoModelForCausalLM
 
-from lm.checkpoint import context_length, load_checkpoint, out_of_memory
+from lm.batching import Told, batches, halving
+from lm.checkpoint import context_length, load_checkpoint
 from lm.encoding import Encoder, Sequences
 from lm.errors import InputError
 from lm.options import ScorerOptions
@@ -27,7 +28,6 @@ LOGITS_PER_BATCH = 1 << 28
 # A prefix of all sequences is read once for all batches from this length on.
 LONG_PREFIX = 16
 PROBE_LENGTH = 8
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +114,7 @@ class CausalLM:
         tokens = np.bincount(sequences.text, counts, len(batch)).astype(np.int64)
         logprob = np.zeros(len(lengths))
         todo = np.flatnonzero(counts > 0)
-        told = _Told(progress, sequences.text, len(batch))
+        told = Told(progress, sequences.text, len(batch))
         told.done(np.flatnonzero(counts == 0))
         deep = self.reader.window is not None and lengths - 1 > self.reader.window
         if self.reader.trees and options.method == "tree":
@@ -132,7 +132,7 @@ class CausalLM:
         lists: np.ndarray | None,
         options: ScorerOptions,
         logprob: np.ndarray,
-        told: _Told,
+        told: Told,
     ) -> None:
         """Fills in the log-probs of the chosen sequences, by way of token trees."""
         if not len(chosen):
@@ -164,7 +164,7 @@ class CausalLM:
 
         limit = self._limit(options.batch_tokens)
         for rows in rows_of(trees, limit, min(self._width(ids, skipped), limit)):
-            self._halving(run, rows)
+            halving(run, rows, self.name)
 
     def _width(self, ids: Sequence[np.ndarray], skipped: int) -> int:
         """Nodes of a tree, within the model's window.
@@ -184,7 +184,7 @@ class CausalLM:
         chosen: np.ndarray,
         batch_tokens: int,
         logprob: np.ndarray,
-        told: _Told | None = None,
+        told: Told | None = None,
     ) -> None:
         """Fills in the log-probs of the chosen sequences, each in a row of its own."""
 
@@ -196,8 +196,8 @@ class CausalLM:
                 told.done(np.array(part))
 
         lengths = np.array([len(sequences.ids[i]) - 1 for i in chosen], dtype=np.int64)
-        for part in _batches(chosen.tolist(), lengths, self._limit(batch_tokens)):
-            self._halving(run, part)
+        for part in batches(chosen.tolist(), lengths, self._limit(batch_tokens)):
+            halving(run, part, self.name)
 
     def _mend(
         self, batch: Texts, sequences: Sequences, options: ScorerOptions, logprob: np.ndarray
@@ -229,28 +229,6 @@ class CausalLM:
             return batch_tokens
         return min(batch_tokens, LOGITS_PER_BATCH // self.reader.vocabulary_size)
 
-    def _halving(self, run: Callable[[Sequence[Item]], None], part: Sequence[Item]) -> None:
-        """Runs a batch, in halves where it does not fit into the memory.
-
-        Raises:
-            InputError: A single item does not fit.
-        """
-        try:
-            run(part)
-            return
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
-            if len(part) == 1:
-                raise InputError(
-                    f"{self.name}: a single text does not fit into the memory; use a smaller "
-                    "model, `dtype: bfloat16`, or `bits: 8`"
-                ) from error
-        torch.cuda.empty_cache()
-        half = len(part) // 2
-        self._halving(run, part[:half])
-        self._halving(run, part[half:])
-
 
 @dataclass(frozen=True)
 class CausalScorer:
@@ -267,36 +245,6 @@ class CausalScorer:
     def score(self, batch: Texts | Sequence[str], progress: Progress | None = None) -> Scores:
         """Scores of the texts, see `CausalLM.score`."""
         return self.model.score(batch, self.options, progress)
-
-
-class _Told:
-    """Tells progress in texts, of which some are read in several sequences."""
-
-    def __init__(self, progress: Progress | None, text: np.ndarray, count: int) -> None:
-        self.progress = progress
-        self.text = text
-        self.left = np.bincount(text, minlength=count)
-
-    def done(self, sequences: np.ndarray) -> None:
-        """These sequences are scored."""
-        texts, times = np.unique(self.text[sequences], return_counts=True)
-        self.left[texts] -= times
-        finished = int((self.left[texts] == 0).sum())
-        if self.progress is not None and finished:
-            self.progress(finished)
-
-
-def _batches(items: Sequence[Item], lengths: np.ndarray, limit: int) -> Iterator[Sequence[Item]]:
-    """Items of similar length, longest first, at most `limit` tokens with padding.
-
-    Longest first: memory that runs out does so at once.
-    """
-    order = np.argsort(-lengths, kind="stable")
-    start = 0
-    while start < len(order):
-        rows = max(1, limit // int(lengths[order[start]]))
-        yield [items[i] for i in order[start : start + rows]]
-        start += rows
 
 
 def _check_causal(name: str, model: Any) -> None:

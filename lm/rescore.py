@@ -62,6 +62,10 @@ def load_scorer(model: str | Path, options: ScorerOptions | None = None) -> Scor
     if is_ngram(model):
         return NgramScorer(NgramModel.load(model), options.eos)
     # torch and transformers take seconds to import.
+    from lm.masked import MaskedLM, MaskedScorer, is_masked
+
+    if is_masked(str(model)):
+        return MaskedScorer(MaskedLM.load(str(model), options), options)
     from lm.causal import CausalLM, CausalScorer
 
     return CausalScorer(CausalLM.load(str(model), options), options)
