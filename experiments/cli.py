@@ -23,6 +23,7 @@ COMMANDS = {
     "import-nbest": "read another system's N-best lists",
     "ngram": "estimate, mix, prune or convert n-gram language models",
     "prepare-text": "normalise running text, one sentence a line",
+    "truecase": "learn upper and lower case from text",
     "train-acoustic": "train or fine-tune an acoustic model",
     "train-lm": "train or fine-tune a causal language model",
     "cache": "list or remove the scores that are kept between runs",

@@ -121,8 +121,8 @@ def decode_to(
     return DecodeSummary(failures, writer.utterances, writer.hypotheses, audio, seconds)
 
 
-def progress(total: int, label: str, unit: str) -> tqdm[Any]:
-    """A progress bar on standard error."""
+def progress(total: int | None, label: str, unit: str) -> tqdm[Any]:
+    """A progress bar on standard error; `total` is None where it is not known."""
     return tqdm(total=total, desc=label, unit=unit, dynamic_ncols=True, leave=False)
 
 

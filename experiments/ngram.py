@@ -32,7 +32,7 @@ from lm.interpolate import heldout_perplexity, interpolate
 from lm.ngram import NgramModel
 from lm.spill import Workspace
 from lm.store import compile_model, write_store
-from lm.text import NORMALISERS, Normaliser, normaliser
+from lm.text import CHOICES, Normaliser, normaliser
 
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 DEFAULT_MEMORY = 4 << 30
@@ -114,7 +114,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--normaliser",
         default="none",
         metavar="NAME",
-        help=f"applied to every line of text: {', '.join(NORMALISERS)} (default: none)",
+        help=f"applied to every line of text: {CHOICES} (default: none)",
     )
 
 

@@ -20,6 +20,7 @@ from lm.options import ScorerOptions
 from lm.plugin import plugin_file
 from lm.rescore import is_ngram, load_scorer, rescore
 from lm.scorer import Scorer
+from lm.text import normaliser_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,9 +115,11 @@ def add_column(
         return {"model_hash": model_hash}
 
     rows = pd.util.hash_pandas_object(table[["utt", "rank", "text"]], index=False).to_numpy()
+    case_file = normaliser_file(column.normaliser)
     inputs = {
         "model": model_hash,
         "normaliser": column.normaliser,
+        "normaliser_file": fingerprint(case_file) if case_file else None,
         "context": asdict(column.context),
         "texts": fingerprint_array(rows),
         "name": name,

@@ -26,6 +26,7 @@ UNSPOKEN = re.compile("[^A-Z']+")
 # LibriSpeech spells these titles out; "St." is a saint only before a name.
 TITLES = {"MR": "MISTER", "MRS": "MISSUS", "DR": "DOCTOR"}
 TITLE = re.compile(r"\b(?:MR|MRS|DR)\b")
+PRONOUN = re.compile(r"\bi\b")
 SAINT = re.compile(r"\bS[tT]\.(?=\s+[A-Z])")
 
 # What a full stop does not end a sentence after. Words that often do end one ("etc.", "Esq.",
@@ -68,6 +69,12 @@ def lower(text: str) -> str:
     return librispeech(text).lower()
 
 
+def sentence(text: str) -> str:
+    """As `lower`, with the pronoun I and the first letter in upper case."""
+    text = PRONOUN.sub("I", lower(text))
+    return text[:1].upper() + text[1:]
+
+
 def whisper() -> Normaliser:
     """Whisper's normaliser for English (Radford et al. 2022, appendix C), from whisper-normalizer.
 
@@ -81,28 +88,60 @@ def whisper() -> Normaliser:
     return lambda text: " ".join(english(text).split())
 
 
+def truecase(path: str) -> Normaliser:
+    """As the model of `lm.truecase` in that file has it."""
+    from lm.truecase import Truecaser  # it needs this module
+
+    return Truecaser.load(path)
+
+
 # Each makes the function when it is asked for. A new normaliser is one line here.
 NORMALISERS: dict[str, Callable[[], Normaliser]] = {
     "none": lambda: as_it_is,
     "librispeech": lambda: librispeech,
     "lower": lambda: lower,
+    "sentence": lambda: sentence,
     "whisper": whisper,
 }
+# Those that read a file, `NAME:FILE`.
+FROM_FILE: dict[str, Callable[[str], Normaliser]] = {"truecase": truecase}
+STOP = "+stop"
+CHOICES = ", ".join(
+    [*sorted(NORMALISERS), *(f"{name}:FILE" for name in FROM_FILE), f"each with {STOP}"]
+)
 
 
 def normaliser(name: str) -> Normaliser:
     """The normaliser of that name, a function from text to text.
 
+    Args:
+        name: One of `NORMALISERS`, or `truecase:FILE`; with `+stop` after it, a text that does
+            not end a sentence gets a full stop.
+
     Raises:
         InputError: There is none of that name; the message names the nearest.
     """
+    if name.endswith(STOP):
+        clean = normaliser(name.removesuffix(STOP))
+        return lambda text: with_stop(clean(text))
+    if path := normaliser_file(name):
+        return FROM_FILE[name.partition(":")[0]](path)
     if name not in NORMALISERS:
-        near = difflib.get_close_matches(name.lower(), NORMALISERS, n=1, cutoff=0.4)
+        near = difflib.get_close_matches(name.lower(), [*NORMALISERS, *FROM_FILE], n=1, cutoff=0.4)
         hint = f"did you mean '{near[0]}'? " if near else ""
-        raise InputError(
-            f"'{name}' names no normaliser: {hint}there are {', '.join(sorted(NORMALISERS))}"
-        )
+        raise InputError(f"'{name}' names no normaliser: {hint}there are {CHOICES}")
     return NORMALISERS[name]()
+
+
+def normaliser_file(name: str) -> str | None:
+    """The file that a normaliser of that name reads, if it reads one."""
+    kind, _, path = name.removesuffix(STOP).partition(":")
+    return path or None if kind in FROM_FILE else None
+
+
+def with_stop(text: str) -> str:
+    """The text with a full stop, unless it is empty or ends a sentence already."""
+    return text if not text or text[-1] in ".?!" else text + "."
 
 
 def sentences(lines: Iterable[str]) -> Iterator[str]:
@@ -150,3 +189,17 @@ def open_text(path: str | Path) -> IO[str]:
         return path.open(encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def read_text(path: str | Path) -> Iterator[str]:
+    """Lines of a text that `open_text` opens, without their ends.
+
+    Raises:
+        InputError: The file cannot be read, is damaged, or is not UTF-8.
+    """
+    with open_text(path) as lines:
+        try:
+            for line in lines:
+                yield line.rstrip("\n")
+        except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: not readable as UTF-8 text ({error})") from error

@@ -6,32 +6,32 @@ A line of text is one sequence from BOS to EOS, as a hypothesis is when it is sc
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
     Trainer,
     TrainingArguments,
 )
-from transformers.trainer_utils import get_last_checkpoint
 
+from lm.causal import CausalLM
+from lm.checkpoint import context_length
 from lm.errors import InputError
-from lm.text import normaliser, open_text
+from lm.lora import LoRA, adapted
+from lm.optimizer import build_optimizer
+from lm.options import ScorerOptions
+from lm.resume import newest_checkpoint, write_checkpoint
+from lm.sequences import IGNORED, Encoded, TokenBatches, encode, read_lines, train_tokenizer
 
-BOS, EOS, UNKNOWN = "<s>", "</s>", "<unk>"
-IGNORED = -100  # the label that transformers' losses leave out
 SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 TOKENIZER_LINES = 400_000  # BPE merges do not change much beyond this
 
@@ -47,6 +47,7 @@ class LMTraining:
         valid: Held-out text for the perplexity, one sentence a line.
         normaliser: Applied to every line (see `lm.text`).
         model: Checkpoint to fine-tune (hub name or folder); None trains from scratch.
+        lora: Fine-tunes with low-rank matrices only; they are merged into the checkpoint.
         architecture: Keyword arguments of transformers' AutoConfig when there is no `model`,
             `model_type` among them.
         vocab_size: Size of the byte-level BPE vocabulary trained from the texts.
@@ -73,6 +74,7 @@ class LMTraining:
     valid: str | None = None
     normaliser: str = "none"
     model: str | None = None
+    lora: LoRA | None = None
     architecture: Mapping[str, Any] = field(default_factory=dict)
     vocab_size: int = 6000
     max_tokens: int = 96
@@ -97,6 +99,11 @@ class LMTraining:
             raise InputError(
                 "train-lm: give either `model` (fine-tune) or `architecture`, not both"
             )
+        if self.lora is not None and self.model is None:
+            raise InputError("train-lm: `lora` fine-tunes; give the `model` that it adapts")
+        if self.lora is not None and self.optimizer == "muon":
+            # Muon makes all directions of an update equally long: no thing for thin matrices.
+            raise InputError("train-lm: `lora` is trained by AdamW; set `optimizer: adamw`")
         for name, value, valid in (
             ("schedule", self.schedule, tuple(SCHEDULES)),
             ("optimizer", self.optimizer, ("muon", "adamw")),
@@ -105,230 +112,164 @@ class LMTraining:
         ):
             if value not in valid:
                 raise InputError(f"train-lm: {name} is {value!r}; choose one of {', '.join(valid)}")
+        for name, number, least in (
+            ("max_tokens", self.max_tokens, 3),  # BOS, a token, EOS
+            ("batch_tokens", self.batch_tokens, 1),
+            ("save_steps", self.save_steps, 1),
+        ):
+            if number < least:
+                raise InputError(f"train-lm: {name} is {number}; use at least {least}")
+        if not (self.epochs > 0 and self.learning_rate > 0):
+            raise InputError("train-lm: `epochs` and `learning_rate` must be above 0")
 
 
-def read_lines(path: str | Path, normalise: str) -> Iterator[str]:
-    """Normalised, non-empty lines of a text file."""
-    clean = normaliser(normalise)
-    with open_text(path) as lines:
-        for line in lines:
-            text = clean(line.rstrip("\n"))
-            if text:
-                yield text
-
-
-def train_tokenizer(lines: Iterator[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer: any text can be encoded, nothing is unknown.
-
-    A text's first word gets the same leading space as the others, so that a word has one
-    encoding wherever it stands.
-    """
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=[BOS, EOS],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(lines, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS)
-
-
-class TokenBatches(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
-    """Lines as padded batches of about equal length; one item is one whole batch."""
-
-    def __init__(
-        self,
-        sequences: list[np.ndarray],
-        batch_tokens: int,
-        pad: int,
-        seed: int,
-    ) -> None:
-        rng = np.random.default_rng(seed)
-        lengths = np.array([len(s) for s in sequences])
-        # Equal lengths meet in random company: the jitter keeps the order within a length random.
-        order = np.argsort(lengths + rng.random(len(lengths)), kind="stable")
-        self.sequences = sequences
-        self.pad = pad
-        self.batches: list[np.ndarray] = []
-        start = 0
-        while start < len(order):
-            # Sorted ascending: the batch's last line is its longest.
-            end = start + 1
-            while end < len(order) and (end + 1 - start) * lengths[order[end]] <= batch_tokens:
-                end += 1
-            self.batches.append(order[start:end])
-            start = end
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        """One batch: `input_ids`, `attention_mask` and `labels`, each (B, T)."""
-        rows = [self.sequences[i] for i in self.batches[index]]
-        width = max(len(row) for row in rows)
-        ids = np.full((len(rows), width), self.pad, dtype=np.int64)
-        mask = np.zeros((len(rows), width), dtype=np.int64)
-        for i, row in enumerate(rows):
-            ids[i, : len(row)] = row
-            mask[i, : len(row)] = 1
-        labels = np.where(mask == 1, ids, IGNORED)
-        return {
-            "input_ids": torch.from_numpy(ids),
-            "attention_mask": torch.from_numpy(mask),
-            "labels": torch.from_numpy(labels),
-        }
-
-
-def encode(
-    tokenizer: PreTrainedTokenizerBase,
-    lines: Iterator[str],
-    max_tokens: int,
-    running: bool = False,
-) -> tuple[list[np.ndarray], int, int]:
-    """Sequences of token ids, from BOS to EOS, with the number of words and of lines.
-
-    Args:
-        tokenizer: Theirs.
-        lines: Texts.
-        max_tokens: Most tokens of a sequence; longer lines are cut.
-        running: Whether a sequence holds as many consecutive lines as fit, with EOS between them.
-    """
-    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    end = tokenizer.eos_token_id
-    if start is None or end is None:
-        raise InputError("train-lm: the tokenizer has no EOS token; choose another checkpoint")
-    sequences: list[np.ndarray] = []
-    words = count = 0
-    sequence = [start]
-    while chunk := list(islice(lines, 10_000)):
-        words += sum(len(line.split()) for line in chunk)
-        count += len(chunk)
-        for ids in tokenizer(chunk, add_special_tokens=False)["input_ids"]:
-            ids = ids[: max_tokens - 2]
-            if len(sequence) > 1 and (not running or len(sequence) + len(ids) >= max_tokens):
-                sequences.append(np.array(sequence, dtype=np.int32))
-                sequence = [start]
-            sequence += [*ids, end]
-    if len(sequence) > 1:
-        sequences.append(np.array(sequence, dtype=np.int32))
-    return sequences, words, count
-
-
-class MuonWithAdamW(torch.optim.Optimizer):
-    """Muon (Jordan et al. 2024) for the hidden matrices, AdamW for embeddings and vectors.
-
-    Muon's updates are scaled to the root mean square of AdamW's (Liu et al. 2025,
-    arXiv:2502.16982), so both share one learning rate.
-    """
-
-    def __init__(self, model: torch.nn.Module, learning_rate: float, weight_decay: float) -> None:
-        embeddings = {
-            id(p) for m in model.modules() if isinstance(m, torch.nn.Embedding) for p in [m.weight]
-        }
-        trained = [p for p in model.parameters() if p.requires_grad]
-        hidden = [p for p in trained if p.ndim == 2 and id(p) not in embeddings]
-        others = [p for p in trained if p.ndim != 2 or id(p) in embeddings]
-        self.muon = torch.optim.Muon(
-            hidden, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
-        )
-        self.adamw = torch.optim.AdamW(
-            others, lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.0
-        )
-        super().__init__(trained, {"lr": learning_rate})
-        # The same dictionaries: a scheduler that sets a learning rate here sets it there.
-        self.param_groups = self.muon.param_groups + self.adamw.param_groups
-
-    def step(self, closure: Any = None) -> Any:
-        loss = None if closure is None else closure()
-        self.muon.step()
-        self.adamw.step()
-        return loss
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        self.muon.zero_grad(set_to_none)
-        self.adamw.zero_grad(set_to_none)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"muon": self.muon.state_dict(), "adamw": self.adamw.state_dict()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.muon.load_state_dict(state_dict["muon"])
-        self.adamw.load_state_dict(state_dict["adamw"])
-        self.param_groups = self.muon.param_groups + self.adamw.param_groups
-
-
-def build_optimizer(model: torch.nn.Module, settings: LMTraining) -> torch.optim.Optimizer:
-    """The optimiser that the settings name."""
-    if settings.optimizer == "muon":
-        return MuonWithAdamW(model, settings.learning_rate, settings.weight_decay)
-    return torch.optim.AdamW(
-        model.parameters(),
-        lr=settings.learning_rate,
-        betas=(0.9, 0.95),
-        weight_decay=settings.weight_decay,
-    )
-
-
-def load_or_create(settings: LMTraining) -> tuple[torch.nn.Module, PreTrainedTokenizerBase]:
-    """The model and the tokenizer that training starts from."""
-    if settings.model is not None:
-        tokenizer = AutoTokenizer.from_pretrained(settings.model)
-        model = AutoModelForCausalLM.from_pretrained(
-            settings.model, dtype=torch.float32, use_safetensors=True
-        )
-        return model, tokenizer
-    lines = (
-        line
-        for path in dict.fromkeys(settings.texts)
-        for _, line in zip(
-            range(TOKENIZER_LINES), read_lines(path, settings.normaliser), strict=False
-        )
-    )
-    tokenizer = train_tokenizer(lines, settings.vocab_size)
-    config = AutoConfig.for_model(
-        **{
-            "bos_token_id": tokenizer.bos_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-            "vocab_size": len(tokenizer),
-            **settings.architecture,
-        }
-    )
-    torch.manual_seed(settings.seed)
-    return AutoModelForCausalLM.from_config(config), tokenizer
-
-
-def train_lm(settings: LMTraining, resume: bool = True) -> dict[str, float]:
+def train_lm(settings: LMTraining, resume: bool | None = None) -> dict[str, float]:
     """Trains a causal LM and writes its checkpoint to `settings.output`.
 
     Args:
         settings: What to train on, and how.
-        resume: Whether to go on from the newest checkpoint of an interrupted run.
+        resume: None goes on from the newest checkpoint of an interrupted run, if there is one;
+            True demands one; False removes what is there and starts anew.
 
     Returns:
-        `loss` (nats a token) and, where `valid` is given, `valid_loss` (nats a token),
-        `valid_word_perplexity` (per word and sentence end) and the counts behind it.
+        `loss` (nats a token), `steps`, `first_step` (above 0 where a run went on) and `cut_lines`
+        (longer than `max_tokens`). Where `valid` is given, also `valid_loss` (nats a token),
+        `valid_word_perplexity` (per word and sentence end), `valid_words` and `valid_left_out`
+        (lines that are too long); when fine-tuning, the first two also for the model before, under
+        names that end in `_before`.
 
     Raises:
-        InputError: A text is missing or empty, or a setting is wrong.
+        InputError: A text is missing or empty, a setting is wrong, or there is no checkpoint to
+            go on from.
     """
     output = Path(settings.output)
+    last = newest_checkpoint(output / "checkpoints", resume)
     model, tokenizer = load_or_create(settings)
-    sequences: list[np.ndarray] = []
-    for path in settings.texts:
-        lines = read_lines(path, settings.normaliser)
-        found, _, _ = encode(tokenizer, lines, settings.max_tokens, settings.running)
-        if not found:
-            raise InputError(f"{path}: no text left after normalising; nothing to train on")
-        sequences.extend(found)
+    held_out = None if settings.valid is None else _held_out(tokenizer, settings)
+    texts = [_training_text(tokenizer, path, settings) for path in settings.texts]
+    figures: dict[str, float] = {"cut_lines": float(sum(text.too_long for text in texts))}
+    if held_out is not None and settings.model is not None:
+        before = perplexity(model, held_out, settings.batch_tokens, tokenizer.eos_token_id)
+        figures |= {f"{name}_before": value for name, value in before.items()}
+    if settings.lora is not None:
+        model = adapted(model, settings.lora, settings.seed)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    sequences = [sequence for text in texts for sequence in text.sequences]
     batches = TokenBatches(sequences, settings.batch_tokens, pad, settings.seed)
-    steps = math.ceil(len(batches) * settings.epochs)
+    trainer = _trainer(model, batches, settings)
+    result = trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    figures |= {
+        "loss": float(result.training_loss),
+        "steps": float(trainer.args.max_steps),
+        "first_step": float(0 if last is None else last.name.rpartition("-")[2]),
+    }
+    trained = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
+    if settings.lora is not None:
+        trained = trained.merge_and_unload()
+    if held_out is not None:
+        figures |= perplexity(trained, held_out, settings.batch_tokens, tokenizer.eos_token_id)
+        figures |= {
+            "valid_words": float(held_out.words),
+            "valid_left_out": float(held_out.too_long),
+        }
+    write_checkpoint(trained, tokenizer, output, settings.save_dtype)
+    return figures
 
+
+def load_or_create(settings: LMTraining) -> tuple[Any, PreTrainedTokenizerBase]:
+    """The model and the tokenizer that training starts from.
+
+    Raises:
+        InputError: There is no such checkpoint or architecture, or the model's context or
+            vocabulary is too small.
+    """
+    if settings.model is not None:
+        # No trees are read here, so whether it can is not asked.
+        found = CausalLM.load(settings.model, ScorerOptions(dtype="float32", method="padded"))
+        model, tokenizer = found.model, found.tokenizer
+    else:
+        tokenizer = _new_tokenizer(settings)
+        config = _new_config(tokenizer, settings.architecture)
+        torch.manual_seed(settings.seed)
+        model = AutoModelForCausalLM.from_config(config)
+    context = context_length(model.config)
+    if context is not None and settings.max_tokens > context:
+        raise InputError(
+            f"train-lm: `max_tokens` is {settings.max_tokens}, but the model reads at most "
+            f"{context} tokens; lower it"
+            + ("" if settings.model else ", or raise the architecture's max_position_embeddings")
+        )
+    return model, tokenizer
+
+
+def _new_tokenizer(settings: LMTraining) -> PreTrainedTokenizerBase:
+    lines = (
+        line
+        for path in dict.fromkeys(settings.texts)
+        for line in islice(read_lines(path, settings.normaliser), TOKENIZER_LINES)
+    )
+    return train_tokenizer(lines, settings.vocab_size)
+
+
+def _new_config(tokenizer: PreTrainedTokenizerBase, architecture: Mapping[str, Any]) -> Any:
+    """A model's configuration; a name that it does not know is an error.
+
+    Raises:
+        InputError: There is no such architecture, it has no such setting, or its vocabulary is
+            smaller than the tokenizer's.
+    """
+    values = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "vocab_size": len(tokenizer),
+        **architecture,
+    }
+    try:
+        known = AutoConfig.for_model(str(architecture.get("model_type")))
+        config = AutoConfig.for_model(**values)
+    except (ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"train-lm: no such `architecture` ({reason}); change it") from error
+    for name in architecture:
+        if not hasattr(known, name):
+            near = difflib.get_close_matches(name, known.to_dict(), n=1, cutoff=0.0)
+            raise InputError(
+                f"train-lm: `architecture.{name}` is no setting of {known.model_type}; the nearest "
+                f"is {near[0]}"
+            )
+    if values["vocab_size"] < len(tokenizer):
+        raise InputError(
+            f"train-lm: `architecture.vocab_size` is {values['vocab_size']}, but the tokenizer has "
+            f"{len(tokenizer)} tokens; leave it out"
+        )
+    return config
+
+
+def _training_text(tokenizer: PreTrainedTokenizerBase, path: str, settings: LMTraining) -> Encoded:
+    lines = read_lines(path, settings.normaliser)
+    found = encode(tokenizer, lines, settings.max_tokens, settings.running)
+    if not found.sequences:
+        raise InputError(f"{path}: no text left after normalising; nothing to train on")
+    return found
+
+
+def _held_out(tokenizer: PreTrainedTokenizerBase, settings: LMTraining) -> Encoded:
+    assert settings.valid is not None
+    lines = read_lines(settings.valid, settings.normaliser)
+    found = encode(tokenizer, lines, settings.max_tokens, settings.running, cut=False)
+    if not found.sequences:
+        reason = "every line is too long" if found.too_long else "no text left after normalising"
+        raise InputError(
+            f"{settings.valid}: {reason}; give another text to validate on, or leave `valid` out"
+        )
+    return found
+
+
+def _trainer(model: Any, batches: TokenBatches, settings: LMTraining) -> Trainer:
+    """transformers' training loop."""
+    steps = math.ceil(len(batches) * settings.epochs)
     arguments = TrainingArguments(
-        output_dir=str(output / "checkpoints"),
+        output_dir=str(Path(settings.output) / "checkpoints"),
         max_steps=steps,
         per_device_train_batch_size=1,  # an item is a batch already
         learning_rate=settings.learning_rate,
@@ -346,36 +287,33 @@ def train_lm(settings: LMTraining, resume: bool = True) -> dict[str, float]:
         dataloader_num_workers=0,
         remove_unused_columns=False,
     )
-    optimizer = build_optimizer(model, settings)
-    trainer = Trainer(
+    optimizer = build_optimizer(
+        model, settings.optimizer, settings.learning_rate, settings.weight_decay
+    )
+    return Trainer(
         model=model,
         args=arguments,
         train_dataset=batches,
         data_collator=lambda items: items[0],
         optimizers=(optimizer, None),
     )
-    folder = output / "checkpoints"
-    last = get_last_checkpoint(str(folder)) if resume and folder.is_dir() else None
-    result = trainer.train(resume_from_checkpoint=last)
-    figures = {"loss": float(result.training_loss), "steps": float(steps)}
-
-    trained = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-    if settings.valid is not None:
-        figures |= perplexity(trained, tokenizer, settings)
-    trained.to(getattr(torch, settings.save_dtype)).save_pretrained(output)
-    tokenizer.save_pretrained(output)
-    return figures
 
 
 @torch.inference_mode()
-def perplexity(
-    model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, settings: LMTraining
-) -> dict[str, float]:
-    """Held-out loss of a model on `settings.valid`, per token and per word."""
-    assert settings.valid is not None
-    lines = read_lines(settings.valid, settings.normaliser)
-    sequences, words, count = encode(tokenizer, lines, settings.max_tokens, settings.running)
-    batches = TokenBatches(sequences, settings.batch_tokens, tokenizer.eos_token_id, seed=0)
+def perplexity(model: Any, text: Encoded, batch_tokens: int, pad: int) -> dict[str, float]:
+    """Loss of a model on held-out text.
+
+    Args:
+        model: transformers' causal language model.
+        text: At least one sequence.
+        batch_tokens: Of one batch, padding counted in.
+        pad: Token id of the padding.
+
+    Returns:
+        `valid_loss`, nats a token, and `valid_word_perplexity`, per word and sentence end, so that
+        models of different tokens can be compared.
+    """
+    batches = TokenBatches(text.sequences, batch_tokens, pad, seed=0)
     model.eval()
     device = next(model.parameters()).device
     nats = 0.0
@@ -383,9 +321,7 @@ def perplexity(
         batch = {name: value.to(device) for name, value in batches[i].items()}
         tokens = int((batch["labels"][:, 1:] != IGNORED).sum())
         nats += float(model(**batch).loss) * tokens
-    tokens = sum(len(s) - 1 for s in sequences)
     return {
-        "valid_loss": nats / tokens,
-        "valid_word_perplexity": math.exp(nats / (words + count)),
-        "valid_words": float(words),
+        "valid_loss": nats / text.tokens,
+        "valid_word_perplexity": math.exp(nats / (text.words + text.lines)),
     }

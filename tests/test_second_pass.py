@@ -17,6 +17,7 @@ from lm.cache import ScoreCache
 from lm.errors import InputError
 from lm.options import ScorerOptions
 from lm.rescore import load_scorer, rescore
+from lm.truecase import HEADER
 
 TABLE = pd.DataFrame(
     {
@@ -107,3 +108,13 @@ def test_a_stage_is_made_again_when_the_context_changes(arpa: Path, tmp_path: Pa
         keys.add(add_column("dev", "beam", TABLE, "two", column, root, models).key)
     assert len(keys) == 3
     assert "two.tokens" in score(TABLE, models, "two", column, "rescore")
+
+
+def test_another_truecasing_model_of_the_same_name_scores_again(arpa: Path, tmp_path: Path) -> None:
+    case = tmp_path / "case.tsv"
+    keys = []
+    for form in ("Cat", "CAT", "Cat"):
+        case.write_text(f"{HEADER}\n{form}\t1\t1\n")
+        column = Column(model=str(arpa), normaliser=f"truecase:{case}+stop")
+        keys.append(add_column("dev", "beam", TABLE, "two", column, tmp_path, Models()).key)
+    assert keys[0] == keys[2] != keys[1]

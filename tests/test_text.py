@@ -90,7 +90,9 @@ def test_whisper_spells_as_published() -> None:
 def test_unknown_name_gets_the_nearest(name: str, nearest: str) -> None:
     with pytest.raises(InputError, match=f"'{name}' names no normaliser: did you mean '{nearest}'"):
         normaliser(name)
-    with pytest.raises(InputError, match="librispeech, lower, none, whisper"):
+    with pytest.raises(
+        InputError, match="librispeech, lower, none, sentence, whisper, truecase:FILE"
+    ):
         normaliser("xyzzy")
 
 

@@ -1,0 +1,39 @@
+"""Learns upper and lower case from text, for the normaliser `truecase:MODEL`.
+
+secondpass truecase novels.txt.xz -o case.tsv.gz
+secondpass rescore lists.parquet --normaliser truecase:case.tsv.gz+stop …
+
+The text must be as it is printed, a sentence or a paragraph a line. The model is a list of the
+words that are not mostly in lower case; it can be read and edited.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from experiments.first_pass import progress
+from lm.text import read_text
+from lm.truecase import count_forms, write_truecaser
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument("texts", nargs="+", metavar="TEXT", help="text, plain or compressed")
+    parser.add_argument("-o", "--output", required=True, metavar="MODEL", help=".tsv or .tsv.gz")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Writes the model."""
+    with progress(None, "counting", "line") as bar:
+        lines = (line for path in arguments.texts for line in read_text(path))
+        counts = count_forms(lines, progress=bar.update)
+    written = write_truecaser(counts, arguments.output)
+    print(f"{arguments.output}: {written:,} words with capitals", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    from experiments.cli import main
+
+    raise SystemExit(main(["truecase", *sys.argv[1:]]))

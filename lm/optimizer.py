@@ -1,0 +1,65 @@
+"""Optimisers of language-model training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+class MuonWithAdamW(torch.optim.Optimizer):
+    """Muon (Jordan et al. 2024) for the hidden matrices, AdamW for embeddings and vectors.
+
+    Muon's updates are scaled to the root mean square of AdamW's (Liu et al. 2025,
+    arXiv:2502.16982), so both share one learning rate.
+    """
+
+    def __init__(self, model: torch.nn.Module, learning_rate: float, weight_decay: float) -> None:
+        embeddings = {
+            id(p) for m in model.modules() if isinstance(m, torch.nn.Embedding) for p in [m.weight]
+        }
+        trained = [p for p in model.parameters() if p.requires_grad]
+        hidden = [p for p in trained if p.ndim == 2 and id(p) not in embeddings]
+        others = [p for p in trained if p.ndim != 2 or id(p) in embeddings]
+        self.muon = torch.optim.Muon(
+            hidden, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
+        )
+        self.adamw = torch.optim.AdamW(
+            others, lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.0
+        )
+        super().__init__(trained, {"lr": learning_rate})
+        # The same dictionaries: a scheduler that sets a learning rate here sets it there.
+        self.param_groups = self.muon.param_groups + self.adamw.param_groups
+
+    def step(self, closure: Any = None) -> Any:
+        loss = None if closure is None else closure()
+        self.muon.step()
+        self.adamw.step()
+        return loss
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        self.muon.zero_grad(set_to_none)
+        self.adamw.zero_grad(set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"muon": self.muon.state_dict(), "adamw": self.adamw.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.muon.load_state_dict(state_dict["muon"])
+        self.adamw.load_state_dict(state_dict["adamw"])
+        self.param_groups = self.muon.param_groups + self.adamw.param_groups
+
+
+def build_optimizer(
+    model: torch.nn.Module, name: str, learning_rate: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    """The optimiser of that name, `muon` or `adamw`, of what is trained of a model."""
+    if name == "muon":
+        return MuonWithAdamW(model, learning_rate, weight_decay)
+    return torch.optim.AdamW(
+        # All, in their order: checkpoints know parameters by their place.
+        [p for p in model.parameters() if p.requires_grad],
+        lr=learning_rate,
+        betas=(0.9, 0.95),
+        weight_decay=weight_decay,
+    )
