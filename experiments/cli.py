@@ -26,6 +26,7 @@ COMMANDS = {
     "truecase": "learn upper and lower case from text",
     "train-acoustic": "train or fine-tune an acoustic model",
     "train-lm": "train or fine-tune a causal language model",
+    "train-rescorer": "train a causal language model on N-best lists, towards fewer errors",
     "cache": "list or remove the scores that are kept between runs",
     "doctor": "what is installed, which devices, what would run",
 }
