@@ -7,7 +7,6 @@ and models, and its results are taken apart.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,14 +14,12 @@ from asr.endings import endings
 from asr.forward import full_sums
 from asr.graph import Graph, build_graph
 from asr.nbest import Hypothesis
+from asr.options import DecoderOptions
 from asr.search import advance
 from asr.state import Limits, State, begin, enough_room, more_room, new_state, tidy
 from asr.vocabulary import Vocabulary
 from lm.errors import InputError
 from lm.ngram import NgramModel
-
-if TYPE_CHECKING:
-    from asr.decode import DecoderOptions
 
 ROOM = 1 << 13  # prefixes that a search has room for to begin with,
 ROOM_PER_SLOT = 64  # and so many more for each place in the beam

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from asr.hotwords import build_hotwords, most_gained
+from asr.options import DecoderOptions
 from asr.vocabulary import WORD_START, Vocabulary
 from lm.arpa import BOS, EOS, UNKNOWN
 from lm.errors import InputError
@@ -16,9 +17,6 @@ from lm.lexicon import Lexicon, best_below, build_lexicon
 from lm.ngram import NgramModel
 from lm.query import INNER, LEAF, NgramArrays, advance
 from lm.store import frozen, no_books
-
-if TYPE_CHECKING:
-    from asr.decode import DecoderOptions
 
 LN10 = 2.302585092994046
 MARKS = (UNKNOWN, UNKNOWN.upper(), BOS, EOS)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from asr.nbest import Hypothesis, build_nbest
 from lm.errors import InputError
-from lm.text import open_text
+from lm.prose import open_text
 
 # How torch prints a score that was never turned into a number: tensor(-4.06), and with more in it.
 TENSOR = re.compile(r"tensor\(([^,)]+)[^)]*\)")

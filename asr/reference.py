@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import kenlm
 import numpy as np
@@ -26,14 +26,12 @@ from pyctcdecode.language_model import LanguageModel
 
 from asr.graph import MARKS, check_spelling
 from asr.nbest import Hypothesis
+from asr.options import DecoderOptions
 from asr.vocabulary import WORD_START, Vocabulary
 from lm.arpa import GZIP_MAGIC, open_arpa
 from lm.errors import InputError
 from lm.ngram import NgramModel
 from lm.store import is_store
-
-if TYPE_CHECKING:
-    from asr.decode import DecoderOptions
 
 # Follows the `▁` of a piece that is nothing else, invisibly: the search takes a label that ends
 # with `▁` for one that the next label must not be joined to.

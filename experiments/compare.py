@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from asr.decode import DecoderOptions
+from asr.options import DecoderOptions
 from asr.significance import RESAMPLES
 from experiments.config import load_config, to_plain
 from experiments.first_pass import Acoustic

@@ -15,8 +15,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from asr.decode import DECODERS, DecoderOptions
 from asr.emissions import Emissions
+from asr.options import DECODERS, DecoderOptions
 from experiments.first_pass import decode_to
 from lm.errors import InputError
 

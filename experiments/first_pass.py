@@ -11,9 +11,10 @@ from typing import Any
 from tqdm import tqdm
 
 from asr.corpus import Utterance
-from asr.decode import DecoderOptions, decode
+from asr.decode import decode
 from asr.emissions import Emissions, EmissionsMeta, EmissionsWriter
 from asr.nbest import NbestWriter
+from asr.options import DecoderOptions
 from lm.errors import InputError, SecondpassError
 
 

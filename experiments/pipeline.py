@@ -15,10 +15,10 @@ from typing import Any
 import pandas as pd
 
 from asr.corpus import Utterance, read_corpus
-from asr.decode import DecoderOptions
 from asr.emissions import Emissions
 from asr.interchange import import_nbest
 from asr.nbest import read_nbest
+from asr.options import DecoderOptions
 from experiments.first_pass import Acoustic, decode_to, write_emissions
 from experiments.second_pass import Column, Models, add_column
 from experiments.stages import Stage, fingerprint, run_stage

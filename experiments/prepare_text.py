@@ -18,7 +18,8 @@ from pathlib import Path
 
 from asr.corpus import read_corpus
 from lm.errors import InputError
-from lm.text import normaliser, open_text, sentences
+from lm.prose import open_text, sentences
+from lm.text import normaliser
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,7 @@ import argparse
 import sys
 
 from experiments.first_pass import progress
-from lm.text import read_text
+from lm.prose import read_text
 from lm.truecase import count_forms, write_truecaser
 
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from lm.arpa import BOS, EOS, UNKNOWN
 from lm.errors import InputError
+from lm.prose import open_text
 from lm.spill import Tape, Workspace
-from lm.text import open_text
 
 SPECIAL = (UNKNOWN, BOS, EOS)
 BOS_ID = SPECIAL.index(BOS)

@@ -13,7 +13,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from lm.errors import InputError
-from lm.text import normaliser, read_text
+from lm.prose import read_text
+from lm.text import normaliser
 
 BOS, EOS = "<s>", "</s>"
 BYTES = 256

@@ -1,23 +1,18 @@
-"""Text between systems that spell differently: normalisers by name, sentences, packed files."""
+"""Text between systems that spell differently: normalisers by name."""
 
 from __future__ import annotations
 
-import bz2
 import difflib
-import gzip
-import lzma
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import IO
+from collections.abc import Callable
 
 from lm.errors import InputError
+from lm.prose import APOSTROPHES
+from lm.truecase import Truecaser, capitalised
 
 Normaliser = Callable[[str], str]
 
-# Marks that stand for an apostrophe in print, on keyboards and in old e-texts.
-APOSTROPHES = dict.fromkeys(map(ord, "’‘‛ʼ＇´`"), "'")
 # Letters that NFKD does not take apart, in upper case.
 LETTERS = str.maketrans({"Æ": "AE", "Œ": "OE", "Ø": "O", "Đ": "D", "Ð": "D", "Ł": "L", "Þ": "TH"})
 # Combining accents, soft hyphens and zero-width marks: they vanish, and leave no space.
@@ -28,16 +23,6 @@ TITLES = {"MR": "MISTER", "MRS": "MISSUS", "DR": "DOCTOR"}
 TITLE = re.compile(r"\b(?:MR|MRS|DR)\b")
 PRONOUN = re.compile(r"\bi\b")
 SAINT = re.compile(r"\bS[tT]\.(?=\s+[A-Z])")
-
-# What a full stop does not end a sentence after. Words that often do end one ("etc.", "Esq.",
-# "Jr.") are not here.
-ABBREVIATIONS = """
-mr mrs ms messrs mme mlle dr st prof rev hon capt col gen lieut lt maj sergt sgt gov sen rep pres mt
-vol ch viz vs cf jas wm chas geo thos
-"""
-NOT_ENDING = frozenset(ABBREVIATIONS.split())
-SENTENCE_END = re.compile(r"""([.?!]+)["'’”)\]_]*\s+(?=["'“‘(\[_]*[A-ZÀ-ÖØ-Þ])""")
-OPENING = "\"'“‘([_-"
 
 
 def as_it_is(text: str) -> str:
@@ -71,8 +56,7 @@ def lower(text: str) -> str:
 
 def sentence(text: str) -> str:
     """As `lower`, with the pronoun I and the first letter in upper case."""
-    text = PRONOUN.sub("I", lower(text))
-    return text[:1].upper() + text[1:]
+    return capitalised(PRONOUN.sub("I", lower(text)))
 
 
 def whisper() -> Normaliser:
@@ -88,13 +72,6 @@ def whisper() -> Normaliser:
     return lambda text: " ".join(english(text).split())
 
 
-def truecase(path: str) -> Normaliser:
-    """As the model of `lm.truecase` in that file has it."""
-    from lm.truecase import Truecaser  # it needs this module
-
-    return Truecaser.load(path)
-
-
 # Each makes the function when it is asked for. A new normaliser is one line here.
 NORMALISERS: dict[str, Callable[[], Normaliser]] = {
     "none": lambda: as_it_is,
@@ -104,7 +81,7 @@ NORMALISERS: dict[str, Callable[[], Normaliser]] = {
     "whisper": whisper,
 }
 # Those that read a file, `NAME:FILE`.
-FROM_FILE: dict[str, Callable[[str], Normaliser]] = {"truecase": truecase}
+FROM_FILE: dict[str, Callable[[str], Normaliser]] = {"truecase": Truecaser.load}
 STOP = "+stop"
 CHOICES = ", ".join(
     [*sorted(NORMALISERS), *(f"{name}:FILE" for name in FROM_FILE), f"each with {STOP}"]
@@ -142,64 +119,3 @@ def normaliser_file(name: str) -> str | None:
 def with_stop(text: str) -> str:
     """The text with a full stop, unless it is empty or ends a sentence already."""
     return text if not text or text[-1] in ".?!" else text + "."
-
-
-def sentences(lines: Iterable[str]) -> Iterator[str]:
-    """Splits running text, one paragraph a line, into sentences; case and marks stay.
-
-    A sentence ends at full stops, question or exclamation marks, with closing quotes or brackets
-    after them, where white space and a capital letter follow. A single full stop after a title
-    or the like ("Mr.", "St.") or an initial ("J.", but not "I.") ends none. Empty lines are
-    skipped; no sentence reaches over a line's end.
-    """
-    for line in lines:
-        start = 0
-        for end in SENTENCE_END.finditer(line):
-            if end[1] == "." and _is_abbreviation(line[start : end.start()]):
-                continue
-            yield line[start : end.end()].strip()
-            start = end.end()
-        rest = line[start:].strip()
-        if rest:
-            yield rest
-
-
-def _is_abbreviation(before: str) -> bool:
-    """Whether the last word before a full stop is one that the full stop belongs to."""
-    words = before.split()
-    word = words[-1].lstrip(OPENING) if words else ""
-    initial = len(word) == 1 and word.isupper() and word != "I"
-    return initial or word.lower() in NOT_ENDING
-
-
-def open_text(path: str | Path) -> IO[str]:
-    """Opens UTF-8 text for reading: plain, .gz, .bz2 or .xz by its name.
-
-    Raises:
-        InputError: There is no such file, or it cannot be opened.
-    """
-    path = Path(path)
-    try:
-        if path.suffix == ".gz":
-            return gzip.open(path, "rt", encoding="utf-8")
-        if path.suffix == ".bz2":
-            return bz2.open(path, "rt", encoding="utf-8")
-        if path.suffix == ".xz":
-            return lzma.open(path, "rt", encoding="utf-8")
-        return path.open(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-
-
-def read_text(path: str | Path) -> Iterator[str]:
-    """Lines of a text that `open_text` opens, without their ends.
-
-    Raises:
-        InputError: The file cannot be read, is damaged, or is not UTF-8.
-    """
-    with open_text(path) as lines:
-        try:
-            for line in lines:
-                yield line.rstrip("\n")
-        except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: not readable as UTF-8 text ({error})") from error

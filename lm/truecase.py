@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lm.errors import InputError
-from lm.text import APOSTROPHES, read_text, sentences
+from lm.prose import APOSTROPHES, read_text, sentences
 
 HEADER = "# truecase: form, times in this form, times in all"
 WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")

@@ -24,9 +24,10 @@ from transformers import (
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
 from asr.corpus import Utterance, write_manifest
-from asr.decode import DecoderOptions, decode
+from asr.decode import decode
 from asr.emissions import Emissions, EmissionsMeta, EmissionsWriter
 from asr.nbest import Hypothesis, build_nbest, check_nbest
+from asr.options import DecoderOptions
 from asr.rescore import (
     CTCScorer,
     rescore_audio,

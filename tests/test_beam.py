@@ -14,9 +14,9 @@ from enumeration import LETTERS, PIECES, enumerated, random_log_probs
 
 import asr.beam
 from asr.beam import BeamDecoder
-from asr.decode import DecoderOptions
 from asr.forward import full_sums
 from asr.greedy import greedy
+from asr.options import DecoderOptions
 from asr.vocabulary import Vocabulary
 from lm.arpa import Arpa, write_arpa
 from lm.arpa_reader import read_arpa

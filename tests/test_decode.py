@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from enumeration import certain, random_log_probs
 
-from asr.decode import DECODERS, Decoded, DecoderOptions, decode
+from asr import options
+from asr.decode import BUILDERS, Decoded, decode
 from asr.emissions import Emissions, EmissionsMeta, EmissionsWriter
 from asr.nbest import Hypothesis, read_nbest
+from asr.options import DecoderOptions
 from asr.vocabulary import Vocabulary
 from experiments.cli import main
 from lm.errors import InputError, SecondpassError
@@ -91,7 +93,8 @@ def test_a_killed_process_ends_the_run_and_does_not_hang_it(
     utterances: dict[str, np.ndarray],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(DECODERS, "dying", lambda vocabulary, options: Dying())
+    monkeypatch.setattr(options, "DECODERS", (*options.DECODERS, "dying"))
+    monkeypatch.setitem(BUILDERS, "dying", lambda vocabulary, options: Dying())
     emissions = Emissions.open(folder(utterances))
     with pytest.raises(SecondpassError, match="a worker process was killed"):
         list(decode(emissions, DecoderOptions(decoder="dying"), workers=2))

@@ -11,8 +11,8 @@ import pytest
 from enumeration import certain, enumerated, random_log_probs
 from pyctcdecode import BeamSearchDecoderCTC
 
-from asr.decode import DecoderOptions
 from asr.greedy import greedy
+from asr.options import DecoderOptions
 from asr.reference import ReferenceDecoder
 from asr.vocabulary import Vocabulary
 from experiments.cli import main

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
 from lm.errors import InputError
-from lm.text import normaliser, open_text, sentences
+from lm.prose import open_text, sentences
+from lm.text import normaliser
 
 PROSE = """"Well," said Mr. Darcy, "I've paid £1,200.50 for the colour of it--twenty-one times!" """
 

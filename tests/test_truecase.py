@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from experiments.cli import main
 from lm.errors import InputError
-from lm.text import normaliser, open_text
+from lm.prose import open_text
+from lm.text import normaliser
 from lm.truecase import HEADER, Truecaser, count_forms, write_truecaser
 
 PRINTED = """\

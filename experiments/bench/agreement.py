@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from asr.beam import BeamDecoder
-from asr.decode import DecoderOptions
 from asr.nbest import Hypothesis
+from asr.options import DecoderOptions
 from asr.reference import ReferenceDecoder
 from asr.vocabulary import Vocabulary
 from experiments.bench.tasks import TASKS, Missing

@@ -24,13 +24,14 @@ def main() -> int:
     """Decodes the emissions twice with nothing warm."""
     lm, emissions = sys.argv[1:]
     times = [time.perf_counter()]
-    from asr.decode import DECODERS, DecoderOptions
+    from asr.decode import BUILDERS
+    from asr.options import DecoderOptions
     from asr.vocabulary import Vocabulary
 
     times.append(time.perf_counter())
     labels = ["<pad>", "|", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ'"]
     vocabulary = Vocabulary.from_labels(labels, blank=0)
-    decoder = DECODERS["beam"](vocabulary, DecoderOptions("beam", lm=lm))
+    decoder = BUILDERS["beam"](vocabulary, DecoderOptions("beam", lm=lm))
     times.append(time.perf_counter())
     log_probs = np.load(emissions)
     for _ in range(2):

@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from asr.decode import DecoderOptions
 from asr.interchange import import_nbest
 from asr.nbest import build_nbest, read_nbest, write_nbest
+from asr.options import DecoderOptions
 from experiments.bench.search import WIDE
 from experiments.bench.tasks import (
     TASKS,

@@ -38,7 +38,7 @@ from lm.batch import score_in_lanes, score_in_turn
 from lm.errors import InputError
 from lm.jit import cache_home
 from lm.ngram import NgramModel
-from lm.text import open_text
+from lm.prose import open_text
 from lm.words import number_texts
 
 WORDS = 200_000  # of the synthetic model

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from asr.beam import BeamDecoder
-from asr.decode import DecoderOptions, GreedyDecoder
+from asr.decode import GreedyDecoder
+from asr.options import DecoderOptions
 from experiments.bench.emissions import Units
 from experiments.bench.flashlight import load_free, load_lexicon, load_torchaudio
 from experiments.bench.search import WIDE, Fusion, Peer, Search, Searches, Width, words_of

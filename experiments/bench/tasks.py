@@ -22,7 +22,7 @@ from experiments.first_pass import Acoustic
 from experiments.pipeline import emit_stage
 from experiments.stages import fingerprint, run_stage
 from lm.errors import InputError
-from lm.text import open_text
+from lm.prose import open_text
 
 T = TypeVar("T")
 PROJECT = Path(__file__).resolve().parents[2]

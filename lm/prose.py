@@ -1,0 +1,87 @@
+"""Printed text: its files, its sentences and its apostrophes."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+from lm.errors import InputError
+
+# Marks that stand for an apostrophe in print, on keyboards and in old e-texts.
+APOSTROPHES = dict.fromkeys(map(ord, "’‘‛ʼ＇´`"), "'")
+
+# What a full stop does not end a sentence after. Words that often do end one ("etc.", "Esq.",
+# "Jr.") are not here.
+ABBREVIATIONS = """
+mr mrs ms messrs mme mlle dr st prof rev hon capt col gen lieut lt maj sergt sgt gov sen rep pres mt
+vol ch viz vs cf jas wm chas geo thos
+"""
+NOT_ENDING = frozenset(ABBREVIATIONS.split())
+SENTENCE_END = re.compile(r"""([.?!]+)["'’”)\]_]*\s+(?=["'“‘(\[_]*[A-ZÀ-ÖØ-Þ])""")
+OPENING = "\"'“‘([_-"
+
+
+def sentences(lines: Iterable[str]) -> Iterator[str]:
+    """Splits running text, one paragraph a line, into sentences; case and marks stay.
+
+    A sentence ends at full stops, question or exclamation marks, with closing quotes or brackets
+    after them, where white space and a capital letter follow. A single full stop after a title
+    or the like ("Mr.", "St.") or an initial ("J.", but not "I.") ends none. Empty lines are
+    skipped; no sentence reaches over a line's end.
+    """
+    for line in lines:
+        start = 0
+        for end in SENTENCE_END.finditer(line):
+            if end[1] == "." and _is_abbreviation(line[start : end.start()]):
+                continue
+            yield line[start : end.end()].strip()
+            start = end.end()
+        rest = line[start:].strip()
+        if rest:
+            yield rest
+
+
+def _is_abbreviation(before: str) -> bool:
+    """Whether the last word before a full stop is one that the full stop belongs to."""
+    words = before.split()
+    word = words[-1].lstrip(OPENING) if words else ""
+    initial = len(word) == 1 and word.isupper() and word != "I"
+    return initial or word.lower() in NOT_ENDING
+
+
+def open_text(path: str | Path) -> IO[str]:
+    """Opens UTF-8 text for reading: plain, .gz, .bz2 or .xz by its name.
+
+    Raises:
+        InputError: There is no such file, or it cannot be opened.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".gz":
+            return gzip.open(path, "rt", encoding="utf-8")
+        if path.suffix == ".bz2":
+            return bz2.open(path, "rt", encoding="utf-8")
+        if path.suffix == ".xz":
+            return lzma.open(path, "rt", encoding="utf-8")
+        return path.open(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def read_text(path: str | Path) -> Iterator[str]:
+    """Lines of a text that `open_text` opens, without their ends.
+
+    Raises:
+        InputError: The file cannot be read, is damaged, or is not UTF-8.
+    """
+    with open_text(path) as lines:
+        try:
+            for line in lines:
+                yield line.rstrip("\n")
+        except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: not readable as UTF-8 text ({error})") from error
