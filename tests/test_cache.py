@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from experiments.cli import main
-from lm.cache import CachedScorer, text_keys
+from lm.cache import SCORES, CachedScorer, text_keys
 from lm.errors import InputError
 from lm.score_file import ScoreCache
 from lm.scorer import Progress, Scores, TextError, Texts
@@ -180,6 +180,31 @@ def test_long_chunks_are_for_fast_models(
     CachedScorer(lambda: slow, "slow", cache).score(texts)
     assert [len(call) for call in fast.seen] == [512, 1024, 2048, 416]
     assert [len(call) for call in slow.seen][:4] == [512, 256, 128, 128]
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"SECONDPASS_SCORES": "/a/scores.db", "XDG_CACHE_HOME": "/b"}, "/a/scores.db"),
+        ({"SECONDPASS_SCORES": "", "XDG_CACHE_HOME": "/b"}, "/b/secondpass/scores.sqlite"),
+    ],
+)
+def test_the_environment_says_where_scores_are_kept(
+    variables: dict[str, str], expected: str
+) -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", "from lm.cache import SCORES; print(SCORES)"],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parent.parent,
+    )
+    assert found.stdout.strip() == expected
+
+
+def test_no_test_touches_the_scores_of_other_runs() -> None:
+    assert str(SCORES) == os.environ["SECONDPASS_SCORES"]
 
 
 def test_two_processes_write_at_once(tmp_path: Path) -> None:
