@@ -227,6 +227,9 @@ def _rescore(
         # RuntimeError: torch's, out of memory among them.
         except (SecondpassError, SafetensorError, OSError, RuntimeError) as error:
             return f"utterance {utt}: {' '.join(str(error).split())[:300]}"
+        # A scorer of somebody else's may fail in any way; what the others have is kept.
+        except Exception as error:
+            return f"utterance {utt}: {type(error).__name__} {' '.join(str(error).split())[:300]}"
 
     column = np.full(len(table), np.nan)
     failures: dict[str, str] = {}

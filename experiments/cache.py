@@ -20,6 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from experiments.stages import fingerprint
 from lm.cache import SCORES
 from lm.errors import InputError
 from lm.options import ScorerOptions
@@ -85,10 +86,12 @@ def chosen(scopes: Sequence[Scope], arguments: argparse.Namespace) -> list[Scope
         return [scope for scope in scopes if scope.used < oldest or not scope.current]
     if arguments.remove is None:
         return []
+    # A path or hub name stands for what is there; a model that is gone, for its last part.
+    wanted = {arguments.remove, fingerprint(arguments.remove)}
     found = []
     for scope in scopes:
         model, facts = named(scope)
-        if arguments.remove in (model, facts.get("model"), short(scope), scope.scope):
+        if wanted & {model, facts.get("model"), short(scope), scope.scope}:
             found.append(scope)
     if not found:
         raise InputError(

@@ -16,9 +16,9 @@ from experiments.first_pass import progress
 from experiments.stages import Stage, fingerprint, run_stage
 from lm.cache import CachedScorer, ScoreCache
 from lm.context import Context, contexts
-from lm.options import ScorerOptions
+from lm.options import LOADING, ScorerOptions
 from lm.plugin import plugin_file
-from lm.rescore import is_ngram, load_scorer, rescore
+from lm.rescore import is_ngram, load_scorer, rescore, with_options
 from lm.scorer import Scorer
 from lm.text import normaliser_file
 
@@ -45,7 +45,7 @@ class Column(ScorerOptions):
 
 
 class Models:
-    """The models of one run, each loaded when a text must be scored, and once.
+    """The models of one run, each loaded when a text must be scored, and once for all settings.
 
     Attributes:
         cache: Where scores are kept between runs; None keeps none.
@@ -53,7 +53,7 @@ class Models:
 
     def __init__(self, cache: ScoreCache | None = None) -> None:
         self.cache = cache
-        self._loaded: dict[tuple[str, ScorerOptions], Scorer] = {}
+        self._loaded: dict[tuple[Any, ...], Scorer] = {}
 
     def scorer(self, model: str | Path, options: ScorerOptions) -> Scorer:
         """The model behind the cache."""
@@ -64,10 +64,10 @@ class Models:
         return CachedScorer(lambda: self._load(str(model), options), scope, self.cache, by_list)
 
     def _load(self, model: str, options: ScorerOptions) -> Scorer:
-        key = (model, options)
+        key = (model, *(getattr(options, name) for name in LOADING))
         if key not in self._loaded:
             self._loaded[key] = load_scorer(model, options)
-        return self._loaded[key]
+        return with_options(self._loaded[key], options)
 
 
 def score_scope(model: str | Path, options: ScorerOptions) -> str:
@@ -89,12 +89,19 @@ def score(
     overwrite: bool = False,
 ) -> pd.DataFrame:
     """Adds a column to an N-best table, with a progress bar."""
-    before = None
-    if column.context != Context():
-        before = contexts(table, column.context)
+    before = contexts(table, column.context) if column.context.previous else None
     scorer = models.scorer(column.model, column.options)
     with progress(len(table), label, "hyp") as bar:
-        return rescore(table, scorer, name, column.normaliser, before, bar.update, overwrite)
+        return rescore(
+            table,
+            scorer,
+            name,
+            column.normaliser,
+            before,
+            column.context.prompt,
+            bar.update,
+            overwrite,
+        )
 
 
 def add_column(

@@ -85,11 +85,17 @@ def fingerprint(path: str | Path) -> str:
     if path.is_file():
         files = [path]
     elif path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file() and "checkpoints" not in p.parts)
+        # What training left in it is not part of a model.
+        files = sorted(
+            p
+            for p in path.rglob("*")
+            if p.is_file() and "checkpoints" not in p.relative_to(path).parts
+        )
     else:
         return f"name:{path}"
     for file in files:
-        digest.update(file.name.encode())
+        named = file.relative_to(path) if path.is_dir() else Path(file.name)
+        digest.update(named.as_posix().encode())
         with file.open("rb") as content:
             while block := content.read(1 << 20):
                 digest.update(block)

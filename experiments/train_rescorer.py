@@ -28,7 +28,7 @@ from experiments.systems import System, evaluate, normalised, weights_of
 from experiments.train_lm import add_resume, print_figures
 from lm.cache import SCORES, ScoreCache
 from lm.combine import total
-from lm.context import Context, contexts
+from lm.context import contexts
 from lm.discriminate import Judged, MWERTraining, train_mwer
 from lm.errors import InputError
 from lm.scorer import Texts
@@ -106,7 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     weights = tuned(settings, tuning, references, clean)
     column = settings.columns[settings.train]
-    before = None if column.context == Context() else contexts(table, column.context)
+    before = contexts(table, column.context) if column.context.previous else None
     lists, held_out = (
         judged(part, settings, weights, references, before) for part in (training, tuning)
     )
@@ -246,12 +246,14 @@ def judged(
         by_list = [tuple(spell(text) for text in before.get(utt, ())) for utt in utts]
         said = [*(by_list[i] for i in owner[order]), *by_list]
     numbers = np.append(owner[order], np.arange(len(utts)))
+    prompt = settings.columns[settings.train].context.prompt
     others = {name: weight for name, weight in weights.items() if name != settings.train}
     return Judged(
-        Texts(texts, said, numbers),
+        Texts(texts, said, numbers, () if prompt is None else (prompt,)),
         errors.to_numpy()[order],
         total(table, others)[order],
         weights[settings.train],
+        list(utts),
     )
 
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from experiments.first_pass import progress
+from lm.errors import InputError
 from lm.prose import read_text
 from lm.truecase import count_forms, write_truecaser
 
@@ -25,11 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Writes the model."""
+    output = Path(arguments.output)
+    if not output.parent.is_dir():
+        raise InputError(f"{output}: there is no folder {output.parent}; make it first")
     with progress(None, "counting", "line") as bar:
         lines = (line for path in arguments.texts for line in read_text(path))
         counts = count_forms(lines, progress=bar.update)
-    written = write_truecaser(counts, arguments.output)
-    print(f"{arguments.output}: {written:,} words with capitals", file=sys.stderr)
+    written = write_truecaser(counts, output)
+    print(f"{output}: {written:,} words with capitals", file=sys.stderr)
     return 0
 
 

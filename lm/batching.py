@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -28,27 +29,56 @@ def batches(items: Sequence[Item], lengths: np.ndarray, limit: int) -> Iterator[
         start += rows
 
 
-def halving(run: Callable[[Sequence[Item]], None], part: Sequence[Item], name: str) -> None:
-    """Runs a batch, in halves where it does not fit into the memory.
+class Halving(Generic[Item]):
+    """Runs batches, those that do not fit into the memory in halves, and remembers what fitted.
 
-    Raises:
-        InputError: A single item does not fit; `name` is the model's.
+    Attributes:
+        run: Reads some items; leaves no trace when memory runs out.
+        name: The model's, for messages.
+        smaller: Makes smaller items of one that does not fit alone; none if there are none.
+        most: Items of a batch that may fit.
     """
-    try:
-        run(part)
-        return
-    except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
-            raise
-        if len(part) == 1:
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[Item]], None],
+        name: str,
+        smaller: Callable[[Item], Sequence[Item]] = lambda item: (),
+    ) -> None:
+        self.run, self.name, self.smaller = run, name, smaller
+        self.most = sys.maxsize
+
+    def __call__(self, part: Sequence[Item]) -> None:
+        """Runs a batch.
+
+        Raises:
+            InputError: A single item does not fit, and there is nothing smaller.
+        """
+        if len(part) > self.most:
+            size = self.most  # it may shrink on the way
+            for start in range(0, len(part), size):
+                self(part[start : start + size])
+            return
+        try:
+            self.run(part)
+            return
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            reason = error
+        torch.cuda.empty_cache()
+        if len(part) > 1:
+            self.most = len(part) // 2
+            self(part)
+            return
+        pieces = self.smaller(part[0])
+        if not pieces:
             raise InputError(
-                f"{name}: a single text does not fit into the memory; use a smaller model, "
+                f"{self.name}: a single text does not fit into the memory; use a smaller model, "
                 "`dtype: bfloat16`, or `bits: 8`"
-            ) from error
-    torch.cuda.empty_cache()
-    half = len(part) // 2
-    halving(run, part[:half], name)
-    halving(run, part[half:], name)
+            ) from reason
+        for piece in pieces:
+            self([piece])
 
 
 class Told:

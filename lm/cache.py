@@ -19,9 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from lm.jit import cache_home
-from lm.rescore import parts
 from lm.score_file import ScoreCache
-from lm.scorer import Progress, Scorer, Scores, TextError, Texts
+from lm.scorer import Progress, Scorer, Scores, TextError, Texts, parts
 
 # Where scores are kept by default.
 SCORES = Path(os.environ.get("SECONDPASS_SCORES") or cache_home() / "scores.sqlite")
@@ -61,14 +60,16 @@ class CachedScorer:
             TextError: A text cannot be scored.
         """
         batch = Texts.of(batch)
-        keys = text_keys(batch, self.by_list)
+        # How much of the context there is room for depends on the longest text of the list.
+        by_list = self.by_list or (batch.contexts is not None and batch.lists is not None)
+        keys = text_keys(batch, by_list)
         scores = self.cache.find(self.scope, keys)
         missing = np.isnan(scores.logprob)
         lists = np.arange(len(batch)) if batch.lists is None else batch.lists
-        if self.by_list:
+        if by_list:
             missing = np.isin(lists, lists[missing])
         todo = np.flatnonzero(missing)
-        if not self.by_list:
+        if not by_list:
             # Equal texts of different lists are scored once.
             first: dict[bytes, int] = {}
             for i in todo:
@@ -95,9 +96,7 @@ class CachedScorer:
         try:
             return self.scorer.score(batch.chosen(chosen), progress)
         except TextError as error:
-            error.index = int(chosen[error.index])
-            error.args = (f"text {error.index}: {error.reason}",)
-            raise
+            raise error.moved(chosen) from None
 
 
 def text_keys(batch: Texts, by_list: bool = False) -> list[bytes]:

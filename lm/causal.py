@@ -6,6 +6,7 @@ import copy
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM
 
-from lm.batching import Told, batches, halving
-from lm.checkpoint import context_length, load_checkpoint
+from lm.batching import Halving, Told, batches
+from lm.checkpoint import context_length, load_checkpoint, out_of_memory
 from lm.encoding import Encoder, Sequences
 from lm.errors import InputError
 from lm.options import ScorerOptions
@@ -139,13 +140,12 @@ class CausalLM:
             return
         ids = [sequences.ids[i] for i in chosen]
         first = sequences.first[chosen]
-        cache, skipped = None, 0
+        cache: Any = None
+        skipped = 0
         if options.history == "exact" or lists is None:
             skipped = max(0, min(shared_prefix(ids), int(first.min())) - 1)
-            if skipped >= LONG_PREFIX:
-                cache = self.reader.prefix(ids[0][:skipped])
-            else:
-                skipped = 0
+            cache = self._cached(ids[0][:skipped]) if skipped >= LONG_PREFIX else None
+            skipped = 0 if cache is None else skipped
             trees = list(prefix_trees(ids, first, skipped, self._width(ids, skipped)))
         else:
             trees = []
@@ -153,7 +153,7 @@ class CausalLM:
             for rows in np.split(np.arange(len(chosen)), np.flatnonzero(np.diff(of)) + 1):
                 part_ids = [ids[i] for i in rows]
                 merged = [merged_tree(part_ids, first[rows], options.history)]
-                if self.reader.window is not None and len(merged[0]) > self.reader.window:
+                if not self._holds(merged[0], sequences.text[chosen[rows]]):
                     merged = list(prefix_trees(part_ids, first[rows], 0, self._width(part_ids, 0)))
                 trees += [tree.of(rows) for tree in merged]
 
@@ -162,9 +162,38 @@ class CausalLM:
                 np.add.at(logprob, chosen[tree.owner], found[tree.used])
                 told.done(chosen[np.unique(tree.owner)])
 
+        def smaller(tree: Tree) -> list[Tree]:
+            owners = np.unique(tree.owner)
+            if len(owners) == 1:
+                return []
+            part_ids = [ids[i] for i in owners]
+            halves = prefix_trees(part_ids, first[owners], skipped, max(1, len(tree) // 2))
+            return [half.of(owners) for half in halves]
+
         limit = self._limit(options.batch_tokens)
+        read = Halving(run, self.name, smaller)
         for rows in rows_of(trees, limit, min(self._width(ids, skipped), limit)):
-            halving(run, rows, self.name)
+            read(rows)
+
+    def _cached(self, prefix: np.ndarray) -> Any:
+        """Keys and values of what all begin with; None if there is no room for them."""
+        try:
+            return self.reader.prefix(prefix)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            return None
+
+    def _holds(self, merged: Tree, texts: np.ndarray) -> bool:
+        """Whether a merged tree can be read, and means what it should.
+
+        A path that joins a longer one may end up deeper than the model reads; and the windows of a
+        text that is too long do not begin with the same context.
+        """
+        limits = (self.reader.window, self.encoder.context)
+        room = min((limit for limit in limits if limit is not None), default=len(merged) + 1)
+        within = self.reader.window is None or len(merged) <= self.reader.window
+        return within and int(merged.depth.max()) < room and len(np.unique(texts)) == len(texts)
 
     def _width(self, ids: Sequence[np.ndarray], skipped: int) -> int:
         """Nodes of a tree, within the model's window.
@@ -196,8 +225,9 @@ class CausalLM:
                 told.done(np.array(part))
 
         lengths = np.array([len(sequences.ids[i]) - 1 for i in chosen], dtype=np.int64)
+        read = Halving(run, self.name)
         for part in batches(chosen.tolist(), lengths, self._limit(batch_tokens)):
-            halving(run, part, self.name)
+            read(part)
 
     def _mend(
         self, batch: Texts, sequences: Sequences, options: ScorerOptions, logprob: np.ndarray
@@ -208,9 +238,9 @@ class CausalLM:
             return
         reader, half = self.reader, self.reader.model.dtype != torch.float32
         if half and options.bits is None:
-            # A copy: back and forth in place would round buffers that are kept in float32.
-            reader = Reader.of(copy.deepcopy(self.reader.model).float())
-            self._score_padded(reader, sequences, doubtful, options.batch_tokens, logprob)
+            reader = self._in_float32 or reader
+            if reader is not self.reader:
+                self._score_padded(reader, sequences, doubtful, options.batch_tokens, logprob)
         for i in doubtful[np.isnan(logprob[doubtful]) | np.isposinf(logprob[doubtful])]:
             # Alone, because NaN at a padded position reaches the text before it: 0 · NaN is NaN.
             logprob[i] = reader.padded([sequences.ids[i]], [int(sequences.first[i])])[0]
@@ -222,6 +252,17 @@ class CausalLM:
                     batch.texts[text],
                     f"has the log-prob {logprob[i]} under {self.name}; {remedy}",
                 )
+
+    @cached_property
+    def _in_float32(self) -> Reader | None:
+        """The model in float32; None if there is no room for it."""
+        try:
+            # A copy: back and forth in place would round buffers that are kept in float32.
+            return Reader.of(copy.deepcopy(self.reader.model).float())
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            return None
 
     def _limit(self, batch_tokens: int) -> int:
         """Tokens of one batch."""

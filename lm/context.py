@@ -47,7 +47,7 @@ class Context:
 
 
 def contexts(table: pd.DataFrame, context: Context) -> dict[str, tuple[str, ...]]:
-    """Earlier texts by utterance, oldest first, the prompt before them.
+    """What was said before each utterance, oldest first, without the prompt.
 
     Args:
         table: N-best table with the columns `utt`, `rank` and `text`.
@@ -55,16 +55,15 @@ def contexts(table: pd.DataFrame, context: Context) -> dict[str, tuple[str, ...]
     """
     best = table.loc[table.groupby("utt", sort=False)["rank"].idxmin(), ["utt", "text"]]
     pattern = re.compile(context.conversation)
-    first = () if context.prompt is None else (context.prompt,)
     said: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=context.previous))
     found: dict[str, tuple[str, ...]] = {}
     for utt, text in best.itertuples(index=False):
         match = pattern.fullmatch(utt)
         if match is None:
-            found[utt] = first
+            found[utt] = ()
             continue
         before = said[match[1]]
-        found[utt] = (*first, *before)
+        found[utt] = tuple(before)
         if text.strip():
             before.append(text)
     return found

@@ -25,8 +25,14 @@ from lm.encoding import Sequences
 from lm.errors import InputError
 from lm.optimizer import build_optimizer
 from lm.options import ScorerOptions
-from lm.resume import newest_checkpoint, write_checkpoint
-from lm.scorer import Texts
+from lm.resume import (
+    check_same_run,
+    digest,
+    newest_checkpoint,
+    use_one_device,
+    write_checkpoint,
+)
+from lm.scorer import TextError, Texts
 from lm.sequences import IGNORED
 
 REFERENCE = -1  # stands for a list's number where the row is a reference
@@ -42,12 +48,14 @@ class Judged:
         errors: (N,) word errors.
         others: (N,) weighted total of all other columns.
         weight: Of the model's log-prob in the total, above 0.
+        utts: L names of the lists' utterances, for messages.
     """
 
     texts: Texts
     errors: np.ndarray
     others: np.ndarray
     weight: float
+    utts: Sequence[str]
 
     def __post_init__(self) -> None:
         if self.weight <= 0:
@@ -124,11 +132,12 @@ def train_mwer(
     """
     last = newest_checkpoint(output / "checkpoints", resume)
     lm = CausalLM.load(model, ScorerOptions(dtype="float32", method="padded"))
-    options = replace(options, too_long="error")  # a log-prob in windows is not one sequence's
     parts = [
-        ListBatches(part, lm.encoder.encode(part.texts, options), settings.batch_tokens)
+        ListBatches(part, _encoded(lm, part, options), settings.batch_tokens)
         for part in (lists, held_out)
     ]
+    facts = {"model": str(model), "lists": parts[0].digest(), "held-out lists": parts[1].digest()}
+    check_same_run(output / "checkpoints", facts, last is not None)
     trainer = _Trainer(lm.model, parts, settings, output)
     before = trainer.evaluate()["eval_loss"]
     state = {name: value.clone() for name, value in lm.model.state_dict().items()}
@@ -178,6 +187,11 @@ class ListBatches(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
 
     def __len__(self) -> int:
         return len(self.batches)
+
+    def digest(self) -> str:
+        """A hash of the lists and of what is known of them."""
+        known = (self.judged.errors, self.judged.others, np.array([self.judged.weight]))
+        return digest([*self.sequences.ids, *known])
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         """One batch: `input_ids`, `attention_mask`, `labels` (B, T), others (B,).
@@ -277,6 +291,7 @@ class _Trainer(Trainer):
             report_to=[],
             remove_unused_columns=False,
         )
+        use_one_device(arguments)
         super().__init__(
             model=model,
             args=arguments,
@@ -318,6 +333,18 @@ class _Trainer(Trainer):
             loss = loss + self.settings.reference_weight * nats[reference].sum()
         loss = loss / (data.lists / len(data))
         return (loss, {"loss": loss}) if return_outputs else loss
+
+
+def _encoded(lm: CausalLM, lists: Judged, options: ScorerOptions) -> Sequences:
+    """Token ids of all texts; one that would be read in windows is an error."""
+    try:
+        return lm.encoder.encode(lists.texts, replace(options, too_long="error"))
+    except TextError as error:
+        assert lists.texts.lists is not None
+        utt = lists.utts[int(lists.texts.lists[error.index])]
+        raise InputError(
+            f"utterance {utt}: {error.reason} (training reads no windows: leave it out)"
+        ) from error
 
 
 def _starts(numbers: np.ndarray) -> np.ndarray:

@@ -47,34 +47,41 @@ class Encoder:
     vocabulary_size: int
 
     def encode(self, batch: Texts, options: ScorerOptions) -> Sequences:
-        """Sequences of token ids: start, earlier texts with separators, the text, EOS.
+        """Sequences of token ids: start, prompt, earlier texts with separators, the text, EOS.
 
-        Earlier texts that do not fit into the model's context are left out, oldest first.
+        Earlier texts that do not fit into the model's context with the longest text of the list are
+        left out for the whole list, oldest first; the prompt stays.
 
         Raises:
-            TextError: A text is longer than the model's context, or has no ids.
+            TextError: A text with the prompt is longer than the model's context, or it has a
+                character that the tokenizer would leave out.
             InputError: The tokenizer lacks the tokens needed, or does not belong to the model.
         """
         start, end = self._boundaries(options.eos)
         limits = [limit for limit in (self.context, options.max_tokens) if limit is not None]
         context = min(limits, default=None)
-        earlier = {text for context in batch.contexts or () for text in context}
+        earlier = {text for said in batch.contexts or () for text in said} | {*batch.prompt}
         separator = self._separator(options.separator) if earlier else []
         spelled = self._ids(batch, earlier)
+        prompt = [start, *(token for text in batch.prompt for token in spelled[text] + separator)]
+        lengths = np.array([len(spelled[text]) + options.eos for text in batch.texts], np.int64)
         ids, first, owner = [], [], []
-        for index, text in enumerate(batch.texts):
+        for index, longest in enumerate(batch.longest(lengths)):
+            text = batch.texts[index]
             own = [*spelled[text], end] if options.eos else spelled[text]
-            before = self._before(
-                [spelled[t] + separator for t in batch.context(index)], len(own), start, context
-            )
+            said = [spelled[t] + separator for t in batch.said(index)]
+            if context is not None:
+                said = fitting(said, context - len(prompt) - int(longest) + 1)
+            before = [*prompt, *(token for ids_of in said for token in ids_of)]
             if context is not None and len(before) + len(own) - 1 > context:
                 if options.too_long == "error":
                     raise TextError(
                         index,
                         text,
-                        f"has {len(own):,} tokens, and {self.name} can read {context:,}; "
-                        "shorten it, score it with `too_long: window`, or use a model of longer "
-                        "context",
+                        f"has {len(before) + len(own) - 1:,} tokens"
+                        f"{' with the prompt' if batch.prompt else ''}, and {self.name} can read "
+                        f"{context:,}; shorten it, score it with `too_long: window`, or use a "
+                        "model of longer context",
                     )
                 windows = _windows(len(before) + len(own), context)
             else:
@@ -121,6 +128,7 @@ class Encoder:
         """Ids by text; what looks like a special token is the characters that it is made of."""
         different = list(dict.fromkeys([*batch.texts, *sorted(earlier)]))
         found = dict(zip(different, self._tokenize(different), strict=True))
+        self._check_spelled(batch, different)
         special = set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}
         unknown = self.tokenizer.unk_token_id
         for text, ids in found.items():
@@ -140,14 +148,24 @@ class Encoder:
             found[text] = [unknown if token in special else token for token in ids]
         return found
 
-    def _before(
-        self, earlier: list[list[int]], own: int, start: int, context: int | None
-    ) -> list[int]:
-        """The start token and as many of the earlier texts as may be read."""
-        if context is not None:
-            while earlier and 1 + sum(map(len, earlier)) + own - 1 > context:
-                earlier = earlier[1:]
-        return [start, *(token for ids in earlier for token in ids)]
+    def _check_spelled(self, batch: Texts, texts: list[str]) -> None:
+        """Makes sure that no letter or digit vanishes, which would make its text more probable."""
+        letters = sorted(filter(str.isalnum, set().union(*texts)))
+        spelled = self._tokenize(letters)
+        gone = {
+            letter
+            for letter, ids in zip(letters, spelled, strict=True)
+            if not self.tokenizer.decode(ids).strip()
+        }
+        for index in range(len(batch) if gone else 0):
+            for text in (batch.texts[index], *batch.context(index)):
+                if lost := sorted(gone.intersection(text)):
+                    raise TextError(
+                        index,
+                        text,
+                        f"has {lost[0]!r}, which the tokenizer of {self.name} leaves out; take a "
+                        "normaliser to the model's spelling, or another model",
+                    )
 
     def _check_known(self, ids: list[np.ndarray]) -> None:
         highest = max((int(sequence.max()) for sequence in ids), default=0)
@@ -156,6 +174,13 @@ class Encoder:
                 f"{self.name}: its tokenizer gives token {highest}, and the model knows "
                 f"{self.vocabulary_size}: they do not belong together"
             )
+
+
+def fitting(said: list[list[int]], room: int) -> list[list[int]]:
+    """What was said, without the oldest that do not fit into so many tokens."""
+    while said and sum(map(len, said)) > room:
+        said = said[1:]
+    return said
 
 
 def _windows(length: int, context: int) -> list[tuple[int, int, int]]:

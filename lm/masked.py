@@ -8,9 +8,10 @@ masked too.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,16 @@ import torch
 from transformers import AutoConfig, AutoModelForMaskedLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-from lm.batching import Told, batches, halving
+from lm.batching import Halving, Told, batches
 from lm.checkpoint import context_length, load_checkpoint
+from lm.encoding import fitting
 from lm.errors import InputError
 from lm.options import ScorerOptions
-from lm.scorer import Progress, Scores, TextError, Texts
+from lm.scorer import Progress, Scores, TextError, Texts, parts
 
 # Logits of a batch where a model gives them for all positions.
 LOGITS_PER_BATCH = 1 << 28
+TEXTS_AT_ONCE = 2_000  # each is masked as often as it has tokens
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,8 @@ class MaskedLM:
         if tokenizer.mask_token_id is None:
             raise InputError(f"{name}: its tokenizer has no mask token; name one in its folder")
         context = context_length(model.config)
-        if context is not None and tokenizer.model_max_length < context:
-            context = int(tokenizer.model_max_length)  # RoBERTa counts positions from 2
+        if context is not None:
+            context = min(context - _unused_positions(model), int(tokenizer.model_max_length))
         lm = cls(name, model, tokenizer, context, _around(tokenizer), False)
         return cls(name, model, tokenizer, context, lm.around, lm._can_be_narrow())
 
@@ -110,6 +113,24 @@ class MaskedLM:
         """
         batch = Texts.of(batch)
         options = options or ScorerOptions()
+        if options.too_long == "window":
+            raise InputError(
+                f"{self.name} is a masked model, and these have no windows; leave `too_long` out"
+            )
+        scores = Scores(np.zeros(len(batch)), np.zeros(len(batch), dtype=np.int64))
+        lists = np.arange(len(batch)) if batch.lists is None else batch.lists
+        for rows in parts(lists, TEXTS_AT_ONCE):
+            chosen = np.arange(len(batch))[rows]
+            try:
+                found = self._score(batch.chosen(chosen), options, progress)
+                self._mend(batch.chosen(chosen), options, found)
+            except TextError as error:
+                raise error.moved(chosen) from None
+            scores.logprob[rows], scores.tokens[rows] = found.logprob, found.tokens
+        return scores
+
+    def _score(self, batch: Texts, options: ScorerOptions, progress: Progress | None) -> Scores:
+        """Scores of some texts, NaN where the model has no other; see `score`."""
         masked = self._mask(batch, options.within_word)
         tokens = np.bincount(masked.text, minlength=len(batch)).astype(np.int64)
         logprob = np.zeros(len(masked.row))
@@ -133,25 +154,36 @@ class MaskedLM:
         if not self.narrow:
             limit = min(limit, LOGITS_PER_BATCH // self.model.config.get_text_config().vocab_size)
         lengths = np.array([len(ids) for ids in masked.ids], dtype=np.int64)
+        read = Halving(run, self.name)
         for part in batches(range(len(masked.ids)), lengths, limit):
-            halving(run, part, self.name)
-        sums = np.bincount(masked.text, logprob, len(batch))
-        for index in np.flatnonzero(np.isnan(sums)):
-            half = self.model.dtype != torch.float32
+            read(part)
+        return Scores(np.bincount(masked.text, logprob, len(batch)), tokens)
+
+    def _mend(self, batch: Texts, options: ScorerOptions, scores: Scores) -> None:
+        """Scores again in float32 what half precision spoilt."""
+        wrong = np.flatnonzero(np.isnan(scores.logprob))
+        if not len(wrong):
+            return
+        half = self.model.dtype != torch.float32
+        if half and options.bits is None:
+            better = replace(self, model=copy.deepcopy(self.model).float())
+            scores.logprob[wrong] = better._score(batch.chosen(wrong), options, None).logprob
+        for index in np.flatnonzero(np.isnan(scores.logprob)):
             remedy = "load it in float32" if half else "its weights are damaged: get them again"
             raise TextError(int(index), batch.texts[index], f"has no score but NaN; {remedy}")
-        return Scores(sums, tokens)
 
     def _mask(self, batch: Texts, within_word: bool) -> Masked:
         """All texts with each of their tokens masked."""
         mask = self.tokenizer.mask_token_id
-        spelled = self._spelled({*batch.texts, *(t for c in batch.contexts or () for t in c)})
+        said = {text for before in batch.contexts or () for text in before}
+        spelled = self._spelled({*batch.texts, *said, *batch.prompt})
+        longest = batch.longest(np.array([len(spelled[t][0]) for t in batch.texts], np.int64))
         number: dict[tuple[bytes, int], int] = {}
         found: list[np.ndarray] = []
         places, rows, targets, texts = [], [], [], []
         for index, text in enumerate(batch.texts):
             ids, words = spelled[text]
-            before = self._before(batch, index, spelled)
+            before = self._before(batch, index, int(longest[index]), spelled)
             whole = np.array([*before, *ids, *self.around[1]], dtype=np.int64)
             for i, token in enumerate(ids):
                 stop = i + 1
@@ -191,23 +223,31 @@ class MaskedLM:
         return found
 
     def _before(
-        self, batch: Texts, index: int, spelled: dict[str, tuple[list[int], list[int | None]]]
+        self,
+        batch: Texts,
+        index: int,
+        longest: int,
+        spelled: dict[str, tuple[list[int], list[int | None]]],
     ) -> list[int]:
-        """What is read before a text: the start, and as many earlier texts as fit."""
+        """What is read before a text: the start, the prompt, and what fits of earlier texts.
+
+        As much fits as has room beside the longest text of the list.
+        """
         start, end = self.around
-        earlier = [spelled[text][0] for text in batch.context(index)]
-        own = len(spelled[batch.texts[index]][0]) + len(start) + len(end)
+        before = [*start, *(token for text in batch.prompt for token in spelled[text][0])]
+        said = [spelled[text][0] for text in batch.said(index)]
         if self.context is not None:
+            own = len(before) + len(spelled[batch.texts[index]][0]) + len(end)
             if own > self.context:
                 raise TextError(
                     index,
                     batch.texts[index],
-                    f"has {own:,} tokens, and {self.name} can read {self.context:,}; shorten it, "
-                    "or use a model of longer context",
+                    f"has {own:,} tokens{' with the prompt' if batch.prompt else ''}, and "
+                    f"{self.name} can read {self.context:,}; shorten it, or use a model of "
+                    "longer context",
                 )
-            while sum(map(len, earlier)) + own > self.context:
-                earlier = earlier[1:]
-        return [*start, *(token for ids in earlier for token in ids)]
+            said = fitting(said, self.context - len(before) - len(end) - longest)
+        return [*before, *(token for ids in said for token in ids)]
 
     def _logprobs(
         self, ids: Sequence[np.ndarray], place: np.ndarray, targets: Sequence[np.ndarray]
@@ -302,6 +342,17 @@ def _only(layer: Any, rows: torch.Tensor, places: torch.Tensor) -> Iterator[None
         yield
     finally:
         handle.remove()
+
+
+def _unused_positions(model: Any) -> int:
+    """Positions that no token has: RoBERTa counts from the padding's number on."""
+    for name, module in model.named_modules():
+        if (
+            name.endswith("position_embeddings")
+            and getattr(module, "padding_idx", None) is not None
+        ):
+            return int(module.padding_idx) + 1
+    return 0
 
 
 def _around(tokenizer: Any) -> tuple[list[int], list[int]]:

@@ -5,19 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
-    """Muon (Jordan et al. 2024) for the hidden matrices, AdamW for embeddings and vectors.
+    """Muon (Jordan et al. 2024) for the hidden matrices, AdamW for the rest.
+
+    The rest, embeddings, output layer and vectors, have no weight decay.
 
     Muon's updates are scaled to the root mean square of AdamW's (Liu et al. 2025,
     arXiv:2502.16982), so both share one learning rate.
     """
 
     def __init__(self, model: torch.nn.Module, learning_rate: float, weight_decay: float) -> None:
-        embeddings = {
-            id(p) for m in model.modules() if isinstance(m, torch.nn.Embedding) for p in [m.weight]
-        }
+        ends = [m for m in model.modules() if isinstance(m, torch.nn.Embedding)]
+        output = model.get_output_embeddings() if isinstance(model, PreTrainedModel) else None
+        embeddings = {id(m.weight) for m in [*ends, output] if m is not None}
         trained = [p for p in model.parameters() if p.requires_grad]
         hidden = [p for p in trained if p.ndim == 2 and id(p) not in embeddings]
         others = [p for p in trained if p.ndim != 2 or id(p) in embeddings]

@@ -7,6 +7,9 @@ from typing import Any, Literal
 
 from lm.errors import InputError
 
+# The settings that say how a model is loaded; the others say how it scores.
+LOADING = ("device", "dtype", "device_map", "bits")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScorerOptions:

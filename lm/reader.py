@@ -15,11 +15,15 @@ import torch
 from transformers import DynamicCache
 from transformers.activations import FastGELUActivation, NewGELUActivation
 
+from lm.checkpoint import context_length
 from lm.tree import Tree, prefix_trees
 
 # The softmax runs in float32 over this many logits at a time.
 LOGITS_PER_SOFTMAX = 1 << 23
-PROBE = 12  # tokens
+# What tells how a model can be read: tokens; a tree's nodes at most, its root and its branches.
+PROBE = 12
+PROBE_NODES, ROOT, BRANCH = 200, 4, 7
+HALF_NOISE = 0.1  # nats that two ways to compute a text differ by in half precision, at the least
 # The names that configurations give to the number of tokens that some layers look back.
 WINDOW_NAMES = ("sliding_window", "attention_chunk_size", "window_size")
 
@@ -141,9 +145,10 @@ class Reader:
         if self.split:
             output = self.model.base_model(input_ids=ids, use_cache=cached, **inputs)
             states: torch.Tensor = output.last_hidden_state
-            return states
-        logits: torch.Tensor = self.model(input_ids=ids, use_cache=cached, **inputs).logits
-        return logits
+        else:
+            states = self.model(input_ids=ids, use_cache=cached, **inputs).logits
+        # A model that is spread over devices leaves them on its last.
+        return states.to(self.model.device)
 
     def _logprobs(self, states: torch.Tensor, source: np.ndarray, target: np.ndarray) -> np.ndarray:
         """Log-probs (e,) float64 of targets, predicted by rows of the flattened states."""
@@ -158,7 +163,7 @@ class Reader:
         bounds = torch.searchsorted(edges, torch.arange(0, len(rows) + step, step).to(flat.device))
         for chunk, begin in enumerate(range(0, len(rows), step)):
             low, high = int(bounds[chunk]), int(bounds[chunk + 1])
-            logits = self._logits(flat[where[begin : begin + step]]).float()
+            logits = self._logits(flat[where[begin : begin + step]]).float().to(flat.device)
             normaliser = logits.logsumexp(dim=1)
             row = edges[low:high] - begin
             logprob[low:high] = logits[row, targets[low:high]] - normaliser[row]
@@ -206,55 +211,68 @@ def _window(config: Any) -> int | None:
     text = config.get_text_config()
     if not getattr(text, "use_sliding_window", True):
         return None
-    names = ("sliding_window", "attention_chunk_size", "window_size")
-    found = [getattr(text, name, None) for name in names]
+    found = [getattr(text, name, None) for name in WINDOW_NAMES]
     return min(
         (int(value) for value in found if isinstance(value, int) and value > 0), default=None
     )
 
 
-def _probe(model: Any) -> np.ndarray:
-    """Some different token ids."""
+def _tokens(model: Any, count: int) -> np.ndarray:
+    """Some token ids, different from each other where the vocabulary has so many."""
     size = int(model.get_input_embeddings().weight.shape[0])
-    return np.random.default_rng(0).permutation(size)[:PROBE].astype(np.int32)
-
-
-def _tolerance(model: Any) -> float:
-    """Nats between two ways to compute the same, of logits of ordinary size."""
-    return 1e-3 if model.dtype == torch.float32 else 0.3
+    return np.resize(np.random.default_rng(0).permutation(size), count).astype(np.int32)
 
 
 def _can_be_split(model: Any) -> bool:
-    """Whether the output layer on the body's states gives the model's own logits."""
+    """Whether the output layer on the body's states gives the model's own logits.
+
+    Both are the same operations on arrays of the same shape, so they agree to the last digits, in
+    half precision too; what a model does to its logits afterwards may be small.
+    """
     if model.base_model is model or model.get_output_embeddings() is None:
         return False
     apart = Reader(model, True, False, None)
-    ids = apart._to(_probe(model)[None].astype(np.int64))
+    ids = apart._to(_tokens(model, PROBE)[None].astype(np.int64))
     try:
         with torch.inference_mode():
             whole = model(input_ids=ids, use_cache=False).logits[0].float()
-            parts = apart._logits(apart._states(ids)[0]).float()
+            parts = apart._logits(apart._states(ids)[0]).float().to(whole.device)
+            limit = 1e-4 * float(whole.abs().max())
+            return whole.shape == parts.shape and bool((whole - parts).abs().max() <= limit)
     # Architectures differ in more ways than can be listed; whatever fails is not used.
     except Exception:
         return False
-    return whole.shape == parts.shape and bool(
-        (whole - parts).abs().max() <= _tolerance(model) * max(1.0, float(whole.abs().max()))
-    )
 
 
 def _reads_trees(reader: Reader) -> bool:
-    """Whether a small tree, with and without tokens before it, gives what its sequences give."""
-    a = _probe(reader.model)
-    ids = [a[:6], np.concatenate([a[:3], a[6:9]]), np.concatenate([a[:2], a[8:12], a[3:5]])]
-    first = np.array([2, 2, 2])
+    """Whether a tree, with and without tokens before it, gives what its sequences give.
+
+    The last branches lie far from the root that they share: a model that counts its input's places
+    instead of positions (ALiBi) is most wrong there.
+    """
+    limits = (reader.window, context_length(reader.model.config), PROBE_NODES)
+    room = min(limit for limit in limits if limit is not None)
+    length = max(2, min(BRANCH, (room - ROOT) // 2))
+    branches = max(2, (room - ROOT) // length)
+    tokens = _tokens(reader.model, ROOT + branches * (length + 1))
+    root, rest = tokens[:ROOT], tokens[ROOT:].reshape(branches, length + 1)
+    ids = [np.concatenate([root, branch]) for branch in rest]
+    # One shares more than the root.
+    ids[1] = np.concatenate([ids[0][: ROOT + 1], ids[1][ROOT + 1 :]])
+    first = np.full(branches, ROOT + length - 1)
     try:
-        alone = np.concatenate([reader.padded([row], [2]) for row in ids])
+        alone = np.concatenate(
+            [reader.padded([row], [begin]) for row, begin in zip(ids, first, strict=True)]
+        )
+        noise = np.abs(reader.padded(ids, first.tolist()) - alone)
+        limit = 1e-3 * max(1.0, float(np.abs(alone).max()) / 10)
+        if reader.model.dtype != torch.float32:
+            limit = max(HALF_NOISE, 3 * float(noise.max()))
         for skipped in (0, 1):
-            (tree,) = prefix_trees(ids, first, skipped, 4 * PROBE)
-            prefix = reader.prefix(a[:skipped]) if skipped else None
+            (tree,) = prefix_trees(ids, first, skipped, len(tokens))
+            prefix = reader.prefix(root[:skipped]) if skipped else None
             (logprob,) = reader.forest([tree], prefix)
             found = np.bincount(tree.owner, logprob[tree.used], minlength=len(ids))
-            limit = _tolerance(reader.model) * max(1.0, float(np.abs(alone).max()) / 10)
             if not np.abs(found - alone).max() <= limit:
                 return False
     # As above: a model that rejects such a mask says so in its own way.

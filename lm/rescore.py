@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from lm.errors import InputError
 from lm.ngram import NgramModel
 from lm.options import ScorerOptions
 from lm.plugin import load_plugin, plugin_file
-from lm.scorer import Progress, Scorer, Scores, TextError, Texts
+from lm.scorer import Progress, Scorer, Scores, TextError, Texts, parts
 from lm.text import normaliser as normaliser_of
 
 # These say which hypothesis a row is and how long it is: no score can take their place.
@@ -71,6 +71,16 @@ def load_scorer(model: str | Path, options: ScorerOptions | None = None) -> Scor
     return CausalScorer(CausalLM.load(str(model), options), options)
 
 
+def with_options(scorer: Scorer, options: ScorerOptions) -> Scorer:
+    """The same loaded model under other settings of scoring."""
+    if isinstance(scorer, NgramScorer):
+        return replace(scorer, eos=options.eos)
+    if hasattr(scorer, "options") and is_dataclass(scorer) and not isinstance(scorer, type):
+        found: Scorer = replace(scorer, options=options)
+        return found
+    return scorer
+
+
 def is_ngram(model: str | Path) -> bool:
     """Whether a model is a file: a checkpoint is a folder, so it can only be an n-gram model."""
     return str(model).endswith(NGRAM_ENDINGS) or Path(model).is_file()
@@ -82,6 +92,7 @@ def rescore(
     name: str,
     normaliser: str = "none",
     contexts: Mapping[str, tuple[str, ...]] | None = None,
+    prompt: str | None = None,
     progress: Progress | None = None,
     overwrite: bool = False,
 ) -> pd.DataFrame:
@@ -96,6 +107,7 @@ def rescore(
         normaliser: From the hypotheses' spelling to the model's, by name (see `lm.text`); for
             contexts too.
         contexts: Earlier texts by utterance, oldest first (see `lm.context`).
+        prompt: A text that goes before them, as it is.
         progress: Told how many more rows are done; adds up to the number of rows.
         overwrite: Whether a score column of that name may be replaced.
 
@@ -132,11 +144,17 @@ def rescore(
             list(texts[firsts]),
             None if before is None else [before[i] for i in firsts],
             lists[firsts],
+            () if prompt is None else (prompt,),
         )
         try:
             scores = scorer.score(batch, progress)
         except TextError as error:
             raise InputError(f"{_place(table, firsts[error.index])}: {error.reason}") from error
+        if not len(scores.logprob) == len(scores.tokens) == len(firsts):
+            raise InputError(
+                f"the scorer gives {len(scores.logprob)} log-probs and {len(scores.tokens)} token "
+                f"counts for {len(firsts)} texts; it must give one of each for each"
+            )
         wrong = np.flatnonzero(np.isnan(scores.logprob) | np.isposinf(scores.logprob))
         if len(wrong):
             raise InputError(
@@ -145,23 +163,6 @@ def rescore(
             )
         logprob[part], tokens[part] = scores.logprob[codes], scores.tokens[codes]
     return table.assign(**{name: logprob, f"{name}.tokens": tokens})
-
-
-def parts(lists: np.ndarray, size: int) -> list[slice]:
-    """Cuts rows into parts of about `size`, none through a list.
-
-    Args:
-        lists: (N,) list numbers, equal ones next to each other.
-        size: Rows of a part; a longer list is its own part.
-    """
-    ends = np.append(np.flatnonzero(np.diff(lists)) + 1, len(lists))
-    cuts, start = [], 0
-    while start < len(lists):
-        fitting = ends[(ends > start) & (ends <= start + size)]
-        stop = int(fitting[-1] if len(fitting) else ends[ends > start][0])
-        cuts.append(slice(start, stop))
-        start = stop
-    return cuts
 
 
 def check_name(table: pd.DataFrame, name: str, overwrite: bool = False) -> None:

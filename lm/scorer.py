@@ -28,11 +28,13 @@ class Texts:
             one.
         lists: (N,) which N-best list a text belongs to, equal numbers next to each other and the
             first pass's best first; None: all are alone.
+        prompt: Texts that go before all of that, such as a description of the domain.
     """
 
     texts: Sequence[str]
     contexts: Sequence[tuple[str, ...]] | None = None
     lists: np.ndarray | None = None
+    prompt: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, values in (("contexts", self.contexts), ("lists", self.lists)):
@@ -47,9 +49,13 @@ class Texts:
         """Texts without context, or what is given if it is complete."""
         return texts if isinstance(texts, Texts) else cls(texts)
 
-    def context(self, index: int) -> tuple[str, ...]:
+    def said(self, index: int) -> tuple[str, ...]:
         """What was said before a text."""
         return self.contexts[index] if self.contexts is not None else ()
+
+    def context(self, index: int) -> tuple[str, ...]:
+        """All that goes before a text: the prompt and what was said before."""
+        return (*self.prompt, *self.said(index))
 
     def chosen(self, indices: Sequence[int] | np.ndarray) -> Texts:
         """Some of the texts, in the order of the indices."""
@@ -57,7 +63,20 @@ class Texts:
             [self.texts[i] for i in indices],
             None if self.contexts is None else [self.contexts[i] for i in indices],
             None if self.lists is None else self.lists[np.asarray(indices, dtype=np.int64)],
+            self.prompt,
         )
+
+    def longest(self, lengths: np.ndarray) -> np.ndarray:
+        """(N,) length of the longest text in each text's list, of lengths (N,).
+
+        What is left out of the context for want of room must be the same for a whole list, or its
+        scores could not be compared.
+        """
+        if self.lists is None or not len(lengths):
+            return lengths
+        starts = np.flatnonzero(np.append(True, np.diff(self.lists) != 0))
+        counts = np.diff(np.append(starts, len(lengths)))
+        return np.repeat(np.maximum.reduceat(lengths, starts), counts)
 
 
 @dataclass(frozen=True)
@@ -102,6 +121,29 @@ class TextError(InputError):
         self.index = index
         self.reason = f"{shortened(start)!r}{' …' if start != text else ''} {reason}"
         super().__init__(f"text {index}: {self.reason}")
+
+    def moved(self, indices: np.ndarray) -> TextError:
+        """The error with its place among more texts, of which these were scored."""
+        self.index = int(indices[self.index])
+        self.args = (f"text {self.index}: {self.reason}",)
+        return self
+
+
+def parts(lists: np.ndarray, size: int) -> list[slice]:
+    """Cuts rows into parts of about `size`, none through a list.
+
+    Args:
+        lists: (N,) list numbers, equal ones next to each other.
+        size: Rows of a part; a longer list is its own part.
+    """
+    ends = np.append(np.flatnonzero(np.diff(lists)) + 1, len(lists))
+    cuts, start = [], 0
+    while start < len(lists):
+        fitting = ends[(ends > start) & (ends <= start + size)]
+        stop = int(fitting[-1] if len(fitting) else ends[ends > start][0])
+        cuts.append(slice(start, stop))
+        start = stop
+    return cuts
 
 
 def shortened(text: str, longest: int = 60) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,13 @@ from lm.errors import InputError
 from lm.lora import LoRA, adapted
 from lm.optimizer import build_optimizer
 from lm.options import ScorerOptions
-from lm.resume import newest_checkpoint, write_checkpoint
+from lm.resume import (
+    check_same_run,
+    digest,
+    newest_checkpoint,
+    use_one_device,
+    write_checkpoint,
+)
 from lm.sequences import IGNORED, Encoded, TokenBatches, encode, read_lines, train_tokenizer
 
 SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
@@ -60,7 +66,7 @@ class LMTraining:
         schedule: What follows the warm-up: `cosine` or `linear` decay to zero, or `constant` for
             a run whose checkpoint another run will start from.
         warmup: Share of the steps that warm up.
-        weight_decay: Of all matrices.
+        weight_decay: Of the hidden matrices; with `adamw`, of all weights.
         optimizer: `muon` (matrices by Muon, the rest by AdamW) or `adamw`.
         precision: `float32` or `bfloat16` (autocast; weights stay float32).
         compile: Whether to run through torch.compile (needs a C++ compiler on CPU).
@@ -132,11 +138,11 @@ def train_lm(settings: LMTraining, resume: bool | None = None) -> dict[str, floa
             True demands one; False removes what is there and starts anew.
 
     Returns:
-        `loss` (nats a token), `steps`, `first_step` (above 0 where a run went on) and `cut_lines`
-        (longer than `max_tokens`). Where `valid` is given, also `valid_loss` (nats a token),
-        `valid_word_perplexity` (per word and sentence end), `valid_words` and `valid_left_out`
-        (lines that are too long); when fine-tuning, the first two also for the model before, under
-        names that end in `_before`.
+        `loss` (nats a token, of the steps made), `steps`, `first_step` (above 0 where a run
+        went on) and `cut_lines` (longer than `max_tokens`). Where `valid` is given, also
+        `valid_loss` (nats a token), `valid_word_perplexity` (per word and sentence end),
+        `valid_words` and `valid_left_out` (lines that are too long); when fine-tuning, the first
+        two also for the model before, under names that end in `_before`.
 
     Raises:
         InputError: A text is missing or empty, a setting is wrong, or there is no checkpoint to
@@ -155,14 +161,19 @@ def train_lm(settings: LMTraining, resume: bool | None = None) -> dict[str, floa
         model = adapted(model, settings.lora, settings.seed)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     sequences = [sequence for text in texts for sequence in text.sequences]
+    facts = {
+        "texts": digest(sequences),
+        "model": settings.model or dict(settings.architecture),
+        "lora": None if settings.lora is None else asdict(settings.lora),
+    }
+    check_same_run(output / "checkpoints", facts, last is not None)
     batches = TokenBatches(sequences, settings.batch_tokens, pad, settings.seed)
     trainer = _trainer(model, batches, settings)
     result = trainer.train(resume_from_checkpoint=None if last is None else str(last))
-    figures |= {
-        "loss": float(result.training_loss),
-        "steps": float(trainer.args.max_steps),
-        "first_step": float(0 if last is None else last.name.rpartition("-")[2]),
-    }
+    first_step = 0 if last is None else int(last.name.rpartition("-")[2])
+    if first_step < trainer.args.max_steps:
+        figures["loss"] = float(result.training_loss)
+    figures |= {"steps": float(trainer.args.max_steps), "first_step": float(first_step)}
     trained = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
     if settings.lora is not None:
         trained = trained.merge_and_unload()
@@ -287,6 +298,7 @@ def _trainer(model: Any, batches: TokenBatches, settings: LMTraining) -> Trainer
         dataloader_num_workers=0,
         remove_unused_columns=False,
     )
+    use_one_device(arguments)
     optimizer = build_optimizer(
         model, settings.optimizer, settings.learning_rate, settings.weight_decay
     )

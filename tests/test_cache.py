@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 
 from experiments.cli import main
+from experiments.second_pass import score_scope
 from lm.cache import SCORES, CachedScorer, text_keys
 from lm.errors import InputError
+from lm.options import ScorerOptions
 from lm.score_file import ScoreCache
 from lm.scorer import Progress, Scores, TextError, Texts
 
@@ -339,6 +341,19 @@ def test_the_command_lists(filled: ScoreCache, capsys: pytest.CaptureFixture[str
 def test_the_command_removes(filled: ScoreCache, options: list[str], left: set[int]) -> None:
     assert main(["cache", "--file", str(filled.path), *options]) == 0
     assert {scope.scores for scope in filled.scopes()} == left
+
+
+def test_a_model_is_removed_by_its_path_or_hub_name(cache: ScoreCache, tmp_path: Path) -> None:
+    models = [tmp_path / run / "lm" for run in ("one", "two")]
+    for folder in models:
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_text(str(folder))
+    for number, model in enumerate([*map(str, models), "somebody/lm"], 1):
+        scope = score_scope(model, ScorerOptions(dtype="float32"))
+        CachedScorer(Letters, scope, cache).score([str(i) for i in range(number)])
+    for model, left in ((str(models[1]), {1, 3}), ("somebody/lm", {1})):
+        assert main(["cache", "--file", str(cache.path), "--remove", model]) == 0
+        assert {scope.scores for scope in cache.scopes()} == left
 
 
 def test_one_line_is_removed_by_its_id(

@@ -10,8 +10,8 @@ import pytest
 
 from lm.context import Context, contexts
 from lm.errors import InputError
-from lm.rescore import parts, rescore
-from lm.scorer import Progress, Scores, Texts
+from lm.rescore import rescore
+from lm.scorer import Progress, Scores, Texts, parts
 
 
 def table(rows: list[tuple[str, int, str]]) -> pd.DataFrame:
@@ -43,10 +43,8 @@ def test_the_conversation_so_far() -> None:
         "alone": (),
     }
     assert contexts(LISTS, Context(previous=1))["a-1-3"] == ("two",)
-    whole = contexts(LISTS, Context(prompt="Lights.", previous=1, conversation=r"(.)[-a].*"))
-    assert whole["a-1-3"] == ("Lights.", "two")
-    assert whole["a-1-0"] == ("Lights.",)
-    assert set(contexts(LISTS, Context(prompt="p")).values()) == {("p",)}
+    whole = contexts(LISTS, Context(previous=1, conversation=r"(.)[-a].*"))
+    assert whole["a-1-3"] == ("two",)
 
 
 @pytest.mark.parametrize(

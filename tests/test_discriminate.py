@@ -66,7 +66,9 @@ def test_batches_hold_whole_lists_with_their_references(tmp_path: Path) -> None:
     owner = np.append(np.repeat(np.arange(30), sizes), np.arange(30))
     said = [(f"the {'dog ' * (number % 3)}".strip(),) for number in owner]
     count = int(sizes.sum())
-    judged = Judged(Texts(texts, said, owner), np.arange(count), np.arange(count) / 7, weight=0.5)
+    judged = Judged(
+        Texts(texts, said, owner), np.arange(count), np.arange(count) / 7, 0.5, ["u"] * 30
+    )
     batches = ListBatches(judged, lm.encoder.encode(judged.texts, CPU), 200)
     assert batches.lists == 30 and sorted(itertools.chain(*batches.batches)) == list(range(30))
     reference = lm.score(judged.texts, CPU).logprob
@@ -107,7 +109,7 @@ def test_parts_share_no_speaker() -> None:
 
 def test_a_column_without_weight_cannot_be_trained() -> None:
     with pytest.raises(InputError, match="weight is 0"):
-        Judged(Texts(["a", "a"]), np.zeros(1), np.zeros(1), 0.0)
+        Judged(Texts(["a", "a"]), np.zeros(1), np.zeros(1), 0.0, ["u"])
 
 
 def test_verdict() -> None:
@@ -182,7 +184,7 @@ def test_a_model_that_only_gets_worse_is_written_as_it_was(tmp_path: Path) -> No
     texts = ["the cat", "the dog", "the cat"]  # two hypotheses and the reference
     owner = np.zeros(3, dtype=np.int64)
     lists, wrong = (
-        Judged(Texts(texts, None, owner), np.array(errors), np.zeros(2), 1.0)
+        Judged(Texts(texts, None, owner), np.array(errors), np.zeros(2), 1.0, ["u"])
         for errors in ([0, 3], [3, 0])
     )
     settings = MWERTraining(epochs=4, learning_rate=1e-2)

@@ -220,3 +220,46 @@ def test_kinds_are_told_apart(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match="no masked language model can be loaded"):
         MaskedLM.load(causal, CPU)
+
+
+def test_positions_that_no_token_has_are_not_counted(tmp_path: Path) -> None:
+    folder = save_masked(tmp_path / "roberta", "roberta")
+    lm = MaskedLM.load(folder, CPU)
+    lm = MaskedLM.load(folder, CPU)
+    room = lm.context
+    assert room is not None and room < lm.model.config.max_position_embeddings
+    around = sum(map(len, lm.around))
+    token = lm.tokenizer.decode([lm.tokenizer("a", add_special_tokens=False)["input_ids"][0]])
+    fits = token * (room - around)
+    assert lm.score([fits]).tokens[0] == room - around
+    with pytest.raises(TextError, match=rf"has {room + 1} tokens, and .* can read {room}"):
+        lm.score([fits + token])
+
+
+def test_no_windows(bert: MaskedLM) -> None:
+    with pytest.raises(InputError, match="have no windows"):
+        bert.score(["the cat"], replace(CPU, too_long="window"))
+
+
+def test_what_half_precision_spoils_is_scored_in_float32(bert: MaskedLM, tmp_path: Path) -> None:
+    folder = save_masked(tmp_path / "large", "bert")
+    large = MaskedLM.load(folder, CPU)
+    with torch.no_grad():  # logits beyond float16, weights within it
+        large.model.get_output_embeddings().weight.mul_(1e4)
+    expected = large.score(TEXTS).logprob
+    large.model.half()
+    assert np.isfinite(expected).all()
+    found = large.score(TEXTS).logprob
+    assert np.isfinite(found).all()
+    scored = expected < 0
+    assert np.abs(found[scored] / expected[scored] - 1).max() < 0.05
+
+
+def test_many_texts_are_masked_in_parts(bert: MaskedLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = TEXTS * 3
+    lists = np.repeat(np.arange(6), 3)
+    whole = bert.score(Texts(texts, None, lists)).logprob
+    monkeypatch.setattr("lm.masked.TEXTS_AT_ONCE", 4)
+    np.testing.assert_allclose(bert.score(Texts(texts, None, lists)).logprob, whole, atol=1e-4)
+    with pytest.raises(TextError, match=r"^text 18:"):
+        bert.score([*texts, " ".join(["cat"] * 60)])

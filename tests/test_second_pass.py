@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from arpas import two_words
+from causal_models import save_model
 
 import experiments.second_pass
 from experiments.config import build
 from experiments.second_pass import Column, Models, add_column, score, score_scope
 from lm.cache import ScoreCache
+from lm.causal import CausalScorer
 from lm.errors import InputError
 from lm.options import ScorerOptions
 from lm.rescore import load_scorer, rescore
@@ -118,3 +120,34 @@ def test_another_truecasing_model_of_the_same_name_scores_again(arpa: Path, tmp_
         column = Column(model=str(arpa), normaliser=f"truecase:{case}+stop")
         keys.append(add_column("dev", "beam", TABLE, "two", column, tmp_path, Models()).key)
     assert keys[0] == keys[2] != keys[1]
+
+
+def test_a_model_is_loaded_once_for_all_settings(
+    arpa: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = []
+
+    def loading(model: str, options: ScorerOptions) -> object:
+        loaded.append(model)
+        return load_scorer(model, options)
+
+    monkeypatch.setattr(experiments.second_pass, "load_scorer", loading)
+    models = Models()
+    with_end, without = (
+        models.scorer(arpa, ScorerOptions(eos=eos)).score(["the cat"]) for eos in (True, False)
+    )
+    assert loaded == [str(arpa)]
+    for eos, scores in ((True, with_end), (False, without)):
+        expected = load_scorer(arpa, ScorerOptions(eos=eos)).score(["the cat"])
+        assert scores.logprob == expected.logprob and scores.tokens == expected.tokens
+
+
+def test_a_checkpoint_is_loaded_once_for_all_settings(tmp_path: Path) -> None:
+    models = Models()
+    folder = save_model(tmp_path, "gpt2")
+    exact, merged = (
+        models.scorer(folder, ScorerOptions(device="cpu", history=h)) for h in ("exact", 2)
+    )
+    assert isinstance(exact, CausalScorer) and isinstance(merged, CausalScorer)
+    assert exact.model is merged.model
+    assert (exact.options.history, merged.options.history) == ("exact", 2)

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
 
 from experiments.cli import main
 from lm.causal import CausalLM
 from lm.errors import InputError
 from lm.lora import LoRA
 from lm.optimizer import MuonWithAdamW
-from lm.resume import newest_checkpoint
+from lm.resume import newest_checkpoint, use_one_device
 from lm.sequences import TokenBatches, encode, train_tokenizer
 from lm.train import LMTraining, train_lm
 
@@ -90,7 +90,7 @@ def test_going_on_gives_what_a_run_without_a_break_gives(
     whole = train_lm(settings)
     # As if killed after step 8, while a later checkpoint was being saved.
     folder = Path(settings.output) / "checkpoints"
-    for path in folder.iterdir():
+    for path in folder.glob("checkpoint-*"):
         if path.name != "checkpoint-8":
             (path / "trainer_state.json").unlink()
     assert newest_checkpoint(folder, None) == folder / "checkpoint-8"
@@ -262,7 +262,7 @@ def test_lora_is_merged_into_an_ordinary_checkpoint(
     assert figures["valid_word_perplexity"] == pytest.approx(math.exp(-logprob / words), rel=1e-3)
     if save_steps == 3:
         folder = Path(tuned.output) / "checkpoints"
-        for path in folder.iterdir():
+        for path in folder.glob("checkpoint-*"):
             if path != newest_checkpoint(folder, True):
                 (path / "trainer_state.json").unlink()
         assert train_lm(tuned, resume=True)["first_step"] > 0
@@ -333,3 +333,44 @@ def test_wrong_settings(
 
 def test_the_longest_possible_sequences_can_be_trained_on(settings: LMTraining) -> None:
     assert train_lm(replace(settings, running=True, max_tokens=64, epochs=0.5))["cut_lines"] == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "other"),
+    [
+        ({"texts": "OTHER"}, "texts"),
+        ({"architecture": {**ARCHITECTURE, "num_hidden_layers": 3}}, "model"),
+    ],
+)
+def test_checkpoints_of_another_run_are_not_gone_on_from(
+    settings: LMTraining, tmp_path: Path, change: dict[str, Any], other: str
+) -> None:
+    settings = replace(settings, epochs=2)
+    first = train_lm(settings)
+    same = train_lm(settings)  # has nothing to do, and does no harm
+    assert same["first_step"] == first["steps"] and "loss" in first and "loss" not in same
+    assert same["valid_loss"] == pytest.approx(first["valid_loss"], rel=1e-5)
+    before = CausalLM.load(settings.output).score(TEXTS).logprob
+    if change.get("texts") == "OTHER":
+        path = tmp_path / "other.txt"
+        path.write_text("quite another text\n" * 20)
+        change = {"texts": (str(path),)}
+    with pytest.raises(InputError, match=f"a run with other {other}; start anew with --restart"):
+        train_lm(replace(settings, **change))
+    np.testing.assert_allclose(CausalLM.load(settings.output).score(TEXTS).logprob, before)
+    assert train_lm(replace(settings, **change), resume=False)["first_step"] == 0
+
+
+def test_several_gpus_do_not_share_a_batch() -> None:
+    arguments = TrainingArguments(output_dir="none", use_cpu=True, report_to=[])
+    arguments._n_gpu = 2
+    use_one_device(arguments)
+    assert arguments.train_batch_size == arguments.per_device_train_batch_size
+
+
+def test_muon_leaves_an_untied_output_layer_to_adamw(settings: LMTraining) -> None:
+    untied = {**ARCHITECTURE, "tie_word_embeddings": False}
+    train_lm(replace(settings, architecture=untied, epochs=0.5))
+    model = AutoModelForCausalLM.from_pretrained(settings.output)
+    muon = {id(p) for g in MuonWithAdamW(model, 1e-3, 0.1).muon.param_groups for p in g["params"]}
+    assert id(model.get_output_embeddings().weight) not in muon and muon

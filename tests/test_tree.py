@@ -10,16 +10,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from causal_models import CONFIGS, CPU, HIDDEN, TEXTS, naive_ids, save_model
+from causal_models import CONFIGS, CPU, HIDDEN, SIZE, TEXTS, naive_ids, save_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import Gemma3TextConfig, GPTNeoConfig, MistralConfig
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import (
+    Gemma3TextConfig,
+    GPTNeoConfig,
+    MistralConfig,
+    MptConfig,
+    PreTrainedTokenizerFast,
+    RecurrentGemmaConfig,
+)
 
 from lm.causal import CausalLM
 from lm.errors import InputError
 from lm.options import ScorerOptions
 from lm.reader import Reader
-from lm.scorer import Texts
+from lm.scorer import TextError, Texts
 from lm.tree import Tree, merged_tree, prefix_trees, shared_prefix
 
 WORDS = ["the", "cat", "dog", "sat", "ran", "on", "a", "mat", "naïve", "東"]
@@ -310,3 +318,114 @@ def test_a_model_with_a_head_that_cannot_be_apart_gives_the_same(llama: CausalLM
     np.testing.assert_allclose(
         whole.score(texts).logprob, llama.score(texts).logprob, rtol=0, atol=1e-3
     )
+
+
+UNSUITABLE: dict[str, Any] = {
+    # Counts places of the input and not positions (ALiBi), little at a small distance.
+    "mpt": lambda **k: MptConfig(
+        d_model=256, n_heads=4, n_layers=2, max_seq_len=512, initializer_range=0.1, **k
+    ),
+    # Bends its logits by a setting of a name of its own.
+    "recurrent_gemma": lambda **k: RecurrentGemmaConfig(
+        num_hidden_layers=3, hidden_size=32, intermediate_size=48, num_attention_heads=4,
+        num_key_value_heads=1, lru_width=32, head_dim=8, attention_window_size=64, **k,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot read several hypotheses")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("architecture", UNSUITABLE)
+def test_what_is_unsuitable_is_found_out_in_half_precision_too(
+    tmp_path: Path, architecture: str, dtype: str
+) -> None:
+    folder = save_model(tmp_path, architecture, configs=UNSUITABLE)
+    lm = CausalLM.load(folder, replace(CPU, dtype=dtype))
+    assert not lm.reader.trees
+    assert lm.reader.split == (architecture == "mpt")
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "gpt_neox", "gemma2"])
+def test_trees_are_read_in_half_precision_too(
+    tmp_path: Path, architecture: str, dtype: str
+) -> None:
+    lm = CausalLM.load(save_model(tmp_path, architecture), replace(CPU, dtype=dtype))
+    assert lm.reader.trees and lm.reader.split
+
+
+def test_merged_paths_deeper_than_the_context_are_scored_exactly(tmp_path: Path) -> None:
+    config = {"small": lambda **k: CONFIGS["gpt2"](**k)}
+    lm = CausalLM.load(save_model(tmp_path, "small", configs=config), CPU)
+    lm.model.config.n_positions = 16
+    lm = replace(lm, encoder=replace(lm.encoder, context=16))
+    texts = ["qwxyzjkcat mats", "qcat matszzzzzz"]
+    batch = Texts(texts, None, np.array([0, 0]))
+    exact = lm.score(batch, CPU).logprob
+    np.testing.assert_allclose(lm.score(batch, replace(CPU, history=2)).logprob, exact, atol=1e-3)
+
+
+@pytest.mark.parametrize("history", ["exact", 3])
+def test_a_list_is_scored_in_one_context(llama: CausalLM, history: Any) -> None:
+    """What there is no room for beside the longest text is left out for all; the prompt stays."""
+    texts = ["ab", "abcdefgh", "abc"]
+    said = ("xyz", "uvw")
+    options = ScorerOptions(max_tokens=20, history=history, device="cpu")
+    batch = Texts(texts, [said] * 3, np.zeros(3, dtype=np.int64), ("PROM",))
+    encoded = llama.encoder.encode(batch, options)
+    before = {
+        sequence[:begin].tobytes()
+        for sequence, begin in zip(encoded.ids, encoded.first, strict=True)
+    }
+    assert len(before) == 1
+    start = llama.tokenizer.decode(encoded.ids[0][1 : encoded.first[0]])
+    assert start.split() == ["PROM", "uvw"]
+    reference = llama.score(
+        Texts(["PROM\nuvw\n" + text for text in texts]), replace(CPU, method="padded")
+    )
+    alone = llama.score(Texts(["PROM\nuvw\n"]), replace(CPU, eos=False)).logprob
+    if history == "exact":
+        np.testing.assert_allclose(
+            llama.score(batch, options).logprob, reference.logprob - alone, atol=1e-3
+        )
+
+
+def test_letters_that_the_tokenizer_leaves_out_are_an_error(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = ["<s>", "</s>"]
+    tokenizer.train_from_iterator(
+        TEXTS, trainers.BpeTrainer(vocab_size=SIZE, special_tokens=special, show_progress=False)
+    )
+    folder = save_model(tmp_path, "gpt2")
+    made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
+    made.save_pretrained(folder)
+    lm = CausalLM.load(folder, CPU)
+    assert np.isfinite(lm.score(["the cat sat", "the cat, sat!"]).logprob).all()
+    with pytest.raises(TextError, match=r"^text 1: 'the Ω sat' has 'Ω', which .* leaves out"):
+        lm.score(["the cat", "the Ω sat"])
+    with pytest.raises(TextError, match=r"^text 0: .*'Ω'"):
+        lm.score(Texts(["the cat"], [("Ω",)]))
+
+
+def test_a_row_that_does_not_fit_is_read_in_smaller_trees(
+    llama: CausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = random_texts(3, 60)
+    expected = llama.score(texts).logprob
+    original, sizes = Reader.forest, []
+
+    def small(self: Reader, trees: Sequence[Tree], prefix: Any = None) -> list[np.ndarray]:
+        sizes.append(len(trees) * max(map(len, trees)))
+        if sizes[-1] > 60:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(self, trees, prefix)
+
+    monkeypatch.setattr(Reader, "forest", small)
+    np.testing.assert_allclose(llama.score(texts).logprob, expected, rtol=0, atol=1e-3)
+    assert max(sizes) > 60
+    monkeypatch.setattr(Reader, "prefix", out_of_memory)
+    long = ["the cat sat on the mat and the dog ran on the mat " + text for text in texts]
+    monkeypatch.setattr(Reader, "forest", original)
+    expected = llama.score(long, replace(CPU, method="padded")).logprob
+    np.testing.assert_allclose(llama.score(long).logprob, expected, rtol=0, atol=1e-3)
