@@ -9,11 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from lm.combine import score_column, total, winners
-from lm.errors import InputError
+from lm.combine import total, winners
+from lm.lists import Lists, is_count
 
 # Values from which each weight of an LM starts; counts start at 0.
 GRID = (0.0, 0.3, 1.0)
+
+# Weights are made smaller for as long as the errors that this adds are fewer than so many standard
+# errors of their sum.
+NEAR = 0.5
+SHARES = tuple(np.linspace(0, 1, 21)[:-1])  # of a weight, tried for smaller ones
 
 # Intervals narrower than this share of their position are rounding errors of tied crossings.
 NARROW = 1e-9
@@ -34,23 +39,6 @@ class Tuned:
     baseline: int
 
 
-@dataclass(frozen=True)
-class _Lists:
-    """N-best lists as arrays of U utterances by H hypotheses in rank order, and K columns.
-
-    Attributes:
-        scores: (U, H, K) columns, the scale first; 0 where impossible.
-        impossible: bool (U, H, K), where a column is -inf.
-        exists: bool (U, H), False for padding of shorter lists.
-        errors: int (U, H).
-    """
-
-    scores: np.ndarray
-    impossible: np.ndarray
-    exists: np.ndarray
-    errors: np.ndarray
-
-
 def tune(
     table: pd.DataFrame,
     errors: np.ndarray | pd.Series,
@@ -58,6 +46,7 @@ def tune(
     scale: str = "acoustic",
     seed: int = 0,
     restarts: int = 12,
+    near: float = NEAR,
 ) -> Tuned:
     """Weights that minimise the word errors of the 1-best over all lists together.
 
@@ -66,9 +55,11 @@ def tune(
     function whose steps are all known. From several starts, line searches follow each coordinate
     and random directions until none lowers the errors. Of intervals with the fewest errors the one
     nearest to weight 0 is taken, at its middle; of solutions with equally few errors the one with
-    the smallest weights, each in units of its column's spread within lists. Then digits are dropped
-    as long as the errors stay. Weights of log-probs are never negative; those of counts (`words`,
-    `oov`, `….tokens`) may be.
+    the smallest weights, each in units of its column's spread within lists. Near-ties count as
+    ties, for few lists decide little: each weight, the largest first, is taken towards zero as long
+    as the errors that this adds are fewer than `near` standard errors of their sum. Then digits are
+    dropped as long as the errors stay. Weights of log-probs are never negative; those of counts
+    (`words`, `oov`, `….tokens`) may be.
 
     Args:
         table: N-best table of N rows; -inf is legal in scores.
@@ -77,6 +68,7 @@ def tune(
         scale: column whose weight is fixed to 1.
         seed: of the starts beyond the grid and of the random directions.
         restarts: number of starts; one weight alone needs no more than the grid.
+        near: standard errors within which more errors are no difference; 0 gives the fewest.
 
     Raises:
         InputError: the table is empty, or a column is missing or holds NaN.
@@ -87,21 +79,20 @@ def tune(
         raise ValueError(f"errors have shape {errors.shape}, the table has {len(table)} rows")
     if restarts < 1:
         raise ValueError(f"restarts is {restarts}; at least one start is needed")
-    if table.empty:
-        raise InputError("no hypotheses to tune weights on: the N-best table is empty")
     names = [scale, *dict.fromkeys(name for name in columns if name != scale)]
-    lists = _open_lists(table, errors, names)
-    signed = np.array([_is_count(name) for name in names[1:]], dtype=bool)
-    spread = _spread(lists)
+    lists = Lists.of(table, errors, names).undecided()
+    signed = np.array([is_count(name) for name in names[1:]], dtype=bool)
+    spread = lists.spread()
     rng = np.random.default_rng(seed)
     best: tuple[int, float, np.ndarray] | None = None
     for start in _starts(signed, restarts, rng):
         weights = _descend(lists, start, signed, spread, rng)
-        found = (_corpus_errors(lists, weights), float(np.abs(weights) @ spread), weights)
+        found = (int(lists.errors_under(weights).sum()), float(np.abs(weights) @ spread), weights)
         if best is None or found[:2] < best[:2]:
             best = found
     assert best is not None  # there is at least one start
-    values = [1.0, *map(float, _drop_digits(lists, best[2]))]
+    chosen = _shrink(lists, best[2], spread, near) if near > 0 else best[2]
+    values = [1.0, *map(float, _drop_digits(lists, chosen))]
     tuned = dict(zip(names, values, strict=True))
     # Counted anew from the table, so that the numbers are those that `rerank` gives.
     after, before = (
@@ -109,44 +100,6 @@ def tune(
         for weights in (tuned, {scale: 1.0})
     )
     return Tuned(tuned, after, before)
-
-
-def _is_count(name: str) -> bool:
-    """Whether the column holds counts, which may be rewarded as well as penalised."""
-    return name in ("words", "oov") or name.endswith(".tokens")
-
-
-def _open_lists(table: pd.DataFrame, errors: np.ndarray, names: Sequence[str]) -> _Lists:
-    """The table's lists as arrays, without those whose hypotheses all have as many errors."""
-    columns = np.stack([score_column(table, name) for name in names], axis=1)
-    codes = pd.factorize(table["utt"])[0]
-    order = np.lexsort((table["rank"].to_numpy(), codes))
-    lengths = np.bincount(codes)
-    row = np.repeat(np.arange(len(lengths)), lengths)
-    place = np.arange(len(order)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    shape = (len(lengths), int(lengths.max()))
-    padded = np.full((*shape, len(names)), -np.inf)
-    padded[row, place] = columns[order]
-    exists = np.zeros(shape, dtype=bool)
-    exists[row, place] = True
-    counts = np.zeros(shape, dtype=np.int64)
-    counts[row, place] = errors[order]
-    counts = np.where(exists, counts, counts[:, :1])
-    undecided = counts.min(axis=1) < counts.max(axis=1)
-    impossible = np.isneginf(padded)
-    scores = np.where(impossible, 0.0, padded)
-    return _Lists(scores[undecided], impossible[undecided], exists[undecided], counts[undecided])
-
-
-def _spread(lists: _Lists) -> np.ndarray:
-    """Mean standard deviation within lists of every column but the scale, (K - 1,)."""
-    if not len(lists.errors):
-        return np.ones(lists.scores.shape[2] - 1)
-    present = lists.exists[..., None] & ~lists.impossible
-    size = np.maximum(present.sum(axis=1), 1)
-    mean = (lists.scores * present).sum(axis=1) / size
-    square = ((lists.scores - mean[:, None]) ** 2 * present).sum(axis=1) / size
-    return np.sqrt(square).mean(axis=0)[1:]
 
 
 def _starts(signed: np.ndarray, restarts: int, rng: np.random.Generator) -> list[np.ndarray]:
@@ -164,14 +117,14 @@ def _starts(signed: np.ndarray, restarts: int, rng: np.random.Generator) -> list
 
 
 def _descend(
-    lists: _Lists,
+    lists: Lists,
     start: np.ndarray,
     signed: np.ndarray,
     spread: np.ndarray,
     rng: np.random.Generator,
 ) -> np.ndarray:
     """Line searches along coordinates and random directions until none lowers the errors."""
-    weights, errors = start, _corpus_errors(lists, start)
+    weights, errors = start, int(lists.errors_under(start).sum())
     free = len(weights)
     unit = np.where(spread > 0, 1.0 / np.where(spread > 0, spread, 1.0), 0.0)
     while True:
@@ -181,10 +134,10 @@ def _descend(
             # From weight 0 on, so that the step is the weight itself; 0 is tried for its own sake
             # because only there a -inf in the column does not count.
             base = np.where(direction == 1.0, 0.0, weights)
-            at_zero = _corpus_errors(lists, base)
+            at_zero = int(lists.errors_under(base).sum())
             low = -np.inf if signed[column] else 0.0
             moved = base + _search(lists, base, direction, low, np.inf) * direction
-            found = _corpus_errors(lists, moved)
+            found = int(lists.errors_under(moved).sum())
             if at_zero <= found:
                 moved, found = base, at_zero
             if found <= errors:
@@ -195,7 +148,7 @@ def _descend(
             low, high = _limits(weights, direction, signed)
             moved = weights + _search(lists, weights, direction, low, high) * direction
             moved = np.where(signed, moved, np.maximum(moved, 0.0))
-            found = _corpus_errors(lists, moved)
+            found = int(lists.errors_under(moved).sum())
             if found < errors:
                 weights, errors = moved, found
         if errors == before:
@@ -214,10 +167,10 @@ def _limits(weights: np.ndarray, direction: np.ndarray, signed: np.ndarray) -> t
 
 
 def _search(
-    lists: _Lists, weights: np.ndarray, direction: np.ndarray, low: float, high: float
+    lists: Lists, weights: np.ndarray, direction: np.ndarray, low: float, high: float
 ) -> float:
     """The step along the direction that gives the fewest errors, within low and high."""
-    offsets, slopes, alive = _line(lists, weights, direction)
+    offsets, slopes, alive = lists.line(weights, direction)
     steps, changes, errors = _envelope(offsets, slopes, alive, lists.errors, low, high)
     order = np.argsort(steps, kind="stable")
     edges = np.concatenate([[low], steps[order], [high]])
@@ -241,24 +194,6 @@ def _middle(left: float, right: float) -> float:
     if np.isinf(left):
         return right - 0.5 * max(1.0, abs(right))
     return 0.5 * (left + right)
-
-
-def _line(
-    lists: _Lists, weights: np.ndarray, direction: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Totals along a line: offset + step · slope, and which hypotheses are possible, all (U, H)."""
-    used = np.concatenate([[True], (weights != 0) | (direction != 0)])
-    alive = lists.exists & ~lists.impossible[..., used].any(axis=2)
-    offsets = lists.scores @ np.concatenate([[1.0], weights])
-    slopes = lists.scores @ np.concatenate([[0.0], direction])
-    return offsets, slopes, alive
-
-
-def _corpus_errors(lists: _Lists, weights: np.ndarray) -> int:
-    """Errors of the winners under these weights; a list without a possible one has its first."""
-    offsets, _, alive = _line(lists, weights, np.zeros_like(weights))
-    best = np.where(alive, offsets, -np.inf).argmax(axis=1)
-    return int(lists.errors[np.arange(len(best)), best].sum())
 
 
 def _envelope(
@@ -312,11 +247,25 @@ def _envelope(
     return np.concatenate(steps), np.concatenate(changes), start
 
 
-def _drop_digits(lists: _Lists, weights: np.ndarray) -> np.ndarray:
+def _shrink(lists: Lists, weights: np.ndarray, spread: np.ndarray, near: float) -> np.ndarray:
+    """Smaller weights that give about as few errors."""
+    best = lists.errors_under(weights)
+    for column in np.argsort(-np.abs(weights) * spread, kind="stable"):
+        for share in SHARES:
+            smaller = weights.copy()
+            smaller[column] *= share
+            more = lists.errors_under(smaller) - best
+            if more.sum() <= near * np.sqrt(((more - more.mean()) ** 2).sum()):
+                weights = smaller
+                break
+    return weights
+
+
+def _drop_digits(lists: Lists, weights: np.ndarray) -> np.ndarray:
     """The weights with as few significant digits, two at least, as give no more errors."""
-    errors = _corpus_errors(lists, weights)
+    errors = int(lists.errors_under(weights).sum())
     for digits in range(2, 15):
         short = np.array([float(f"{weight:.{digits}g}") for weight in weights])
-        if _corpus_errors(lists, short) <= errors:
+        if int(lists.errors_under(short).sum()) <= errors:
             return short
     return weights
