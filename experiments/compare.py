@@ -3,8 +3,12 @@
 secondpass compare                          the bundled demo, no network
 secondpass compare CONFIG.yaml              an experiment of yours
 secondpass compare CONFIG.yaml systems.beam.lists=ngram --out results/other
+secondpass compare CONFIG.yaml 'first_passes.ngram.beam_width=[16, 64, 256]'
+secondpass compare --from results/other     the same again: do the numbers agree?
 
-Stages whose inputs and settings have not changed are read back from the results folder.
+Stages whose inputs and settings have not changed are read back from the results folder. A list in
+the place of a single value is a sweep: every combination is run, and each runs only the stages
+that its values change.
 """
 
 from __future__ import annotations
@@ -13,99 +17,22 @@ import argparse
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from asr.options import DecoderOptions
-from asr.significance import RESAMPLES
-from experiments.config import load_config, to_plain
-from experiments.first_pass import Acoustic
-from experiments.pipeline import Split, SplitData, load_split, write_errors
-from experiments.results import write_results
-from experiments.second_pass import Column, Models
-from experiments.systems import System, evaluate, weights_of
-from experiments.table import print_systems
-from lm.cache import SCORES, ScoreCache
+from experiments.again import agreement, config_of
+from experiments.comparison import Comparison, Outcome, run_comparison
+from experiments.pipeline import write_errors
+from experiments.results import SWEEP, load_results, write_results
+from experiments.second_pass import Models
+from experiments.sweep import load_points
+from experiments.table import print_sweep, print_systems
+from lm.cache import ScoreCache
 from lm.errors import InputError
-from lm.text import normaliser
 
 DEMO = Path(__file__).resolve().parent / "configs" / "demo.yaml"
-N_BEST_COLUMNS = ("acoustic", "ngram", "words", "oov")
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """An experiment.
-
-    Attributes:
-        name: Of the run; results go to `results/NAME` unless --out says otherwise.
-        splits: Evaluation sets by name.
-        systems: Rows of the table by name.
-        baseline: The system that the others are tested against; by default the first.
-        dev: Names of the splits that weights are tuned on.
-        acoustic: The acoustic stage, for splits of audio.
-        first_passes: Decoders by name, for splits of audio.
-        columns: Language models by name, whose scores systems may use.
-        normaliser: Applied to references and hypotheses before words are counted.
-        note: Printed below the table.
-        seed: Of tuning and of the bootstrap.
-        resamples: Of the bootstrap.
-        cache: File of scores that are kept between runs, shared by all; null keeps none.
-    """
-
-    name: str
-    splits: Mapping[str, Split]
-    systems: Mapping[str, System]
-    dev: tuple[str, ...] = ("dev",)
-    acoustic: Acoustic | None = None
-    first_passes: Mapping[str, DecoderOptions] = field(default_factory=dict)
-    columns: Mapping[str, Column] = field(default_factory=dict)
-    normaliser: str = "librispeech"
-    baseline: str | None = None
-    note: str | None = None
-    seed: int = 1
-    resamples: int = RESAMPLES
-    cache: str | None = str(SCORES)
-
-    def __post_init__(self) -> None:
-        if self.baseline is not None and self.baseline not in self.systems:
-            raise InputError(
-                f"baseline {self.baseline!r} is not one of the systems ({', '.join(self.systems)})"
-            )
-        for name in self.dev:
-            if name not in self.splits and any(s.columns for s in self.systems.values()):
-                raise InputError(
-                    f"dev split {name!r} is not one of the splits ({', '.join(self.splits)})"
-                )
-        audio = any(split.manifest is not None for split in self.splits.values())
-        for name, system in self.systems.items():
-            if audio and system.lists not in self.first_passes:
-                raise InputError(
-                    f"system {name!r} picks from {system.lists!r}, which is no first pass "
-                    f"({', '.join(self.first_passes)})"
-                )
-            for column in self.columns_of(system):
-                if column not in self.columns and column not in N_BEST_COLUMNS:
-                    raise InputError(
-                        f"system {name!r} weighs {column!r}, which is no column "
-                        f"({', '.join([*N_BEST_COLUMNS, *self.columns])})"
-                    )
-
-    def columns_of(self, system: System) -> tuple[str, ...]:
-        """Every column that a system weighs."""
-        return system.columns or tuple(system.weights or ())
-
-    def needed(self) -> dict[str, list[str]]:
-        """The LM columns that each first pass's lists need."""
-        wanted: dict[str, list[str]] = {}
-        for system in self.systems.values():
-            columns = wanted.setdefault(system.lists, [])
-            for column in self.columns_of(system):
-                if column in self.columns and column not in columns:
-                    columns.append(column)
-        return wanted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -114,6 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", default=[])
     parser.add_argument("--out", metavar="DIR", help="results folder (default results/NAME)")
     parser.add_argument("--workers", type=int, default=None, help="of the decoder")
+    parser.add_argument(
+        "--from",
+        dest="again",
+        metavar="RESULTS",
+        help="run what made these results again, from nothing, and compare (default --out: "
+        "RESULTS-again)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -121,9 +55,15 @@ def run(arguments: argparse.Namespace) -> int:
     config, overrides = arguments.config, list(arguments.overrides)
     if config is not None and "=" in config:
         config, overrides = None, [config, *overrides]
-    comparison = load_config(Comparison, config or DEMO, overrides)
-    out = Path(arguments.out or Path("results") / comparison.name)
-    return compare(comparison, out, arguments.workers)
+    if arguments.again:
+        if config is not None or overrides:
+            raise InputError("--from runs what is in the results; give no config and no overrides")
+        return repeat(Path(arguments.again), arguments.out, arguments.workers)
+    points = load_points(Comparison, config or DEMO, overrides)
+    out = Path(arguments.out or Path("results") / points[0].config.name)
+    if len(points) == 1:
+        return compare(points[0].config, out, arguments.workers)
+    return sweep([(point.values, point.config) for point in points], out, arguments.workers)
 
 
 def compare(comparison: Comparison, out: Path, workers: int | None = None) -> int:
@@ -137,108 +77,117 @@ def compare(comparison: Comparison, out: Path, workers: int | None = None) -> in
     Returns:
         0, or 1 if utterances failed (they are listed in `out/errors.jsonl`).
     """
-    started = time.perf_counter()
-    needed = comparison.needed()
-    first_passes = {n: o for n, o in comparison.first_passes.items() if n in needed}
-    models = Models(ScoreCache.open(comparison.cache) if comparison.cache else None)
-    data = {
-        name: load_split(
-            name,
-            split,
-            comparison.acoustic,
-            first_passes,
-            comparison.columns,
-            needed,
-            out / "stages",
-            workers,
-            models,
-        )
-        for name, split in comparison.splits.items()
-    }
-    kept = {name: without_failures(split) for name, split in data.items()}
-    clean = normaliser(comparison.normaliser)
-    dev = [name for name in comparison.dev if name in data]
-    tuned = weights_of(
-        comparison.systems,
-        {lists: [kept[name][lists] for name in dev] for lists in needed},
-        {utt: text for name in dev for utt, text in data[name].references.items()},
-        clean,
-        comparison.seed,
-    )
-    weights = {
-        name: (found.weights if found else comparison.systems[name].weights)
-        for name, found in tuned.items()
-    }
-    evaluations = [
-        evaluate(
-            name,
-            comparison.systems,
-            kept[name],
-            split.references,
-            weights,
-            clean,
-            system_seconds(comparison, split),
-            split.audio_seconds,
-            comparison.seed,
-            comparison.resamples,
-            split.tags,
-            comparison.baseline,
-        )
-        for name, split in data.items()
-    ]
-    systems = pd.concat([e.systems for e in evaluations], ignore_index=True)
-    utterances = pd.concat([e.utterances for e in evaluations], ignore_index=True)
-    meta = {
-        "config": to_plain(comparison),
-        "inputs": {k: v for split in data.values() for k, v in split.hashes.items()},
-        "stage_seconds": {name: dict(split.seconds) for name, split in data.items()},
-        "tuned": {name: to_plain(found) for name, found in tuned.items() if found},
-        "failed": {name: len(split.failures) for name, split in data.items()},
-        "seconds": time.perf_counter() - started,
-    }
-    write_results(out, systems, utterances, meta)
-    failed = write_errors(out / "errors.jsonl", {n: s.failures for n, s in data.items()})
-    print_systems(systems, comparison.name, comparison.note)
-    print(footer(comparison, failed, out, meta["seconds"]))
+    found = run_comparison(comparison, out / "stages", models_of(comparison), workers)
+    failed = write_outcome(found, out)
+    print_systems(found.systems, comparison.name, comparison.note)
+    print(footer(comparison, found.meta, failed, out))
     return 1 if failed else 0
 
 
-def without_failures(split: SplitData) -> dict[str, pd.DataFrame]:
-    """The split's tables without the utterances that failed in any stage.
+def sweep(
+    points: list[tuple[Mapping[str, Any], Comparison]], out: Path, workers: int | None = None
+) -> int:
+    """Runs a comparison at every point of a grid; the stages are shared.
 
-    Raises:
-        InputError: Nothing is left.
+    Args:
+        points: The values that differ, by key, and the experiment with them.
+        out: Results folder of all; each point's own is `out/points/NUMBER`.
+        workers: As for `compare`.
+
+    Returns:
+        0, or 1 if utterances failed at any point.
     """
-    kept = {
-        name: table[~table["utt"].isin(split.failures.keys())].reset_index(drop=True)
-        for name, table in split.tables.items()
+    started = time.perf_counter()
+    models = models_of(points[0][1])
+    systems, utterances, failed = [], [], 0
+    for number, (values, comparison) in enumerate(points):
+        told = ", ".join(f"{key}={value}" for key, value in values.items())
+        print(f"point {number + 1} of {len(points)}: {told}", file=sys.stderr)
+        found = run_comparison(comparison, out / "stages", models, workers)
+        failed += write_outcome(found, out / "points" / f"{number:03}")
+        named = {f"{SWEEP}{key}": value for key, value in values.items()}
+        systems.append(found.systems.assign(**named))
+        utterances.append(found.utterances.assign(**named))
+    first = points[0][1]
+    tables = {
+        "systems": pd.concat(systems, ignore_index=True),
+        "utterances": pd.concat(utterances, ignore_index=True),
     }
-    if any(table.empty for table in kept.values()):
-        first = next(iter(split.failures.items()), ("", "no hypotheses"))
-        raise InputError(f"every utterance failed; the first, {first[0]}: {first[1]}")
-    return kept
+    meta = {
+        **found.meta,
+        "sweep": {key: list(dict.fromkeys(v[key] for v, _ in points)) for key in points[0][0]},
+        "seconds": time.perf_counter() - started,
+    }
+    write_results(out, tables, meta)
+    print_sweep(tables["systems"], first.name, first.note)
+    print(f"{meta['seconds']:.1f} s in all; results in {out}, each point's in {out / 'points'}")
+    return 1 if failed else 0
 
 
-def system_seconds(comparison: Comparison, split: SplitData) -> dict[str, float]:
-    """Wall time of the stages that each system needs on a split."""
-    seconds = {}
-    for name, system in comparison.systems.items():
-        stages = ["emit", f"decode.{system.lists}"]
-        stages += [f"rescore.{system.lists}.{c}" for c in comparison.columns_of(system)]
-        seconds[name] = sum(split.seconds.get(stage, 0.0) for stage in stages)
-    return seconds
+def repeat(results: Path, out: str | None, workers: int | None) -> int:
+    """Runs what made a results folder again, from nothing.
+
+    Returns:
+        0 where all numbers agree, else 1.
+    """
+    old = load_results(results)
+    if "sweep" in old.meta:
+        raise InputError(
+            f"{results}: a sweep; give one of its points, {results / 'points' / '000'}"
+        )
+    comparison = config_of(old)
+    folder = Path(out or f"{str(results).rstrip('/')}-again")
+    if (folder / "stages").exists():
+        raise InputError(f"{folder}: holds stages of another run; give another --out")
+    found = run_comparison(comparison, folder / "stages", Models(), workers)
+    failed = write_outcome(found, folder)
+    print_systems(found.systems, comparison.name, comparison.note)
+    agrees, lines = agreement(old, load_results(folder))
+    print("\n".join(lines))
+    return 0 if agrees and not failed else 1
 
 
-def footer(comparison: Comparison, failed: int, out: Path, seconds: float) -> str:
+def models_of(comparison: Comparison) -> Models:
+    """The models of a run, with the scores that are kept."""
+    return Models(ScoreCache.open(comparison.cache) if comparison.cache else None)
+
+
+def write_outcome(found: Outcome, out: Path) -> int:
+    """Writes a results folder; returns the number of utterances that failed."""
+    tables = {
+        "systems": found.systems,
+        "utterances": found.utterances,
+        "hypotheses": found.hypotheses,
+        "pieces": found.pieces,
+    }
+    write_results(out, tables, found.meta)
+    return write_errors(out / "errors.jsonl", found.failures)
+
+
+def footer(comparison: Comparison, meta: Mapping[str, Any], failed: int, out: Path) -> str:
     """What a reader must know beside the table."""
     first = comparison.baseline or next(iter(comparison.systems))
     dev = " + ".join(comparison.dev)
     lines = [
         f"Weights tuned on {dev} only. Intervals: bootstrap over utterances. Δ and p (matched "
         f"pairs, Holm-adjusted) against {first}.",
+    ]
+    checked = {n: t for n, t in meta["tuned"].items() if t["validated_errors"] is not None}
+    if checked:
+        told = [
+            f"{name} {100 * t['errors'] / t['words']:.2f} / "
+            f"{100 * t['validated_errors'] / t['words']:.2f}"
+            for name, t in checked.items()
+        ]
+        any_ = next(iter(checked.values()))
+        lines.append(
+            f"Dev WER %, as tuned / cross-validated ({any_['folds']} folds by {any_['groups']}): "
+            + ", ".join(told)
+        )
+    lines += [
         f"Failed utterances, left out of every system: {failed}"
         + (f" (see {out / 'errors.jsonl'})" if failed else ""),
-        f"{seconds:.1f} s in all; results in {out}",
+        f"{meta['seconds']:.1f} s in all; results in {out}",
     ]
     return "\n".join(lines)
 

@@ -35,6 +35,14 @@ def load_config(cls: type[T], path: str | Path | None, overrides: Sequence[str] 
         InputError: The file is missing or no YAML mapping, a key is unknown (the nearest valid
             one is named), a required key is missing, or a value has the wrong type.
     """
+    data, where = read_with_overrides(path, overrides)
+    return build(cls, data, where, "")
+
+
+def read_with_overrides(
+    path: str | Path | None, overrides: Sequence[str]
+) -> tuple[dict[str, Any], str]:
+    """A config's mapping as YAML gives it, overrides applied, and what to call it in messages."""
     data: dict[str, Any] = {}
     where = "command line"
     if path is not None:
@@ -42,7 +50,7 @@ def load_config(cls: type[T], path: str | Path | None, overrides: Sequence[str] 
         data = read_yaml(path)
     for key, value in parse_overrides(overrides):
         set_path(data, key, value)
-    return build(cls, data, where, "")
+    return data, where
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

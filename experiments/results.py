@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,10 @@ import pandas as pd
 
 from lm.errors import InputError
 
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, 2)  # 1 has no hypotheses and no pieces
+TABLES = ("systems", "utterances", "hypotheses", "pieces")
+SWEEP = "sweep."
 PACKAGES = (
     *("secondpass", "torch", "transformers", "numba", "pyctcdecode", "kenlm", "jiwer"),
     *("numpy", "pandas", "pyarrow", "soundfile", "soxr"),
@@ -30,25 +33,46 @@ class Results:
     Attributes:
         systems: One row a system and split; rates are fractions.
         utterances: One row a system, split and utterance; error counts and raw scores.
+        hypotheses: One row a hypothesis of a list: `split, lists, utt, rank, text, errors` and
+            its raw scores; empty where it was not written.
+        pieces: One row a token of a transcript on which systems differ: `split, column, utt, text,
+            position, piece, logprob`; empty where it was not written.
         meta: Resolved config, versions, input hashes, seconds by stage.
         folder: Where it lies.
+
+    The results of a sweep have a column `sweep.KEY.PATH` for each setting that was swept in
+    `systems` and `utterances`; each point's own folder is below `points`.
     """
 
     systems: pd.DataFrame
     utterances: pd.DataFrame
+    hypotheses: pd.DataFrame
+    pieces: pd.DataFrame
     meta: Mapping[str, Any]
     folder: Path
 
+    @property
+    def swept(self) -> list[str]:
+        """The columns of what was swept."""
+        return [name for name in self.systems.columns if name.startswith(SWEEP)]
+
 
 def write_results(
-    folder: Path, systems: pd.DataFrame, utterances: pd.DataFrame, meta: Mapping[str, Any]
+    folder: Path, tables: Mapping[str, pd.DataFrame], meta: Mapping[str, Any]
 ) -> None:
-    """Writes `systems.parquet`, `utterances.parquet` and `meta.json`, each renamed into place."""
+    """Writes the tables as `NAME.parquet`, and `meta.json`, each renamed into place.
+
+    A table that is not given is removed: it would be of another run.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for table, name in ((systems, "systems.parquet"), (utterances, "utterances.parquet")):
-        temporary = folder / f"{name}.part"
-        table.to_parquet(temporary, index=False)
-        os.replace(temporary, folder / name)
+    for name in TABLES:
+        path = folder / f"{name}.parquet"
+        if name not in tables:
+            path.unlink(missing_ok=True)
+            continue
+        temporary = folder / f"{name}.parquet.part"
+        tables[name].to_parquet(temporary, index=False)
+        os.replace(temporary, path)
     temporary = folder / "meta.json.part"
     content = {"schema": SCHEMA, **provenance(), **meta}
     temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
@@ -64,30 +88,41 @@ def load_results(folder: str | Path) -> Results:
     folder = Path(folder)
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        systems = pd.read_parquet(folder / "systems.parquet")
-        utterances = pd.read_parquet(folder / "utterances.parquet")
+        tables = {
+            name: pd.read_parquet(path) if (path := folder / f"{name}.parquet").is_file() else None
+            for name in TABLES
+        }
     except (OSError, ValueError) as error:
         raise InputError(
             f"{folder}: no readable results ({error}); `secondpass compare` writes them"
         ) from error
-    if meta.get("schema") != SCHEMA:
+    if meta.get("schema") not in READABLE:
         raise InputError(
-            f"{folder}: results of schema {meta.get('schema')}, this version reads {SCHEMA}; "
-            "run the comparison again"
+            f"{folder}: results of schema {meta.get('schema')}, this version reads "
+            f"{', '.join(map(str, READABLE))}; run the comparison again"
         )
-    return Results(systems, utterances, meta, folder)
+    for name in TABLES[:2]:
+        if tables[name] is None:
+            raise InputError(f"{folder}: no {name}.parquet; run the comparison again")
+    filled = {name: pd.DataFrame() if t is None else t for name, t in tables.items()}
+    return Results(**filled, meta=meta, folder=folder)
 
 
-def provenance() -> dict[str, Any]:
-    """Versions of what computes, the machine's kind, and the project's commit."""
+def installed(packages: Iterable[str]) -> dict[str, str | None]:
+    """Versions of packages, None of those that are not installed."""
     versions: dict[str, str | None] = {}
-    for name in PACKAGES:
+    for name in packages:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = None
+    return versions
+
+
+def provenance() -> dict[str, Any]:
+    """Versions of what computes, the machine's kind, and the project's commit."""
     return {
-        "versions": versions,
+        "versions": installed(PACKAGES),
         "python": platform.python_version(),
         "machine": platform.machine(),
         "commit": git_commit(),

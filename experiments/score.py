@@ -14,6 +14,7 @@ from pathlib import Path
 
 from asr.corpus import read_references
 from asr.nbest import read_nbest
+from experiments.comparison import hypotheses_of
 from experiments.results import write_results
 from experiments.stages import fingerprint
 from experiments.systems import System, evaluate
@@ -44,13 +45,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.weights:
         weights["weighted"] = read_weights(arguments.weights)
         systems["weighted"] = System("lists", weights=weights["weighted"])
+    clean = normaliser(arguments.normaliser)
     found = evaluate(
         arguments.split,
         systems,
         {"lists": table},
         references,
         weights,
-        normaliser(arguments.normaliser),
+        clean,
         seconds={},
     )
     unheard = sorted(set(references) - set(table["utt"]))
@@ -59,9 +61,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out:
         inputs = {str(p): fingerprint(p) for p in (arguments.nbest, arguments.refs)}
         meta = {"config": {"weights": weights, "normaliser": arguments.normaliser}}
-        write_results(
-            Path(arguments.out), found.systems, found.utterances, meta | {"inputs": inputs}
-        )
+        tables = {
+            "systems": found.systems,
+            "utterances": found.utterances,
+            "hypotheses": hypotheses_of(arguments.split, "lists", table, references, clean),
+        }
+        write_results(Path(arguments.out), tables, meta | {"inputs": inputs})
         print(f"wrote {arguments.out}", file=sys.stderr)
     return 0
 

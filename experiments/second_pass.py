@@ -63,6 +63,10 @@ class Models:
         by_list = options.history != "exact"
         return CachedScorer(lambda: self._load(str(model), options), scope, self.cache, by_list)
 
+    def loaded(self, model: str | Path, options: ScorerOptions) -> Scorer:
+        """The model itself."""
+        return self._load(str(model), options)
+
     def _load(self, model: str, options: ScorerOptions) -> Scorer:
         key = (model, *(getattr(options, name) for name in LOADING))
         if key not in self._loaded:
@@ -122,17 +126,20 @@ def add_column(
         return {"model_hash": model_hash}
 
     rows = pd.util.hash_pandas_object(table[["utt", "rank", "text"]], index=False).to_numpy()
+    inputs = {"texts": fingerprint_array(rows), "name": name, **identity_of(column)}
+    return run_stage(root, f"rescore-{split}-{lists}-{name}", inputs, make)
+
+
+def identity_of(column: Column) -> dict[str, Any]:
+    """All that a column's scores depend on, but for the texts."""
     case_file = normaliser_file(column.normaliser)
-    inputs = {
-        "model": model_hash,
+    return {
+        "model": fingerprint(column.model),
         "normaliser": column.normaliser,
         "normaliser_file": fingerprint(case_file) if case_file else None,
         "context": asdict(column.context),
-        "texts": fingerprint_array(rows),
-        "name": name,
         **column.options.identity(),
     }
-    return run_stage(root, f"rescore-{split}-{lists}-{name}", inputs, make)
 
 
 def fingerprint_array(values: np.ndarray) -> str:

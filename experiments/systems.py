@@ -113,6 +113,7 @@ def pick(
     scores = total(table, weights) if weights else np.zeros(len(table))
     chosen = winners(table, scores)
     rows = clean.iloc[chosen].reset_index(drop=True)
+    rows = rows.assign(chosen=table["text"].to_numpy()[chosen])
     rows = rows.assign(total=scores[chosen] if weights else np.nan)
     best = oracle(table, counts["errors"])
     return Picked(

@@ -10,6 +10,8 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from experiments.results import SWEEP
+
 
 def print_systems(systems: pd.DataFrame, title: str, note: str | None = None) -> None:
     """Prints one table for each split, in the order in which they stand."""
@@ -27,6 +29,27 @@ def print_systems(systems: pd.DataFrame, title: str, note: str | None = None) ->
         table.add_column("weights")
         for row in rows.to_dict("records"):
             table.add_row(*cells(row))
+        console.print(table)
+    if note:
+        console.print(note, highlight=False)
+
+
+def print_sweep(systems: pd.DataFrame, title: str, note: str | None = None) -> None:
+    """Prints WER by point and system, one table for each split."""
+    console = Console(width=None if Console().is_terminal else 140)
+    swept = [name for name in systems.columns if name.startswith(SWEEP)]
+    names = list(dict.fromkeys(systems["system"]))
+    for split, rows in systems.groupby("split", sort=False):
+        table = Table(title=f"{title}: {split}, WER %")
+        for name in swept:
+            table.add_column(name.removeprefix(SWEEP), no_wrap=True)
+        for name in names:
+            table.add_column(name, justify="right", no_wrap=True)
+        points = rows.assign(point=rows[swept].astype(str).agg("|".join, axis=1))
+        for _, point in points.groupby("point", sort=False):
+            rates = point.set_index("system")["wer"]
+            values = [str(point[name].iloc[0]) for name in swept]
+            table.add_row(*values, *(percent(float(rates[n])) for n in names))
         console.print(table)
     if note:
         console.print(note, highlight=False)

@@ -63,14 +63,18 @@ class Reader:
         return int(self.model.get_input_embeddings().weight.shape[1])
 
     def padded(self, ids: Sequence[np.ndarray], first: Sequence[int]) -> np.ndarray:
-        """Log-probs of sequences, each in a row of its own.
+        """Log-probs of sequences, (B,) float64; see `padded_tokens`."""
+        return np.array([tokens.sum() for tokens in self.padded_tokens(ids, first)])
+
+    def padded_tokens(self, ids: Sequence[np.ndarray], first: Sequence[int]) -> list[np.ndarray]:
+        """Log-probs of the scored tokens of sequences, each in a row of its own.
 
         Args:
             ids: B sequences of token ids.
             first: B indices, at least 1, of the first token that is scored.
 
         Returns:
-            (B,) float64, whatever the model's precision gives.
+            B arrays float64, whatever the model's precision gives.
         """
         # On the right, no token sees padding, so its id is of no account; and positions count
         # from the start as they are.
@@ -83,7 +87,7 @@ class Reader:
             row, column = scored.nonzero()
             target = np.concatenate([ids[b][first[b] :] for b in range(len(ids))])
             logprob = self._logprobs(states, row * rows.shape[1] + column, target)
-        return np.bincount(row, logprob, minlength=len(ids))
+        return np.split(logprob, np.cumsum(scored.sum(axis=1))[:-1])
 
     def forest(self, trees: Sequence[Tree], prefix: Any = None) -> list[np.ndarray]:
         """Log-probs of each tree's predictions.

@@ -15,6 +15,7 @@ from asr.nbest import read_nbest
 from asr.wer import word_errors
 from experiments.cli import main
 from experiments.results import load_results
+from lm.errors import InputError
 
 CONFIGS = Path(__file__).parent.parent / "experiments" / "configs"
 TEXTS = ("THE SHIP WILL SAIL AT NOON", "NO ONE KNEW THE WAY", "SHE SENT THE MAIL", "WAIT HERE")
@@ -177,3 +178,115 @@ def test_wrong_settings_are_one_line(
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("secondpass compare: ")
     assert message in error
+
+
+def test_hypotheses_and_pieces_are_those_of_the_tables(command: list[str], tmp_path: Path) -> None:
+    assert main(command) == 0
+    results = load_results(tmp_path / "out")
+    details = results.utterances
+    for row in details[details["system"] == "beam+ngram+gpt2"].itertuples():
+        own = results.hypotheses
+        own = own[(own["split"] == row.split) & (own["lists"] == "ngram") & (own["utt"] == row.utt)]
+        assert row.oracle_errors == own["errors"].min()
+        chosen = own[own["text"] == row.chosen].iloc[0]
+        assert chosen["errors"] == row.substitutions + row.deletions + row.insertions
+        assert chosen["gpt2"] == row.gpt2
+    pieces = results.pieces
+    assert set(pieces["column"]) == {"gpt2"} and set(pieces["split"]) <= {"dev", "test"}
+    # Tokens add up to the score of that text; only where systems differ.
+    scores = results.hypotheses.set_index(["split", "utt", "text"])["gpt2"].dropna()
+    for key, part in pieces.groupby(["split", "utt", "text"]):
+        if key in scores.index:
+            assert part["logprob"].sum() == pytest.approx(float(scores[[key]].iloc[0]), abs=1e-3)
+    differ = details.groupby(["split", "utt"])["chosen"].nunique()
+    assert set(map(tuple, pieces[["split", "utt"]].drop_duplicates().to_numpy())) == set(
+        differ[differ > 1].index
+    )
+
+
+def test_weights_are_cross_validated(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command) == 0
+    assert "as tuned / cross-validated" not in capsys.readouterr().out  # one speaker
+    assert main([*command, "folds=0"]) == 0
+    meta = load_results(tmp_path / "out").meta
+    assert meta["tuned"]["beam+ngram"]["validated_errors"] is None
+
+
+def test_a_sweep_shares_stages_and_keeps_every_point(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    swept = [*command, "first_passes.ngram.beam_width=[2, 8]", "systems.beam.lists=[beam, greedy]"]
+    assert main(swept) == 0
+    assert "WER %" in capsys.readouterr().out
+    results = load_results(tmp_path / "out")
+    assert results.swept == ["sweep.first_passes.ngram.beam_width", "sweep.systems.beam.lists"]
+    assert len(results.systems) == 4 * 4 * 2
+    made = [
+        p.parent.name for p in (tmp_path / "out" / "stages").glob("decode-*-ngram-*/stage.json")
+    ]
+    assert len(made) == 4  # two widths of two splits
+    assert len(list((tmp_path / "out" / "stages").glob("emit-*/stage.json"))) == 2
+    for number, (_, point) in enumerate(results.systems.groupby(results.swept, sort=False)):
+        own = load_results(tmp_path / "out" / "points" / f"{number:03}")
+        assert own.systems["wer"].tolist() == point["wer"].tolist()
+        assert len(own.hypotheses)
+    assert main(["compare", "--from", str(tmp_path / "out")]) == 2
+    assert "give one of its points" in capsys.readouterr().err
+
+
+def test_results_are_made_again(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command) == 0
+    again = ["compare", "--from", str(tmp_path / "out"), "--workers", "1"]
+    assert main(again) == 0
+    assert "All 8 rows agree" in capsys.readouterr().out
+    assert (tmp_path / "out-again" / "systems.parquet").is_file()
+    assert main(again) == 2  # nothing is read back
+    assert "stages of another run" in capsys.readouterr().err
+    # Numbers that nobody can get again, and an input that is no longer the same.
+    path = tmp_path / "out" / "systems.parquet"
+    systems = pd.read_parquet(path)
+    systems.loc[0, "substitutions"] += 1
+    systems.to_parquet(path)
+    meta = json.loads((tmp_path / "out" / "meta.json").read_text())
+    meta["inputs"]["acoustic"] = "0123"
+    (tmp_path / "out" / "meta.json").write_text(json.dumps(meta))
+    assert main([*again, "--out", str(tmp_path / "third")]) == 1
+    printed = capsys.readouterr().out
+    assert "1 of 8 rows differ" in printed and "substitutions" in printed
+    assert "input acoustic: 0123 then" in printed
+    assert main([*again, "resamples=3"]) == 2
+    assert main(["compare", "--from", str(tmp_path / "none")]) == 2
+
+
+def test_signatures_say_what_a_number_depends_on(
+    command: list[str], models: dict[str, Path], tmp_path: Path
+) -> None:
+    assert main(command) == 0
+    first = load_results(tmp_path / "out").systems.set_index(["system", "split"])["signature"]
+    full = first["beam+ngram+gpt2"].iloc[0]
+    for part in ("beam 8", "weights acoustic 1", "wer librispeech", "seed 1", "torch ", "gpt2 "):
+        assert part in full
+    assert "\n" not in full and str(tmp_path) not in full and str(models["gpt2"]) not in full
+    assert "weights" not in first["greedy"].iloc[0]
+    assert main([*command, "first_passes.ngram.alpha=0.7"]) == 0
+    second = load_results(tmp_path / "out").systems.set_index(["system", "split"])["signature"]
+    assert second["greedy"].iloc[0] == first["greedy"].iloc[0]
+    assert second["beam+ngram"].iloc[0] != first["beam+ngram"].iloc[0]
+
+
+def test_older_results_are_read(command: list[str], tmp_path: Path) -> None:
+    assert main(command) == 0
+    folder = tmp_path / "out"
+    meta = json.loads((folder / "meta.json").read_text())
+    for name in ("hypotheses", "pieces"):
+        (folder / f"{name}.parquet").unlink()
+    (folder / "meta.json").write_text(json.dumps(meta | {"schema": 1}))
+    results = load_results(folder)
+    assert results.hypotheses.empty and results.pieces.empty and len(results.systems) == 8
+    (folder / "meta.json").write_text(json.dumps(meta | {"schema": 99}))
+    with pytest.raises(InputError, match="schema 99, this version reads 1, 2"):
+        load_results(folder)

@@ -1,0 +1,304 @@
+"""One comparison: every stage, weights from dev, error rates of every system on every split."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from asr.options import DecoderOptions
+from asr.significance import RESAMPLES
+from asr.wer import row_errors
+from experiments.config import to_plain
+from experiments.explain import explanations
+from experiments.first_pass import Acoustic
+from experiments.pipeline import Split, SplitData, load_split
+from experiments.second_pass import Column, Models
+from experiments.signature import signatures
+from experiments.systems import System, evaluate, normalised, weights_of
+from lm.cache import SCORES
+from lm.errors import InputError
+from lm.text import Normaliser, normaliser
+from lm.tune import Tuned
+from lm.validate import cross_validate
+
+N_BEST_COLUMNS = ("acoustic", "ngram", "words", "oov")
+SPEAKER = "tag.speaker"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An experiment.
+
+    Attributes:
+        name: Of the run; results go to `results/NAME` unless --out says otherwise.
+        splits: Evaluation sets by name.
+        systems: Rows of the table by name.
+        baseline: The system that the others are tested against; by default the first.
+        dev: Names of the splits that weights are tuned on.
+        acoustic: The acoustic stage, for splits of audio.
+        first_passes: Decoders by name, for splits of audio.
+        columns: Language models by name, whose scores systems may use.
+        normaliser: Applied to references and hypotheses before words are counted.
+        note: Printed below the table.
+        seed: Of tuning and of the bootstrap.
+        resamples: Of the bootstrap.
+        folds: Of the cross-validation of tuned weights, by speaker where speakers are known; 0
+            leaves it out.
+        explain: Of how many utterances of a split, on whose transcript systems differ, the
+            transcripts are kept with their tokens' log-probs.
+        cache: File of scores that are kept between runs, shared by all; null keeps none.
+    """
+
+    name: str
+    splits: Mapping[str, Split]
+    systems: Mapping[str, System]
+    dev: tuple[str, ...] = ("dev",)
+    acoustic: Acoustic | None = None
+    first_passes: Mapping[str, DecoderOptions] = field(default_factory=dict)
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    normaliser: str = "librispeech"
+    baseline: str | None = None
+    note: str | None = None
+    seed: int = 1
+    resamples: int = RESAMPLES
+    folds: int = 5
+    explain: int = 300
+    cache: str | None = str(SCORES)
+
+    def __post_init__(self) -> None:
+        if self.baseline is not None and self.baseline not in self.systems:
+            raise InputError(
+                f"baseline {self.baseline!r} is not one of the systems ({', '.join(self.systems)})"
+            )
+        for name in self.dev:
+            if name not in self.splits and any(s.columns for s in self.systems.values()):
+                raise InputError(
+                    f"dev split {name!r} is not one of the splits ({', '.join(self.splits)})"
+                )
+        audio = any(split.manifest is not None for split in self.splits.values())
+        for name, system in self.systems.items():
+            if audio and system.lists not in self.first_passes:
+                raise InputError(
+                    f"system {name!r} picks from {system.lists!r}, which is no first pass "
+                    f"({', '.join(self.first_passes)})"
+                )
+            for column in self.columns_of(system):
+                if column not in self.columns and column not in N_BEST_COLUMNS:
+                    raise InputError(
+                        f"system {name!r} weighs {column!r}, which is no column "
+                        f"({', '.join([*N_BEST_COLUMNS, *self.columns])})"
+                    )
+
+    def columns_of(self, system: System) -> tuple[str, ...]:
+        """Every column that a system weighs."""
+        return system.columns or tuple(system.weights or ())
+
+    def needed(self) -> dict[str, list[str]]:
+        """The LM columns that each first pass's lists need."""
+        wanted: dict[str, list[str]] = {}
+        for system in self.systems.values():
+            columns = wanted.setdefault(system.lists, [])
+            for column in self.columns_of(system):
+                if column in self.columns and column not in columns:
+                    columns.append(column)
+        return wanted
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a comparison found.
+
+    Attributes:
+        systems: One row a system and split, see `experiments.results`.
+        utterances: One row a system, split and utterance.
+        hypotheses: One row a hypothesis of a list, with its errors and all its scores.
+        pieces: One row a token of a transcript on which systems differ.
+        meta: How it was made.
+        failures: Reason by utterance that failed, by split.
+    """
+
+    systems: pd.DataFrame
+    utterances: pd.DataFrame
+    hypotheses: pd.DataFrame
+    pieces: pd.DataFrame
+    meta: Mapping[str, Any]
+    failures: Mapping[str, Mapping[str, str]]
+
+
+def run_comparison(
+    comparison: Comparison, stages: Path, models: Models, workers: int | None = None
+) -> Outcome:
+    """Runs a comparison, or reads back the stages that have not changed.
+
+    Args:
+        comparison: The experiment.
+        stages: Folder of the stages.
+        models: Loads the language models.
+        workers: Threads or processes of the decoder; by default one for each processor.
+
+    Raises:
+        InputError: An input is missing or wrong.
+    """
+    started = time.perf_counter()
+    needed = comparison.needed()
+    first_passes = {n: o for n, o in comparison.first_passes.items() if n in needed}
+    data = {
+        name: load_split(
+            name,
+            split,
+            comparison.acoustic,
+            first_passes,
+            comparison.columns,
+            needed,
+            stages,
+            workers,
+            models,
+        )
+        for name, split in comparison.splits.items()
+    }
+    kept = {name: without_failures(split) for name, split in data.items()}
+    clean = normaliser(comparison.normaliser)
+    tuned = weights_of(
+        comparison.systems,
+        {lists: [kept[name][lists] for name in dev_of(comparison, data)] for lists in needed},
+        {utt: r for name in dev_of(comparison, data) for utt, r in data[name].references.items()},
+        clean,
+        comparison.seed,
+    )
+    weights = {
+        name: (found.weights if found else comparison.systems[name].weights)
+        for name, found in tuned.items()
+    }
+    evaluations = [
+        evaluate(
+            name,
+            comparison.systems,
+            kept[name],
+            split.references,
+            weights,
+            clean,
+            system_seconds(comparison, split),
+            split.audio_seconds,
+            comparison.seed,
+            comparison.resamples,
+            split.tags,
+            comparison.baseline,
+        )
+        for name, split in data.items()
+    ]
+    hypotheses = pd.concat(
+        [
+            hypotheses_of(name, lists, table, data[name].references, clean)
+            for name, tables in kept.items()
+            for lists, table in tables.items()
+        ],
+        ignore_index=True,
+    )
+    utterances = pd.concat([e.utterances for e in evaluations], ignore_index=True)
+    pieces = explanations(comparison, kept, utterances, stages, models)
+    hashes = {key: value for split in data.values() for key, value in split.hashes.items()}
+    systems = pd.concat([e.systems for e in evaluations], ignore_index=True)
+    systems["signature"] = systems["system"].map(signatures(comparison, weights, hashes))
+    meta = {
+        "config": to_plain(comparison),
+        "inputs": hashes,
+        "stage_seconds": {name: dict(split.seconds) for name, split in data.items()},
+        "tuned": {
+            name: to_plain(found) | validated(comparison, name, found, data, kept, clean)
+            for name, found in tuned.items()
+            if found
+        },
+        "failed": {name: len(split.failures) for name, split in data.items()},
+        "seconds": time.perf_counter() - started,
+    }
+    failures = {name: split.failures for name, split in data.items()}
+    return Outcome(systems, utterances, hypotheses, pieces, meta, failures)
+
+
+def dev_of(comparison: Comparison, data: Mapping[str, SplitData]) -> list[str]:
+    """The dev splits that there are."""
+    return [name for name in comparison.dev if name in data]
+
+
+def validated(
+    comparison: Comparison,
+    name: str,
+    tuned: Tuned,
+    data: Mapping[str, SplitData],
+    kept: Mapping[str, Mapping[str, pd.DataFrame]],
+    clean: Normaliser,
+) -> dict[str, Any]:
+    """What a system's weights give on dev, and what they give on lists left out of the tuning.
+
+    Returns:
+        `words` of the dev references, `validated_errors`, `folds` and `groups` (what is never in
+        two folds); the errors are None where nothing was left out.
+    """
+    system, dev = comparison.systems[name], dev_of(comparison, data)
+    table = pd.concat([kept[split][system.lists] for split in dev], ignore_index=True)
+    references = {u: clean(r) for split in dev for u, r in data[split].references.items()}
+    words = sum(len(references[utt].split()) for utt in table["utt"].unique())
+    facts = {"words": words, "validated_errors": None, "folds": comparison.folds}
+    if not comparison.folds:
+        return facts
+    tags = pd.concat([data[split].tags for split in dev])
+    speakers = None
+    if SPEAKER in tags and tags[SPEAKER].notna().all():
+        speakers = table["utt"].map(tags[SPEAKER]).tolist()
+    errors = row_errors(normalised(table, clean), references)["errors"].to_numpy()
+    found = cross_validate(
+        table, errors, system.columns, speakers, comparison.folds, comparison.seed, restarts=4
+    )
+    return facts | {
+        "validated_errors": None if found is None else found.errors,
+        "groups": "utterance" if speakers is None else "speaker",
+    }
+
+
+def hypotheses_of(
+    split: str,
+    lists: str,
+    table: pd.DataFrame,
+    references: Mapping[str, str],
+    clean: Normaliser,
+) -> pd.DataFrame:
+    """A table of hypotheses with their errors, for the results folder."""
+    used = {utt: clean(text) for utt, text in references.items()}
+    errors = row_errors(normalised(table, clean), used)["errors"].to_numpy()
+    kept = [c for c in table.columns if pd.api.types.is_numeric_dtype(table[c])]
+    kept = [c for c in kept if c not in ("utt", "rank", "text")]
+    first = {"split": split, "lists": lists}
+    rows = table[["utt", "rank", "text", *kept]].assign(errors=errors.astype(np.int64), **first)
+    return rows[[*first, "utt", "rank", "text", "errors", *kept]]
+
+
+def without_failures(split: SplitData) -> dict[str, pd.DataFrame]:
+    """The split's tables without the utterances that failed in any stage.
+
+    Raises:
+        InputError: Nothing is left.
+    """
+    kept = {
+        name: table[~table["utt"].isin(split.failures.keys())].reset_index(drop=True)
+        for name, table in split.tables.items()
+    }
+    if any(table.empty for table in kept.values()):
+        first = next(iter(split.failures.items()), ("", "no hypotheses"))
+        raise InputError(f"every utterance failed; the first, {first[0]}: {first[1]}")
+    return kept
+
+
+def system_seconds(comparison: Comparison, split: SplitData) -> dict[str, float]:
+    """Wall time of the stages that each system needs on a split."""
+    seconds = {}
+    for name, system in comparison.systems.items():
+        stages = ["emit", f"decode.{system.lists}"]
+        stages += [f"rescore.{system.lists}.{c}" for c in comparison.columns_of(system)]
+        seconds[name] = sum(split.seconds.get(stage, 0.0) for stage in stages)
+    return seconds
