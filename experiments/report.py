@@ -11,6 +11,7 @@ names audio files that are at hand, the page links to them by relative path.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -74,9 +75,9 @@ def write_report(
         unfinished.write_text(text, encoding="utf-8")
         unfinished.replace(output)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
         raise InputError(f"{output}: cannot be written ({error.strerror or error})") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
     return output
 
 

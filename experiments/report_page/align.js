@@ -78,7 +78,11 @@ function markedLine(ref, hyp) {
   return marked.flatMap((node, k) => (k ? [" ", node] : [node]));
 }
 
-// The reference above every system's output, broken into lines that fit; rows are {name, hyp}.
+// Pixels of one character of the monospaced text, and of what stands around a word.
+const CHARACTER = 8.2, AROUND = 10;
+
+// The reference above every system's output, broken into lines of a width in pixels; rows are
+// {name, hyp}.
 function alignedBlock(ref, rows, width) {
   const aligned = rows.map((row) => slots(ref, splitWords(row.hyp)));
   const columns = [];
@@ -90,7 +94,10 @@ function alignedBlock(ref, rows, width) {
     if (i < ref.length) columns.push([["ok", ref[i]], ...aligned.map((a) => [a.at[i].kind, a.at[i].word])]);
   }
   const names = ["reference", ...rows.map((row) => row.name)];
-  const size = (column) => 2 + Math.max(3, ...column.map((cell) => (cell ? [...cell[1]].length + 1 : 0)));
+  const size = (column) => AROUND + CHARACTER * Math.max(...column.map((cell) => {
+    if (!cell) return 0;
+    return cell[0] === "del" ? 3 : [...cell[1]].length + (cell[0] === "ins" ? 1 : 0);
+  }));
   const lines = [[]];
   let used = 0;
   for (const column of columns) {

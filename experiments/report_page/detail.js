@@ -19,10 +19,10 @@ function outputBlock(app, ref, outputs) {
   const holder = el("div", { class: "aligned-holder" });
   const rows = outputs.map(({ system, output }) => ({ name: system.name, hyp: output.hyp }));
   const fit = () => {
-    const character = 8.1, narrow = holder.clientWidth < 480;
-    const label = Math.min(narrow ? 9 : 22, Math.max(9, ...rows.map((row) => row.name.length)));
-    holder.style.setProperty("--label", `${label + 1}ch`);
-    replace(holder, alignedBlock(splitWords(ref), rows, Math.max(16, holder.clientWidth / character - label - 3)));
+    const narrow = holder.clientWidth < 480, longest = Math.max(9, ...rows.map((row) => row.name.length));
+    const label = 7.4 * Math.min(narrow ? 15 : 24, longest) + 10;
+    holder.style.setProperty("--label", `${label}px`);
+    replace(holder, alignedBlock(splitWords(ref), rows, holder.clientWidth - label - 4));
   };
   app.onWidth.set(holder, fit);
   requestAnimationFrame(() => fit());
@@ -44,11 +44,13 @@ function hypothesesOf(system, utt) {
     rows.push({ rank: lists.rank[k], errors: lists.errors[k], text: lists.text ? lists.text[k] : null, scores, parts: Object.fromEntries(parts), total });
   }
   if (weights) rows.sort((x, y) => y.total - x.total || x.rank - y.rank);
-  return { rows, columns: columns.filter((name) => !constant(rows, name)), weights, lists };
+  return { rows, columns: columns.filter((name) => worthShowing(rows, name, weights)), weights, lists };
 }
 
-function constant(rows, name) {
-  return rows.every((row) => row.scores[name] === 0);
+// Columns of zeros say nothing, nor do numbers of tokens that have no weight.
+function worthShowing(rows, name, weights) {
+  if (weights && weights[name]) return true;
+  return !name.endsWith(".tokens") && rows.some((row) => row.scores[name] !== 0);
 }
 
 function listBlocks(app, open, state, utt, ref) {
@@ -85,14 +87,14 @@ function hypothesisView(open, state, system, utt, ref) {
   }
   const fewest = Math.min(...rows.map((row) => row.errors));
   const words = ref === null ? null : splitWords(ref);
-  const heads = [["rank", "n"], ["errors", "n"], ...(words ? ["hypothesis"] : []), ...(weights ? [["total", "n"]] : []), ...columns.map((name) => [name, "n"]), "chosen by"];
+  const heads = [["rank", "n"], ["errors", "n"], words ? "hypothesis" : "chosen by", ...(weights ? [["total", "n"]] : []), ...columns.map((name) => [name, "n"])];
+  const chips = (row) => (choosers.get(row) || []).map((name) => el("span", { class: "chip" }, name));
   const cells = rows.map((row) => ({
     class: choosers.has(row) ? "chosen" : null,
     cells: [row.rank, `${row.errors}${row.errors === fewest ? " ◎" : ""}`,
-      ...(words ? [el("span", { class: "hyp" }, markedLine(words, splitWords(row.text)))] : []),
+      ...(words ? [[el("span", { class: "hyp" }, markedLine(words, splitWords(row.text))), chips(row)]] : [chips(row)]),
       ...(weights ? [score(row.total === -Infinity ? null : row.total)] : []),
-      ...columns.map((name) => score(row.scores[name])),
-      (choosers.get(row) || []).map((name) => el("span", { class: "chip" }, name))],
+      ...columns.map((name) => score(row.scores[name]))],
   }));
   const note = `${weights ? `Weights: ${weightsText(weights)}. ` : "This system takes the first rank. "}Raw natural-log scores; ◎ fewest errors in the list.` +
     (lists.left_out ? ` Ranks beyond ${lists.limit} are shown only where chosen or best.` : "");
@@ -107,10 +109,10 @@ function sharePlot(rows, best, mode, choosers) {
   const names = Object.keys(best.parts);
   const part = (row, name) => row.parts[name] - (mode === "difference" ? best.parts[name] : 0);
   const make = () => {
-    const labels = shown.map((row) => `rank ${row.rank}${choosers.has(row) ? " ◂" : ""}`);
+    const labels = shown.map((row) => `rank ${row.rank}, ${row.errors} wrong${choosers.has(row) ? " ◂" : ""}`);
     const bars = names.map((name, k) => ({
       type: "bar", orientation: "h", name: plain(name), y: labels, x: shown.map((row) => part(row, name)),
-      marker: { color: colour(k), pattern: { shape: ["", "/", ".", "x", "\\", "-"][k % 6], fgopacity: 0.35, size: 6 } },
+      marker: { color: colour(k), pattern: { shape: ["", "/", ".", "x", "\\", "-"][k % 6], fillmode: "overlay", fgcolor: isDark() ? "#000000" : "#ffffff", fgopacity: 0.55, size: 7, solidity: 0.25 } },
       hovertemplate: `${plain(name)} %{x:+.2f}<extra>%{y}</extra>`,
     }));
     const total = {
@@ -123,7 +125,6 @@ function sharePlot(rows, best, mode, choosers) {
         barmode: "relative", bargap: 0.3,
         xaxis: { title: { text: mode === "difference" ? "weight · (score − winner's score), natural log" : "weight · score, natural log" }, zeroline: true },
         yaxis: { autorange: "reversed", type: "category" },
-        legend: { orientation: "h", y: 1.02, yanchor: "bottom", traceorder: "normal" }, margin: { t: 34 },
       },
     };
   };

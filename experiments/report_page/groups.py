@@ -59,9 +59,7 @@ def split_groups(run: Run, split: str) -> list[dict[str, Any]]:
     return found
 
 
-def tag_errors(
-    rows: pd.DataFrame, column: str, labels: Sequence[str]
-) -> dict[str, Any] | None:
+def tag_errors(rows: pd.DataFrame, column: str, labels: Sequence[str]) -> dict[str, Any] | None:
     """One tag, see `split_groups`; None where it groups nothing."""
     first = rows.drop_duplicates("utt")
     sizes = first[column].dropna().astype(str).value_counts()

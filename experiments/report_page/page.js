@@ -19,7 +19,7 @@ function showSplit(split) {
   ].filter((part) => part);
   replace(document.getElementById("main"), app.runs.flatMap((run) => run.missing.map((text) =>
     el("p", { class: "missing" }, app.runs.length > 1 ? `${run.name}: ${text}` : text))), sections);
-  replace(document.getElementById("nav"), sections.map((part) => el("a", { href: `#${part.id}` }, part.querySelector("h2").textContent)));
+  replace(document.getElementById("nav"), sections.map((part) => el("a", { href: `#${part.id}` }, part.dataset.short)));
   app.afterShow.forEach((action) => action());
   drawAll();
   window.scrollTo(0, y);

@@ -1,4 +1,4 @@
-"""One self-contained HTML file: data as JSON, style sheet, scripts, and a policy without network."""
+"""One self-contained HTML file: data as JSON, style sheet, scripts, a policy without network."""
 
 from __future__ import annotations
 

@@ -34,6 +34,8 @@ function draw(entry) {
   const config = {
     responsive: true,
     displaylogo: false,
+    showSendToCloud: false, // the button that uploads a chart, which newer versions show by default
+    plotlyServerURL: "",
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
     toImageButtonOptions: { format: "svg" },
   };
@@ -63,10 +65,10 @@ function baseLayout(height) {
     font: { family: "system-ui, sans-serif", size: 12.5, color: ink },
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
-    margin: { l: 50, r: 12, t: 12, b: 40 },
+    margin: { l: 50, r: 12, t: 30, b: 40 },
     xaxis: axis,
     yaxis: axis,
-    legend: { orientation: "h", y: -0.24, yanchor: "top", x: 0, font: { size: 12 } },
+    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", traceorder: "normal", font: { size: 12 } },
     hoverlabel: { font: { size: 12.5 } },
     modebar: { bgcolor: "rgba(0,0,0,0)" },
     hovermode: "closest",
@@ -99,10 +101,8 @@ function intervalPlot(rows) {
         },
       ],
       layout: {
-        xaxis: { title: { text: "word error rate, %" }, rangemode: "tozero" },
+        xaxis: { title: { text: "word error rate, %" } },
         yaxis: { autorange: "reversed", type: "category" },
-        legend: { orientation: "h", y: 1.02, yanchor: "bottom" },
-        margin: { t: 30 },
       },
     };
   };
@@ -139,7 +139,7 @@ function weightPlot(found, curves) {
     data: [
       {
         type: "scatter", mode: "lines", x: found.x, y: rate(found.errors), name: plain(found.column),
-        line: { color: colour(0), width: 2, shape: "hv" },
+        line: { color: colour(0), width: 2 },
         hovertemplate: "weight %{x:.4g}: %{y:.2f} %<extra></extra>",
       },
       {
@@ -165,7 +165,7 @@ function mapPlot(found, curves) {
         type: "heatmap", x: found.x, y: found.y,
         z: found.errors.map((row) => row.map((e) => (100 * e) / curves.words)),
         colorscale: "Viridis", reversescale: true, zsmooth: false,
-        colorbar: { title: { text: "WER, %", side: "right" }, thickness: 12, outlinewidth: 0 },
+        colorbar: { title: { text: "WER, %", side: "right", font: { size: 12 } }, thickness: 12, outlinewidth: 0 },
         hovertemplate: `${plain(found.columns[0])} %{x:.4g}, ${plain(found.columns[1])} %{y:.4g}: %{z:.2f} %<extra></extra>`,
       },
       {
@@ -180,10 +180,10 @@ function mapPlot(found, curves) {
       showlegend: false,
     },
   });
-  return plot(make, 340, `Word error rate over the weights of ${found.columns.join(" and ")}`);
+  return plot(make, 330, `Word error rate over the weights of ${found.columns.join(" and ")}`);
 }
 
-function sweepPlot(key, lines, numbers) {
+function sweepPlot(key, lines) {
   const numeric = lines.every((line) => line.points.every((p) => typeof p.x === "number"));
   const make = () => ({
     data: lines.map((line, k) => ({
@@ -226,11 +226,11 @@ function groupPlot(group, numbers) {
     }),
     layout: {
       scattermode: "group", scattergap: 0.35,
-      xaxis: { type: "category", title: { text: plain(group.tag) } },
+      xaxis: { type: "category" },
       yaxis: { title: { text: "word error rate, %" }, rangemode: "tozero" },
     },
   });
-  return plot(make, 380, `Word error rate by ${group.tag}`);
+  return plot(make, 340, `Word error rate by ${group.tag}`);
 }
 
 function secondsPlot(stages) {
@@ -247,8 +247,6 @@ function secondsPlot(stages) {
       barmode: "stack",
       xaxis: { title: { text: "seconds" } },
       yaxis: { autorange: "reversed", type: "category" },
-      legend: { orientation: "h", y: 1.02, yanchor: "bottom", traceorder: "normal" },
-      margin: { t: 30 },
     },
   });
   return plot(make, 130 + 26 * names.length, "Seconds of each stage");

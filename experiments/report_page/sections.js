@@ -15,8 +15,11 @@ function allSplits(app) {
   return [...new Set(app.runs.flatMap((run) => run.splits))];
 }
 
+// The short name stands in the navigation.
 function section(id, title, ...children) {
-  return el("section", { id }, el("h2", {}, title), children);
+  const short = { systems: "Systems", explorer: "Explorer", nbest: "N-best", weights: "Weights", sweep: "Sweep", tags: "Tags",
+    confusions: "Confusions", time: "Time", provenance: "Provenance" }[id];
+  return el("section", { id, "data-short": short }, el("h2", {}, title), children);
 }
 
 // One part for each run that has the split, side by side.
@@ -118,21 +121,17 @@ function groupsSection(app, split) {
   const body = sideBySide(app, split, (run) => {
     const groups = run.groups[split];
     if (!groups.length) return null;
-    const holder = el("div", {});
-    const show = (tag) => {
-      const group = groups.find((g) => g.tag === tag);
-      const heads = [tag, ["utterances", "n"], ["words", "n"], ...group.systems.map((s) => [`${s.system} %`, "n"])];
+    const cards = groups.map((group) => {
+      const heads = [group.tag, ["utterances", "n"], ["words", "n"], ...group.systems.map((s) => [`${s.system} %`, "n"])];
       const rows = group.values.map((value, k) => [value, count(group.utterances[k]), count(group.words[k]),
         ...group.systems.map((s) => (group.words[k] ? percent(s.errors[k] / group.words[k]) : NONE))]);
-      const left = group.left_out ? `${group.left_out} smaller groups are left out. ` : "";
-      replace(holder, card(`By ${tag}`, left + "Bars: 95 % intervals, bootstrap over utterances.",
-        groupPlot(group, numbersOf(app, run)), el("details", {}, el("summary", {}, "Numbers"), table(heads, rows))));
-      drawNew();
-    };
-    show(groups[0].tag);
-    return [el("p", { class: "bar" }, select("Tag", groups.map((g) => g.tag), groups[0].tag, show)), holder];
+      const left = group.left_out ? `${group.left_out} smaller groups are left out.` : null;
+      return card(`By ${group.tag}`, left, groupPlot(group, numbersOf(app, run)),
+        el("details", {}, el("summary", {}, "Numbers"), table(heads, rows)));
+    });
+    return el("div", { class: "grid" }, cards);
   });
-  return body && section("tags", "Errors by tag", body);
+  return body && section("tags", "Errors by tag", el("p", { class: "note" }, `On ${split}; bars are 95 % intervals, bootstrap over utterances.`), body);
 }
 
 function confusionsSection(app, split) {
@@ -167,8 +166,13 @@ function secondsSection(app) {
   return section("time", "Time per stage", el("div", { class: cards.length > 1 ? "grid" : null }, cards));
 }
 
+function fact(value) {
+  if (value === null) return NONE;
+  return typeof value === "number" && !Number.isInteger(value) ? significant(value, 6) : String(value);
+}
+
 function flat(value, path = "") {
-  if (value === null || typeof value !== "object") return [[path, value === null ? "null" : String(value)]];
+  if (value === null || typeof value !== "object") return [[path, fact(value)]];
   const entries = Array.isArray(value) ? [...value.entries()] : Object.entries(value);
   if (!entries.length) return [[path, Array.isArray(value) ? "[]" : "{}"]];
   if (Array.isArray(value) && value.every((part) => part === null || typeof part !== "object")) return [[path, value.join(", ")]];
@@ -185,15 +189,21 @@ function provenanceSection(app) {
   const pairs = (rows) => table(["", ""], rows, { class: "pairs" });
   const cards = app.runs.map((run) => {
     const meta = run.meta;
-    const shown = new Set(["signature", "signatures", "versions", "config", "inputs", "stage_seconds", "schema"]);
+    const shown = new Set(["signature", "signatures", "versions", "config", "inputs", "stage_seconds", "schema", "tuned"]);
     const facts = flat(Object.fromEntries(Object.entries(meta).filter(([key]) => !shown.has(key))));
-    const block = (title, value, open) => value && Object.keys(value).length > 0 &&
-      el("details", { open }, el("summary", {}, title), pairs(flat(value)));
-    return card(run.name, null, signatureNodes(meta.signature || meta.signatures),
-      block("Versions", meta.versions, true), block("Inputs (hashes)", meta.inputs, true),
-      facts.length > 0 && el("details", { open: true }, el("summary", {}, "This run"), pairs(facts)),
-      block("Resolved config", meta.config, false),
-      run.missing.map((text) => el("p", { class: "missing" }, text)));
+    const block = (title, value) => value && Object.keys(value).length > 0 && el("div", {}, el("h4", {}, title), pairs(flat(value)));
+    const config = meta.config && el("details", {}, el("summary", {}, "Resolved config"), pairs(flat(meta.config)));
+    return card(run.name, null, signatureNodes(meta.signature || meta.signatures), tunedTable(meta.tuned, run.dev),
+      el("div", { class: "grid facts" }, facts.length > 0 && el("div", {}, el("h4", {}, "Run"), pairs(facts)),
+        block("Versions", meta.versions), block("Inputs, by hash", meta.inputs)), config);
   });
-  return section("provenance", "How the numbers were made", el("div", { class: "grid" }, cards));
+  return section("provenance", "How the numbers were made", el("div", { class: cards.length > 1 ? "runs" : null }, cards));
+}
+
+function tunedTable(tuned, dev) {
+  const rows = Object.entries(tuned || {}).filter(([, found]) => found && found.weights).map(([name, found]) =>
+    [name, weightsText(found.weights), fact(found.baseline ?? null), fact(found.errors ?? null)]);
+  if (!rows.length) return null;
+  return el("div", {}, el("h4", {}, `Weights tuned on ${dev.join(" + ") || "dev"}`),
+    table(["system", "weights", ["errors before", "n"], ["errors after", "n"]], rows, { class: "tuned" }));
 }
