@@ -67,7 +67,7 @@ def system_outputs(
         where = [place[str(utt)] for utt in part["utt"]]
         texts: list[str | int | None] = [None] * len(place)
         if not anonymous:
-            for i, text in zip(where, part["hyp"].astype(str), strict=True):
+            for i, text in zip(where, map(str, part["hyp"]), strict=True):
                 texts[i] = seen[i].setdefault(text, number)
                 if texts[i] == number:
                     texts[i] = text

@@ -129,7 +129,8 @@ def confusions(references: pd.Series, hypotheses: pd.Series) -> dict[str, Counte
         if reference == hypothesis:
             continue
         ref, hyp = str(reference).split(), str(hypothesis).split()
-        for kind, i, j in Levenshtein.editops(ref, hyp).as_list():
+        for edit in Levenshtein.editops(ref, hyp):
+            kind, i, j = edit.tag, edit.src_pos, edit.dest_pos
             if kind == "replace":
                 found["substitutions"][ref[i], hyp[j]] += 1
             elif kind == "delete":
