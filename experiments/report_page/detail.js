@@ -20,7 +20,7 @@ function outputBlock(app, ref, outputs) {
   const rows = outputs.map(({ system, output }) => ({ name: system.name, hyp: output.hyp }));
   const fit = () => {
     const narrow = holder.clientWidth < 480, longest = Math.max(9, ...rows.map((row) => row.name.length));
-    const label = 7.4 * Math.min(narrow ? 15 : 24, longest) + 10;
+    const label = 7.8 * Math.min(narrow ? 15 : 24, longest) + 12;
     holder.style.setProperty("--label", `${label}px`);
     replace(holder, alignedBlock(splitWords(ref), rows, holder.clientWidth - label - 4));
   };

@@ -51,8 +51,14 @@ function start() {
     clearTimeout(waiting);
     waiting = setTimeout(fitWidth, 120);
   });
-  window.addEventListener("beforeprint", () => { printing = true; drawAll(); });
-  window.addEventListener("afterprint", () => { printing = false; drawAll(); });
+  const paper = (on) => {
+    printing = on;
+    document.documentElement.classList.toggle("paper", on);
+    fitWidth();
+    drawAll();
+  };
+  window.addEventListener("beforeprint", () => paper(true));
+  window.addEventListener("afterprint", () => paper(false));
   showSplit(first);
   document.documentElement.dataset.ready = "yes";
 }

@@ -39,7 +39,9 @@ function draw(entry) {
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
     toImageButtonOptions: { format: "svg" },
   };
-  Plotly.react(entry.holder, data, merged(baseLayout(entry.height), layout), config);
+  const whole = merged(baseLayout(entry.height), layout);
+  if (printing) whole.width = entry.holder.clientWidth; // responsive plots know the window only
+  Plotly.react(entry.holder, data, whole, config);
 }
 
 function merged(base, more) {

@@ -157,8 +157,8 @@ def labelled(table: pd.DataFrame, column: str) -> pd.DataFrame:
         return table.assign(label=table[column].astype(str))
     points = table[keys].drop_duplicates()
     suffixes = {tuple(map(str, row)): _suffix(keys, row) for row in points.to_numpy().tolist()}
-    found = [suffixes[tuple(map(str, row))] for row in table[keys].to_numpy().tolist()]
-    return table.assign(label=table[column].astype(str) + pd.Series(found, index=table.index))
+    rows = zip(table[column], table[keys].to_numpy().tolist(), strict=True)
+    return table.assign(label=[f"{name}{suffixes[tuple(map(str, row))]}" for name, row in rows])
 
 
 def lists_of(
@@ -170,12 +170,14 @@ def lists_of(
     """
     if hypotheses is None:
         return {}
-    known = set(hypotheses["lists"].astype(str))
+    known: set[str] = set(map(str, hypotheses["lists"].unique()))
     keys = sweep_columns(hypotheses)
     found = {}
     for row in systems.to_dict("records"):
         system = (config.get("systems") or {}).get(row["system"]) or {}
-        lists = str(system.get("lists")) if system.get("lists") in known else None
+        lists: str | None = system.get("lists")
+        if lists not in known:
+            lists = None
         if lists is None and len(known) == 1:
             lists = next(iter(known))
         if lists is not None:
