@@ -15,7 +15,8 @@ import jiwer
 import numpy as np
 import pandas as pd
 import pytest
-from result_folders import HOSTILE, random_results, sweep_results
+from conftest import PROJECT
+from result_folders import HOSTILE, completed, random_results, sweep_results
 
 from asr.wer import oracle
 from experiments.cli import main
@@ -173,6 +174,25 @@ def test_long_lists_keep_what_matters() -> None:
     )
     keep = shown(table, pd.DataFrame({"utt": ["a"], "rank": [42.0]}), 20)
     assert list(rank[keep]) == [*range(1, 21), 42, 70]
+
+
+def test_a_real_run_agrees_with_its_own_table(tmp_path: Path) -> None:
+    """The demo's lists, reweighted for the curves, give the error rates that `compare` printed."""
+    folder = PROJECT / "results" / "demo"
+    if not (folder / "meta.json").exists():
+        pytest.skip(f"needs {folder}: `secondpass compare` writes it")
+    run = read_run(completed(folder, tmp_path / "demo"))
+    assert run.hypotheses is not None
+    for split in run.splits:
+        curves = split_curves(run, split)
+        rows = run.systems[run.systems["split"] == split].set_index("label")
+        assert {curve["system"] for curve in curves["by_n"]} == {"beam+ngram", "beam+ngram+llm"}
+        for curve in curves["by_n"]:
+            rate = curve["errors"][-1] / curves["words"]
+            assert rate == pytest.approx(rows.loc[curve["system"], "wer"])
+        best = {curve["lists"]: curve["errors"][-1] for curve in curves["oracle"]}
+        for label, lists in run.lists.items():
+            assert best[lists] / curves["words"] == pytest.approx(rows.loc[label, "oracle_wer"])
 
 
 class Page(HTMLParser):

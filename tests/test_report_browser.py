@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -245,6 +246,25 @@ def test_sweeps_anonymous_and_older_folders(browser: Browser, tmp_path: Path) ->
     browser.open(write_report([sweep], tmp_path / "old.html"))
     missing = "return [...document.querySelectorAll('.missing')].map((p) => p.textContent).join()"
     assert "hypotheses.parquet is missing" in browser.run(missing)
+    assert browser.errors() == []
+
+
+def test_odd_numbers_and_signatures(browser: Browser, tmp_path: Path) -> None:
+    """One utterance has no interval, an empty reference no finite rate."""
+    folder = random_results(tmp_path / "one", utterances=1)
+    systems = pd.read_parquet(folder / "systems.parquet")
+    systems.loc[0, "wer"] = np.inf
+    systems.to_parquet(folder / "systems.parquet", index=False)
+    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    meta["signature"] = {"weighted": "secondpass|<b>llm</b>|seed 1"}
+    (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+    browser.open(write_report([folder], tmp_path / "one.html"))
+    cells = browser.run(
+        "return [...document.querySelector('.systems tbody tr').cells].map((c) => c.textContent)"
+    )
+    assert cells[1:3] == ["–", "–"]
+    signature = "return document.querySelector('#provenance .signature').textContent"
+    assert browser.run(signature) == "weighted secondpass|<b>llm</b>|seed 1"
     assert browser.errors() == []
 
 

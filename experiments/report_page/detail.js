@@ -20,7 +20,7 @@ function outputBlock(app, ref, outputs) {
   const rows = outputs.map(({ system, output }) => ({ name: system.name, hyp: output.hyp }));
   const fit = () => {
     const narrow = holder.clientWidth < 480, longest = Math.max(9, ...rows.map((row) => row.name.length));
-    const label = 7.8 * Math.min(narrow ? 15 : 24, longest) + 12;
+    const label = 8.4 * Math.min(narrow ? 15 : 24, longest) + 12;
     holder.style.setProperty("--label", `${label}px`);
     replace(holder, alignedBlock(splitWords(ref), rows, holder.clientWidth - label - 4));
   };
@@ -59,7 +59,7 @@ function listBlocks(app, open, state, utt, ref) {
     return found && found.rows.length > 0;
   });
   const missing = open.sources.filter((source) => !source.data.lists.length).map((source) =>
-    el("p", { class: "missing" }, (app.runs.length > 1 ? `${source.run.name}: ` : "") + "No hypotheses to show: this results folder has no hypotheses.parquet."));
+    el("p", { class: "missing" }, (app.runs.length > 1 ? `${source.run.name}: ` : "") + "No hypotheses to show: hypotheses.parquet is missing, or has none of this split."));
   if (!withLists.length) return missing;
   const weighted = withLists.filter((system) => system.entry.weights);
   if (!withLists.some((system) => system.name === state.scored)) state.scored = (weighted[weighted.length - 1] || withLists[withLists.length - 1]).name;

@@ -137,8 +137,9 @@ function explorerSection(app, split) {
     const list = utteranceList(open, rows, state, choose);
     replace(number, `${count(rows.length)} of ${count(open.utts.length)} utterances`);
     replace(left, list.box);
-    if (!rows.some((row) => row.utt === state.utt)) choose(rows.length ? rows[0].utt : null);
-    else choose(state.utt);
+    const kept = rows.some((row) => row.utt === state.utt);
+    if (!kept) choose(rows.length ? rows[0].utt : null);
+    else if (!detail.firstChild) choose(state.utt);
     list.show();
     requestAnimationFrame(list.show);
   };

@@ -77,11 +77,15 @@ function baseLayout(height) {
   };
 }
 
-// Word error rates with their intervals, best read from the side; the oracle as a hollow mark.
+function times100(rate) {
+  return rate === null || rate === undefined ? null : 100 * rate;
+}
+
+// Word error rates with their intervals; the oracle as a hollow mark.
 function intervalPlot(rows) {
   const make = () => {
     const names = rows.map((row) => plain(row.name));
-    const wer = rows.map((row) => 100 * row.wer);
+    const wer = rows.map((row) => times100(row.wer));
     const known = (row) => row.wer_low !== null && row.wer_low !== undefined;
     return {
       data: [
@@ -97,7 +101,7 @@ function intervalPlot(rows) {
         },
         {
           type: "scatter", mode: "markers", name: "oracle of its lists",
-          x: rows.map((row) => (row.oracle_wer === null ? null : 100 * row.oracle_wer)), y: names,
+          x: rows.map((row) => times100(row.oracle_wer)), y: names,
           marker: { size: 9, symbol: "triangle-up-open", color: isDark() ? "#c9ced8" : "#444b57", line: { width: 1.5 } },
           hovertemplate: "oracle of %{y}: %{x:.2f} %<extra></extra>",
         },
@@ -190,7 +194,7 @@ function sweepPlot(key, lines) {
   const make = () => ({
     data: lines.map((line, k) => ({
       type: "scatter", mode: "lines+markers", name: plain(line.name),
-      x: line.points.map((p) => (numeric ? p.x : plain(p.x))), y: line.points.map((p) => 100 * p.wer),
+      x: line.points.map((p) => (numeric ? p.x : plain(p.x))), y: line.points.map((p) => times100(p.wer)),
       error_y: {
         type: "data", symmetric: false, thickness: 1, width: 3,
         array: line.points.map((p) => 100 * ((p.wer_high ?? p.wer) - p.wer)),
@@ -232,7 +236,7 @@ function groupPlot(group, numbers) {
       yaxis: { title: { text: "word error rate, %" }, rangemode: "tozero" },
     },
   });
-  return plot(make, 340, `Word error rate by ${group.tag}`);
+  return plot(make, 320 + 8 * group.systems.length, `Word error rate by ${group.tag}`);
 }
 
 function secondsPlot(stages) {

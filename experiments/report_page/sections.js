@@ -42,7 +42,7 @@ function systemsSection(app) {
     return card(split, note, systemTable(app, rows), intervalPlot(rows));
   });
   const first = app.runs.map((run) => run.baseline || run.systems[0].system);
-  const notes = app.runs.map((run) => run.note).filter((note) => note);
+  const notes = [...new Set(app.runs.map((run) => run.note).filter((note) => note))];
   return section("systems", "Systems",
     el("p", { class: "note" },
       "Word error rates in per cent. Intervals: 95 %, bootstrap over utterances. Δ and p: against ",
@@ -53,7 +53,7 @@ function systemsSection(app) {
 }
 
 function systemTable(app, rows) {
-  const best = Math.min(...rows.map((row) => row.wer));
+  const best = Math.min(...rows.map((row) => row.wer ?? Infinity));
   const heads = ["system", ["WER %", "n"], ["95 % interval", "n"], ["Δ WER", "n"], ["its interval", "n"], ["p", "n"],
     ["S / D / I", "n"], ["CER %", "n"], ["oracle %", "n"], ["seconds", "n"], "weights"];
   return table(heads, rows.map((row) => ({
