@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import soundfile
 
 from asr.nbest import Hypothesis, build_nbest, read_nbest
 from asr.wer import row_errors
@@ -19,6 +20,7 @@ from lm.text import normaliser
 # Words that stand nowhere else in a report, so that a search for them tells.
 VOCABULARY = ("ZQALPHA", "ZQBRAVO", "ZQCHARLIE", "ZQDELTA", "ZQECHO", "ZQFOXTROT")
 HOSTILE = "<script>alert(1)</script> </script><!-- & \"ZQ' <img/src=x/onerror=alert(2)>"
+AUDIO_SECONDS = 0.75
 SPEAKERS = ("ann", "<b>bob</b>", '<a href="http://example.org">eve</a>')
 WEIGHTS = {"acoustic": 1.0, "llm": 0.6, "words": -0.3}
 SYSTEMS = {"first-pass": System("beam"), "weighted": System("beam", weights=WEIGHTS)}
@@ -66,7 +68,8 @@ def random_results(folder: Path, seed: int = 0, utterances: int = 12, hypotheses
     meta = {"config": config, "stage_seconds": {"test": {"decode.beam": 1.5}}}
     rows = pd.concat(details, ignore_index=True)
     (folder / "audio").mkdir(parents=True)
-    (folder / "audio" / "speech.wav").touch()
+    sound = np.zeros(int(16_000 * AUDIO_SECONDS), dtype=np.float32)
+    soundfile.write(folder / "audio" / "speech.wav", sound, 16_000)
     audio = rows["utt"].map({"test-0001": "audio/speech.wav", "test-0002": "gone.wav"})
     systems = pd.concat(summaries, ignore_index=True)
     write_results(folder, systems, rows.assign(audio=audio), meta)

@@ -14,7 +14,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from browser import CHROMIUM, DRIVER, Browser
-from result_folders import HOSTILE, SPEAKERS, VOCABULARY, random_results, sweep_results
+from result_folders import (
+    AUDIO_SECONDS,
+    HOSTILE,
+    SPEAKERS,
+    VOCABULARY,
+    random_results,
+    sweep_results,
+)
 
 from asr.wer import word_errors
 from experiments.report import write_report
@@ -174,7 +181,9 @@ def test_an_utterance_shows_outputs_scores_and_tokens(
     pieces = browser.run("return document.querySelectorAll('.tokens .piece').length")
     words = pd.read_parquet(folder / "words.parquet").query("utt == 'test-0001'")
     assert pieces == len(words)
-    assert browser.run("return document.querySelector('audio').src").endswith("audio/speech.wav")
+    browser.run("document.querySelector('audio').preload = 'metadata'")
+    seconds = browser.wait("return document.querySelector('audio').duration")
+    assert seconds == pytest.approx(AUDIO_SECONDS)
     assert browser.errors() == []
 
 
