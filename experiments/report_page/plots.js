@@ -28,20 +28,25 @@ function drawNew() {
   for (const entry of drawn) if (!entry.done && entry.holder.isConnected) draw(entry);
 }
 
-function draw(entry) {
-  entry.done = true;
-  const { data, layout } = entry.make();
-  const config = {
+function plotConfig() {
+  return {
     responsive: true,
     displaylogo: false,
+    // Without a pointer that hovers, the buttons would always cover something.
+    displayModeBar: window.matchMedia("(hover: hover)").matches ? "hover" : false,
     showSendToCloud: false, // the button that uploads a chart, which newer versions show by default
     plotlyServerURL: "",
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
     toImageButtonOptions: { format: "svg" },
   };
+}
+
+function draw(entry) {
+  entry.done = true;
+  const { data, layout } = entry.make();
   const whole = merged(baseLayout(entry.height), layout);
   if (printing) whole.width = entry.holder.clientWidth; // responsive plots know the window only
-  Plotly.react(entry.holder, data, whole, config);
+  Plotly.react(entry.holder, data, whole, plotConfig());
 }
 
 function merged(base, more) {
@@ -72,7 +77,7 @@ function baseLayout(height) {
     yaxis: axis,
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", traceorder: "normal", font: { size: 12 } },
     hoverlabel: { font: { size: 12.5 } },
-    modebar: { bgcolor: "rgba(0,0,0,0)" },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: isDark() ? "#8b93a1" : "#8a919c", activecolor: ink },
     hovermode: "closest",
   };
 }
