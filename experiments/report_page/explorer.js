@@ -19,7 +19,7 @@ function openSplit(app, split) {
     run, data, place: new Map(data.utts.map((utt, u) => [utt, u])),
   }));
   const systems = sources.flatMap((source) => source.data.systems.map((entry, k) => ({
-    source, entry, index: k, name: systemName(app, source.run, entry.system), number: numbersOf(app, source.run)(entry.system),
+    source, entry, index: k, name: systemName(app, source.run, entry.system), number: numbersOf(app)(entry.system),
   })));
   const utts = [...new Set(sources.flatMap((source) => source.data.utts))];
   return { sources, systems, utts, texts: new Map() };

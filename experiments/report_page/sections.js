@@ -5,10 +5,10 @@ function systemName(app, run, label) {
   return app.runs.length > 1 ? `${run.name}: ${label}` : label;
 }
 
-// A system's number decides its colour and mark everywhere.
-function numbersOf(app, run) {
-  const offset = app.runs.slice(0, app.runs.indexOf(run)).reduce((sum, other) => sum + other.labels.length, 0);
-  return (label) => offset + run.labels.indexOf(label);
+// A system's number decides its colour and mark everywhere; runs share those of a name.
+function numbersOf(app) {
+  const labels = [...new Set(app.runs.flatMap((run) => run.labels))];
+  return (label) => labels.indexOf(label);
 }
 
 function allSplits(app) {
@@ -34,7 +34,7 @@ function sideBySide(app, split, make) {
 function systemsSection(app) {
   const blocks = allSplits(app).map((split) => {
     const rows = app.runs.flatMap((run) => run.systems.filter((row) => row.split === split).map((row) => ({
-      ...row, run, number: numbersOf(app, run)(row.label), name: systemName(app, run, row.label),
+      ...row, run, number: numbersOf(app)(row.label), name: systemName(app, run, row.label),
     })));
     const sizes = [...new Set(rows.map((row) => `${count(row.utterances)} utterances, ${count(row.ref_words)} words`))];
     const dev = app.runs.some((run) => run.dev.includes(split));
@@ -74,7 +74,7 @@ function listsSection(app, split) {
     const curves = run.curves[split];
     if (!curves.by_n.length && !curves.oracle.some((curve) => curve.n.length > 1)) return null;
     return card("Word error rate against N", "Each system picks among the first N hypotheses of its lists; the oracle knows the best of them.",
-      byNPlot(curves, numbersOf(app, run)));
+      byNPlot(curves, numbersOf(app)));
   });
   return body && section("nbest", "N-best lists", body);
 }
@@ -126,7 +126,7 @@ function groupsSection(app, split) {
       const rows = group.values.map((value, k) => [value, count(group.utterances[k]), count(group.words[k]),
         ...group.systems.map((s) => (group.words[k] ? percent(s.errors[k] / group.words[k]) : NONE))]);
       const left = group.left_out ? `${group.left_out} smaller groups are left out.` : null;
-      return card(`By ${group.tag}`, left, groupPlot(group, numbersOf(app, run)),
+      return card(`By ${group.tag}`, left, groupPlot(group, numbersOf(app)),
         el("details", {}, el("summary", {}, "Numbers"), table(heads, rows)));
     });
     return el("div", { class: "grid" }, cards);
