@@ -28,6 +28,7 @@ COMMANDS = {
     "train-lm": "train or fine-tune a causal language model",
     "train-rescorer": "train a causal language model on N-best lists, towards fewer errors",
     "cache": "list or remove the scores that are kept between runs",
+    "report": "one HTML file of results folders, with an N-best explorer",
     "doctor": "what is installed, which devices, what would run",
 }
 DONE, SOME_FAILED, BAD_INPUT = 0, 1, 2

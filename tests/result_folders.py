@@ -1,0 +1,180 @@
+"""Results folders of random lists, and of real runs completed from what their stages left."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import soundfile
+
+from asr.nbest import Hypothesis, build_nbest, read_nbest
+from asr.wer import row_errors
+from experiments.results import write_results
+from experiments.systems import System, evaluate, normalised
+from lm.text import normaliser
+
+# Words that stand nowhere else in a report, so that a search for them tells.
+VOCABULARY = ("ZQALPHA", "ZQBRAVO", "ZQCHARLIE", "ZQDELTA", "ZQECHO", "ZQFOXTROT")
+HOSTILE = "<script>alert(1)</script> </script><!-- & \"ZQ' <img/src=x/onerror=alert(2)>"
+AUDIO_SECONDS = 0.75
+SPEAKERS = ("ann", "<b>bob</b>", '<a href="http://example.org">eve</a>')
+WEIGHTS = {"acoustic": 1.0, "llm": 0.6, "words": -0.3}
+SYSTEMS = {"first-pass": System("beam"), "weighted": System("beam", weights=WEIGHTS)}
+
+
+def random_results(folder: Path, seed: int = 0, utterances: int = 12, hypotheses: int = 6) -> Path:
+    """A results folder with all that it may hold: splits `dev` and `test`, two systems.
+
+    The references do not depend on the seed. One reference of `test`, its hypotheses, and a tag's
+    values are markup that must stay text.
+    """
+    summaries, details, lists, tokens = [], [], [], []
+    for number, split in enumerate(("dev", "test")):
+        references = random_references(np.random.default_rng(number), split, utterances)
+        rng = np.random.default_rng([seed, number])
+        table = random_lists(rng, references, hypotheses)
+        if split == "test":
+            first = f"{split}-0000"
+            references[first] = HOSTILE
+            table.loc[table["utt"] == first, "text"] = HOSTILE.replace("alert(1)", "alert(3)")
+        tags = pd.DataFrame(
+            {
+                "tag.speaker": [SPEAKERS[i % len(SPEAKERS)] for i in range(utterances)],
+                "tag.name": [f"name{i}" for i in range(utterances)],
+            },
+            index=pd.Index(references, name="utt"),
+        )
+        found = evaluate(
+            split, SYSTEMS, {"beam": table}, references, {"first-pass": None, "weighted": WEIGHTS},
+            str, {}, resamples=50, tags=tags,
+        )  # fmt: skip
+        summaries.append(found.systems)
+        details.append(found.utterances)
+        errors = row_errors(table, references)["errors"]
+        lists.append(table.assign(split=split, lists="beam", errors=errors))
+        for utt, text in found.utterances[["utt", "hyp"]].drop_duplicates().to_numpy():
+            pieces = [(f" {word}", float(-rng.random() * 9)) for word in text.split()]
+            tokens.append(token_rows(split, "llm", utt, text, pieces))
+    config = {
+        "name": "random",
+        "dev": ["dev"],
+        "systems": {name: {"lists": system.lists} for name, system in SYSTEMS.items()},
+        "first_passes": {"beam": {"beam_width": 8, "hotwords": {"SECRETHOTWORD": 2.0}}},
+    }
+    meta = {"config": config, "stage_seconds": {"test": {"decode.beam": 1.5}}}
+    rows = pd.concat(details, ignore_index=True)
+    (folder / "audio").mkdir(parents=True)
+    sound = np.zeros(int(16_000 * AUDIO_SECONDS), dtype=np.float32)
+    soundfile.write(folder / "audio" / "speech.wav", sound, 16_000)
+    audio = rows["utt"].map({"test-0001": "audio/speech.wav", "test-0002": "gone.wav"})
+    systems = pd.concat(summaries, ignore_index=True)
+    write_results(folder, systems, rows.assign(audio=audio), meta)
+    pd.concat(lists, ignore_index=True).to_parquet(folder / "hypotheses.parquet", index=False)
+    pd.concat(tokens, ignore_index=True).to_parquet(folder / "words.parquet", index=False)
+    return folder
+
+
+def random_references(rng: np.random.Generator, split: str, utterances: int) -> dict[str, str]:
+    """Texts of random words by utterance."""
+    return {
+        f"{split}-{i:04d}": " ".join(rng.choice(VOCABULARY, int(rng.integers(3, 16))))
+        for i in range(utterances)
+    }
+
+
+def random_lists(
+    rng: np.random.Generator, references: Mapping[str, str], hypotheses: int
+) -> pd.DataFrame:
+    """N-best lists of references with words changed; scores loosely follow the errors."""
+    lists: dict[str, list[Hypothesis]] = {}
+    for utt, reference in references.items():
+        found = []
+        for _ in range(hypotheses):
+            words = [w for w in reference.split() if rng.random() > 0.08]
+            words = [w if rng.random() > 0.1 else str(rng.choice(VOCABULARY)) for w in words]
+            wrong = sum(a != b for a, b in zip(words, reference.split(), strict=False))
+            found.append(Hypothesis(" ".join(words), -float(wrong + rng.random() * 4)))
+        lists[utt] = sorted(found, key=lambda h: -h.acoustic)
+    table = build_nbest(lists)
+    table["llm"] = -4.0 * table["words"] - rng.random(len(table)) * 8
+    table.loc[rng.random(len(table)) < 0.05, "llm"] = -np.inf
+    return table.assign(**{"llm.tokens": table["words"] + 1})
+
+
+def sweep_results(folder: Path, widths: Sequence[int]) -> Path:
+    """A sweep over the beam width, as one folder."""
+    key = "sweep.first_passes.beam.beam_width"
+    tables: dict[str, list[pd.DataFrame]] = {"systems": [], "utterances": [], "hypotheses": []}
+    for seed, width in enumerate(widths):
+        part = random_results(folder.with_name(f"{folder.name}-{width}"), seed)
+        for name, parts in tables.items():
+            parts.append(pd.read_parquet(part / f"{name}.parquet").assign(**{key: width}))
+    meta = json.loads((part / "meta.json").read_text(encoding="utf-8"))
+    joined = {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
+    write_results(folder, joined["systems"], joined["utterances"], meta)
+    joined["hypotheses"].to_parquet(folder / "hypotheses.parquet", index=False)
+    return folder
+
+
+def completed(
+    folder: Path, target: Path, imported: Mapping[str, pd.DataFrame] | None = None
+) -> Path:
+    """Copies the results folder of a real run and adds `hypotheses.parquet`.
+
+    Args:
+        folder: What `compare` wrote, with its stages.
+        target: The new folder.
+        imported: N-best table by split where the first pass was another system's.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    for name in ("systems.parquet", "utterances.parquet", "meta.json"):
+        shutil.copy(folder / name, target / name)
+    config = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["config"]
+    utterances = pd.read_parquet(folder / "utterances.parquet")
+    clean = normaliser(config["normaliser"])
+    parts = []
+    for split, rows in utterances.groupby("split", sort=False):
+        references = dict(zip(rows["utt"], rows["ref"], strict=True))
+        for lists in dict.fromkeys(s["lists"] for s in config["systems"].values()):
+            table = imported[str(split)] if imported else None
+            if table is None:
+                table = read_nbest(newest(folder, f"decode-{split}-{lists}", "nbest")[0])
+            for column in config["columns"]:
+                for path in newest(folder, f"rescore-{split}-{lists}-{column}", "scores"):
+                    scores = pd.read_parquet(path)
+                    if len(scores) == len(table):
+                        table = pd.concat([table.reset_index(drop=True), scores], axis=1)
+                        break
+            table = table[table["utt"].isin(references)].reset_index(drop=True)
+            errors = row_errors(normalised(table, clean), references)["errors"]
+            table = table.drop(columns=["word_starts", "word_ends"], errors="ignore")
+            parts.append(table.assign(split=split, lists=lists, errors=errors))
+    pd.concat(parts, ignore_index=True).to_parquet(target / "hypotheses.parquet", index=False)
+    return target
+
+
+def newest(folder: Path, stage: str, name: str) -> list[Path]:
+    """A stage's tables, the newest first."""
+    found = (folder / "stages").glob(f"{stage}-*/{name}.parquet")
+    return sorted(found, key=lambda path: -path.stat().st_mtime)
+
+
+def token_rows(
+    split: str, column: str, utt: str, text: str, tokens: Sequence[tuple[str, float]]
+) -> pd.DataFrame:
+    """Rows of `words.parquet` for one text."""
+    return pd.DataFrame(
+        {
+            "split": split,
+            "column": column,
+            "utt": utt,
+            "text": text,
+            "position": np.arange(len(tokens)),
+            "piece": [piece for piece, _ in tokens],
+            "logprob": [logprob for _, logprob in tokens],
+        }
+    )
