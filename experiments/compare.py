@@ -25,6 +25,7 @@ import pandas as pd
 from experiments.again import agreement, config_of
 from experiments.comparison import Comparison, Outcome, run_comparison
 from experiments.pipeline import write_errors
+from experiments.report import write_report
 from experiments.results import SWEEP, load_results, write_results
 from experiments.second_pass import Models
 from experiments.sweep import load_points
@@ -79,6 +80,7 @@ def compare(comparison: Comparison, out: Path, workers: int | None = None) -> in
     """
     found = run_comparison(comparison, out / "stages", models_of(comparison), workers)
     failed = write_outcome(found, out)
+    write_report([out], out / "report.html")
     print_systems(found.systems, comparison.name, comparison.note)
     print(footer(comparison, found.meta, failed, out))
     return 1 if failed else 0
@@ -119,6 +121,7 @@ def sweep(
         "seconds": time.perf_counter() - started,
     }
     write_results(out, tables, meta)
+    write_report([out], out / "report.html")
     print_sweep(tables["systems"], first.name, first.note)
     print(f"{meta['seconds']:.1f} s in all; results in {out}, each point's in {out / 'points'}")
     return 1 if failed else 0
@@ -187,7 +190,7 @@ def footer(comparison: Comparison, meta: Mapping[str, Any], failed: int, out: Pa
     lines += [
         f"Failed utterances, left out of every system: {failed}"
         + (f" (see {out / 'errors.jsonl'})" if failed else ""),
-        f"{meta['seconds']:.1f} s in all; results in {out}",
+        f"{meta['seconds']:.1f} s in all; results in {out}, to look at in {out / 'report.html'}",
     ]
     return "\n".join(lines)
 

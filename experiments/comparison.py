@@ -204,10 +204,12 @@ def run_comparison(
     pieces = explanations(comparison, kept, utterances, stages, models)
     hashes = {key: value for split in data.values() for key, value in split.hashes.items()}
     systems = pd.concat([e.systems for e in evaluations], ignore_index=True)
-    systems["signature"] = systems["system"].map(signatures(comparison, weights, hashes))
+    signed = signatures(comparison, weights, hashes)
+    systems["signature"] = systems["system"].map(signed)
     meta = {
         "config": to_plain(comparison),
         "inputs": hashes,
+        "signatures": signed,
         "stage_seconds": {name: dict(split.seconds) for name, split in data.items()},
         "tuned": {
             name: to_plain(found) | validated(comparison, name, found, data, kept, clean)

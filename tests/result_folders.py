@@ -74,7 +74,7 @@ def random_results(folder: Path, seed: int = 0, utterances: int = 12, hypotheses
     systems = pd.concat(summaries, ignore_index=True)
     write_results(folder, systems, rows.assign(audio=audio), meta)
     pd.concat(lists, ignore_index=True).to_parquet(folder / "hypotheses.parquet", index=False)
-    pd.concat(tokens, ignore_index=True).to_parquet(folder / "words.parquet", index=False)
+    pd.concat(tokens, ignore_index=True).to_parquet(folder / "pieces.parquet", index=False)
     return folder
 
 
@@ -166,7 +166,7 @@ def newest(folder: Path, stage: str, name: str) -> list[Path]:
 def token_rows(
     split: str, column: str, utt: str, text: str, tokens: Sequence[tuple[str, float]]
 ) -> pd.DataFrame:
-    """Rows of `words.parquet` for one text."""
+    """Rows of `pieces.parquet` for one text."""
     return pd.DataFrame(
         {
             "split": split,

@@ -262,10 +262,10 @@ def test_anonymous_reports_hold_no_text(tmp_path: Path) -> None:
 def test_older_folders_give_a_report_that_says_what_is_missing(tmp_path: Path) -> None:
     folder = random_results(tmp_path / "run")
     (folder / "hypotheses.parquet").unlink()
-    (folder / "words.parquet").unlink()
+    (folder / "pieces.parquet").unlink()
     page = Page(write_report([folder], tmp_path / "r.html").read_text(encoding="utf-8"))
     missing = page.blocks["data"]["runs"][0]["missing"]
-    assert ["hypotheses.parquet" in missing[0], "words.parquet" in missing[1]] == [True, True]
+    assert ["hypotheses.parquet" in missing[0], "pieces.parquet" in missing[1]] == [True, True]
 
 
 def test_points_of_a_sweep_are_told_apart(tmp_path: Path) -> None:

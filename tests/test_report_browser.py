@@ -188,7 +188,7 @@ def test_an_utterance_shows_outputs_scores_and_tokens(
     choose(browser, "Scored as", "first-pass")
     assert int(browser.run(first)) == 1
     pieces = browser.run("return document.querySelectorAll('.tokens .piece').length")
-    words = pd.read_parquet(folder / "words.parquet").query("utt == 'test-0001'")
+    words = pd.read_parquet(folder / "pieces.parquet").query("utt == 'test-0001'")
     assert pieces == len(words)
     browser.run("document.querySelector('audio').preload = 'metadata'")
     seconds = browser.wait("return document.querySelector('audio').duration")

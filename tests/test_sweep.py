@@ -33,7 +33,7 @@ class Outer:
 
 def points(tmp_path: Path, data: object, *overrides: str) -> list:
     path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump(data))
+    path.write_text(yaml.safe_dump(data, sort_keys=False))
     return load_points(Outer, path, overrides)
 
 

@@ -176,9 +176,9 @@ def tokens(run: Run, split: str, place: dict[str, int]) -> dict[str, list[Any]] 
         By the utterance's place: `[column, text, pieces, logprobs]` of each scored text; None
         where the folder has none.
     """
-    if run.words is None:
+    if run.pieces is None:
         return None
-    table = run.words[run.words["split"] == split]
+    table = run.pieces[run.pieces["split"] == split]
     table = table.sort_values("position", kind="stable")
     found: dict[str, list[Any]] = {}
     for (utt, column, text), part in table.groupby(["utt", "column", "text"], sort=False):

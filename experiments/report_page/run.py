@@ -29,7 +29,7 @@ class Run:
         utterances: Rows of `utterances.parquet`, with `label`.
         hypotheses: Rows of `hypotheses.parquet`, `lists` with its point of a sweep; None where the
             folder has none.
-        words: Rows of `words.parquet`; None where the folder has none.
+        pieces: Rows of `pieces.parquet`; None where the folder has none.
         lists: Name of the N-best lists by system label, where known.
         missing: What the folder lacks and what the report leaves out for it, as sentences.
     """
@@ -40,7 +40,7 @@ class Run:
     systems: pd.DataFrame
     utterances: pd.DataFrame
     hypotheses: pd.DataFrame | None
-    words: pd.DataFrame | None
+    pieces: pd.DataFrame | None
     lists: Mapping[str, str]
     missing: tuple[str, ...]
 
@@ -76,8 +76,8 @@ def read_run(folder: str | Path, name: str | None = None) -> Run:
     hypotheses = read_optional(
         folder / "hypotheses.parquet", ("split", "lists", "utt", "rank", "text", "errors")
     )
-    words = read_optional(
-        folder / "words.parquet",
+    pieces = read_optional(
+        folder / "pieces.parquet",
         ("split", "column", "utt", "text", "position", "piece", "logprob"),
     )
     missing = []
@@ -86,9 +86,9 @@ def read_run(folder: str | Path, name: str | None = None) -> Run:
             "hypotheses.parquet is missing, so there are no curves over N or weights and no "
             f"hypotheses in the explorer: {REMEDY}"
         )
-    if words is None:
+    if pieces is None:
         missing.append(
-            f"words.parquet is missing, so the explorer shows no log-probs of tokens: {REMEDY}"
+            f"pieces.parquet is missing, so the explorer shows no log-probs of tokens: {REMEDY}"
         )
     systems = labelled(results.systems, "system")
     lists = lists_of(systems, config, hypotheses)
@@ -102,7 +102,7 @@ def read_run(folder: str | Path, name: str | None = None) -> Run:
         systems,
         labelled(results.utterances, "system"),
         hypotheses,
-        words,
+        pieces,
         lists,
         tuple(missing),
     )
