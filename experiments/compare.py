@@ -101,20 +101,18 @@ def sweep(
     """
     started = time.perf_counter()
     models = models_of(points[0][1])
-    systems, utterances, failed = [], [], 0
+    parts: dict[str, list[pd.DataFrame]] = {"systems": [], "utterances": [], "hypotheses": []}
+    failed = 0
     for number, (values, comparison) in enumerate(points):
         told = ", ".join(f"{key}={value}" for key, value in values.items())
         print(f"point {number + 1} of {len(points)}: {told}", file=sys.stderr)
         found = run_comparison(comparison, out / "stages", models, workers)
         failed += write_outcome(found, out / "points" / f"{number:03}")
         named = {f"{SWEEP}{key}": value for key, value in values.items()}
-        systems.append(found.systems.assign(**named))
-        utterances.append(found.utterances.assign(**named))
+        for name, tables_of in parts.items():
+            tables_of.append(getattr(found, name).assign(**named))
     first = points[0][1]
-    tables = {
-        "systems": pd.concat(systems, ignore_index=True),
-        "utterances": pd.concat(utterances, ignore_index=True),
-    }
+    tables = {name: pd.concat(tables_of, ignore_index=True) for name, tables_of in parts.items()}
     meta = {
         **found.meta,
         "sweep": {key: list(dict.fromkeys(v[key] for v, _ in points)) for key in points[0][0]},

@@ -88,10 +88,6 @@ def load_results(folder: str | Path) -> Results:
     folder = Path(folder)
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        tables = {
-            name: pd.read_parquet(path) if (path := folder / f"{name}.parquet").is_file() else None
-            for name in TABLES
-        }
     except (OSError, ValueError) as error:
         raise InputError(
             f"{folder}: no readable results ({error}); `secondpass compare` writes them"
@@ -101,11 +97,20 @@ def load_results(folder: str | Path) -> Results:
             f"{folder}: results of schema {meta.get('schema')}, this version reads "
             f"{', '.join(map(str, READABLE))}; run the comparison again"
         )
-    for name in TABLES[:2]:
-        if tables[name] is None:
-            raise InputError(f"{folder}: no {name}.parquet; run the comparison again")
-    filled = {name: pd.DataFrame() if t is None else t for name, t in tables.items()}
-    return Results(**filled, meta=meta, folder=folder)
+    tables = {name: _read(folder / f"{name}.parquet", name in TABLES[:2]) for name in TABLES}
+    return Results(**tables, meta=meta, folder=folder)
+
+
+def _read(path: Path, needed: bool) -> pd.DataFrame:
+    """A table of a results folder; an empty one where it may be missing."""
+    if not needed and not path.exists():
+        return pd.DataFrame()
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({error}); `secondpass compare` writes it"
+        ) from error
 
 
 def installed(packages: Iterable[str]) -> dict[str, str | None]:

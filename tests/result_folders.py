@@ -72,9 +72,13 @@ def random_results(folder: Path, seed: int = 0, utterances: int = 12, hypotheses
     soundfile.write(folder / "audio" / "speech.wav", sound, 16_000)
     audio = rows["utt"].map({"test-0001": "audio/speech.wav", "test-0002": "gone.wav"})
     systems = pd.concat(summaries, ignore_index=True)
-    write_results(folder, systems, rows.assign(audio=audio), meta)
-    pd.concat(lists, ignore_index=True).to_parquet(folder / "hypotheses.parquet", index=False)
-    pd.concat(tokens, ignore_index=True).to_parquet(folder / "pieces.parquet", index=False)
+    tables = {
+        "systems": systems,
+        "utterances": rows.assign(audio=audio),
+        "hypotheses": pd.concat(lists, ignore_index=True),
+        "pieces": pd.concat(tokens, ignore_index=True),
+    }
+    write_results(folder, tables, meta)
     return folder
 
 
@@ -115,8 +119,7 @@ def sweep_results(folder: Path, widths: Sequence[int]) -> Path:
             parts.append(pd.read_parquet(part / f"{name}.parquet").assign(**{key: width}))
     meta = json.loads((part / "meta.json").read_text(encoding="utf-8"))
     joined = {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
-    write_results(folder, joined["systems"], joined["utterances"], meta)
-    joined["hypotheses"].to_parquet(folder / "hypotheses.parquet", index=False)
+    write_results(folder, joined, meta)
     return folder
 
 

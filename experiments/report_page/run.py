@@ -73,11 +73,14 @@ def read_run(folder: str | Path, name: str | None = None) -> Run:
     folder = Path(folder)
     results = load_results(folder)
     config = results.meta.get("config", {})
-    hypotheses = read_optional(
-        folder / "hypotheses.parquet", ("split", "lists", "utt", "rank", "text", "errors")
+    hypotheses = checked(
+        folder / "hypotheses.parquet",
+        results.hypotheses,
+        ("split", "lists", "utt", "rank", "text", "errors"),
     )
-    pieces = read_optional(
+    pieces = checked(
         folder / "pieces.parquet",
+        results.pieces,
         ("split", "column", "utt", "text", "position", "piece", "logprob"),
     )
     missing = []
@@ -127,18 +130,14 @@ def read_runs(folders: list[Path]) -> list[Run]:
     return runs
 
 
-def read_optional(path: Path, columns: tuple[str, ...]) -> pd.DataFrame | None:
-    """A table that older results lack.
+def checked(path: Path, table: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame | None:
+    """A table that older results lack; None where it is not there.
 
     Raises:
-        InputError: The file is there but cannot be read, or lacks a column.
+        InputError: It lacks a column.
     """
-    if not path.exists():
+    if not len(table.columns):
         return None
-    try:
-        table = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); {REMEDY}") from error
     lacking = [column for column in columns if column not in table.columns]
     if lacking:
         raise InputError(f"{path}: has no column {', '.join(lacking)}; {REMEDY}")
