@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from asr.corpus import Utterance, read_corpus
@@ -61,7 +62,8 @@ class SplitData:
         seconds: Wall time by stage (`emit`, `decode.NAME`, `rescore.NAME.COLUMN`).
         audio_seconds: Length of the audio; 0 where there is none.
         hashes: Content hash by input.
-        tags: Speaker and the manifest's tags, one row an utterance, indexed by `utt`.
+        tags: Speaker, the manifest's tags and the audio's file, one row an utterance, indexed by
+            `utt`.
     """
 
     references: Mapping[str, str]
@@ -169,10 +171,16 @@ def recognise(
 
 
 def tags_of(utterances: Iterable[Utterance]) -> pd.DataFrame:
-    """Speakers and tags as columns `tag.NAME`, one row an utterance, indexed by `utt`."""
+    """Speakers and tags as columns `tag.NAME`, one row an utterance, indexed by `utt`.
+
+    `audio` is the file, where it holds what the model hears: no noise is mixed in, and it starts
+    where the utterance does.
+    """
+    utterances = list(utterances)
     rows = [{"utt": u.id, "speaker": u.speaker, **u.tags} for u in utterances]
-    table = pd.DataFrame(rows).set_index("utt").dropna(axis=1, how="all")
-    return table.add_prefix("tag.")
+    table = pd.DataFrame(rows).set_index("utt").dropna(axis=1, how="all").add_prefix("tag.")
+    heard = [None if u.noise or u.offset else str(u.audio_filepath) for u in utterances]
+    return table.assign(audio=np.array(heard, dtype=object)) if any(heard) else table
 
 
 def emit_stage(name: str, utterances: list[Utterance], acoustic: Acoustic, root: Path) -> Stage:

@@ -93,6 +93,9 @@ def test_every_stage_of_the_librispeech_config(command: list[str], tmp_path: Pat
     assert set(weights) == {"acoustic", "ngram", "gpt2", "words"}
     assert results.meta["config"]["acoustic"]["model"].endswith("wav2vec2")
     assert len(results.meta["inputs"]) >= 4
+    assert all(Path(path).is_file() for path in details["audio"])
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert all(Path(path).name in report for path in details["audio"])
 
 
 def test_finished_stages_are_reused_until_they_change(
