@@ -16,8 +16,8 @@ from lm.lists import Lists, is_count
 GRID = (0.0, 0.3, 1.0)
 
 # Weights are made smaller for as long as the errors that this adds are fewer than so many standard
-# errors of their sum.
-NEAR = 0.5
+# errors of their sum; one is the rule of Breiman et al. 1984 (Classification and Regression Trees).
+NEAR = 1.0
 SHARES = tuple(np.linspace(0, 1, 21)[:-1])  # of a weight, tried for smaller ones
 
 # Intervals narrower than this share of their position are rounding errors of tied crossings.
