@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr.wer import Alignment
+from asr.alignment import Alignment
 
 RESAMPLES = 10_000
 LEVEL = 0.95
@@ -108,11 +108,11 @@ def mapsswe(
     where sd divides by n - 1, and p = erfc(|z| / sqrt(2)). If all d are equal (identical systems,
     no or one segment), no variance can be estimated: z is 0 and p is 1, as in sc_stats.
 
-    Two deviations: alignments are jiwer's, which break ties otherwise than sclite's; and words
-    that the second system inserts after the last reference word count, which sc_stats loses.
+    With the alignments of `sclite` (see `asr.alignment`) segments, mean and z are those that
+    sc_stats prints; with jiwer's, ties in the alignment move an error now and then.
 
     Args:
-        system: alignments of the system by utterance, from `asr.wer.align`.
+        system: alignments of the system by utterance, from `asr.alignment.align`.
         baseline: alignments of the baseline on the same utterances in the same order.
         buffer: reference words right in both that end a segment, at least 1.
 

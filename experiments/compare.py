@@ -170,8 +170,8 @@ def footer(comparison: Comparison, meta: Mapping[str, Any], failed: int, out: Pa
     first = comparison.baseline or next(iter(comparison.systems))
     dev = " + ".join(comparison.dev)
     lines = [
-        f"Weights tuned on {dev} only. Intervals: bootstrap over utterances. Δ and p (matched "
-        f"pairs, Holm-adjusted) against {first}.",
+        f"Weights tuned on {dev} only. Intervals: bootstrap over {comparison.intervals}. "
+        f"Δ and p (matched pairs, Holm-adjusted) against {first}.",
     ]
     checked = {n: t for n, t in meta["tuned"].items() if t["validated_errors"] is not None}
     if checked:

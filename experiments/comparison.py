@@ -11,24 +11,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from asr.alignment import Method
 from asr.options import DecoderOptions
 from asr.significance import RESAMPLES
-from asr.wer import row_errors
+from asr.wer import ErrorRate
 from experiments.config import to_plain
+from experiments.counting import SPEAKER, Counting, Unit
 from experiments.explain import explanations
 from experiments.first_pass import Acoustic
 from experiments.pipeline import Split, SplitData, load_split
 from experiments.second_pass import Column, Models
 from experiments.signature import signatures
-from experiments.systems import System, evaluate, normalised, weights_of
+from experiments.systems import System, evaluate, weights_of
 from lm.cache import SCORES
 from lm.errors import InputError
-from lm.text import Normaliser, normaliser
+from lm.text import normaliser
 from lm.tune import Tuned
 from lm.validate import cross_validate
 
 N_BEST_COLUMNS = ("acoustic", "ngram", "words", "oov")
-SPEAKER = "tag.speaker"
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Comparison:
         first_passes: Decoders by name, for splits of audio.
         columns: Language models by name, whose scores systems may use.
         normaliser: Applied to references and hypotheses before words are counted.
+        alignment: Of hypotheses with references: `jiwer`, or `sclite` as NIST's tool does it.
+        intervals: What the bootstrap draws, `utterances` or `speakers`.
         note: Printed below the table.
         seed: Of tuning and of the bootstrap.
         resamples: Of the bootstrap.
@@ -63,6 +66,8 @@ class Comparison:
     first_passes: Mapping[str, DecoderOptions] = field(default_factory=dict)
     columns: Mapping[str, Column] = field(default_factory=dict)
     normaliser: str = "librispeech"
+    alignment: Method = "jiwer"
+    intervals: Unit = "utterances"
     baseline: str | None = None
     note: str | None = None
     seed: int = 1
@@ -94,6 +99,15 @@ class Comparison:
                         f"system {name!r} weighs {column!r}, which is no column "
                         f"({', '.join([*N_BEST_COLUMNS, *self.columns])})"
                     )
+
+    def counting(self) -> Counting:
+        """How words are counted and rates compared.
+
+        Raises:
+            InputError: There is no such normaliser.
+        """
+        clean = normaliser(self.normaliser)
+        return Counting(clean, self.alignment, self.intervals, self.resamples, self.seed)
 
     def columns_of(self, system: System) -> tuple[str, ...]:
         """Every column that a system weighs."""
@@ -163,13 +177,12 @@ def run_comparison(
         for name, split in comparison.splits.items()
     }
     kept = {name: without_failures(split) for name, split in data.items()}
-    clean = normaliser(comparison.normaliser)
+    counting = comparison.counting()
     tuned = weights_of(
         comparison.systems,
         {lists: [kept[name][lists] for name in dev_of(comparison, data)] for lists in needed},
         {utt: r for name in dev_of(comparison, data) for utt, r in data[name].references.items()},
-        clean,
-        comparison.seed,
+        counting,
     )
     weights = {
         name: (found.weights if found else comparison.systems[name].weights)
@@ -182,19 +195,17 @@ def run_comparison(
             kept[name],
             split.references,
             weights,
-            clean,
-            system_seconds(comparison, split),
-            split.audio_seconds,
-            comparison.seed,
-            comparison.resamples,
-            split.tags,
-            comparison.baseline,
+            counting,
+            seconds=system_seconds(comparison, split),
+            audio_seconds=split.audio_seconds,
+            tags=split.tags,
+            baseline=comparison.baseline,
         )
         for name, split in data.items()
     ]
     hypotheses = pd.concat(
         [
-            hypotheses_of(name, lists, table, data[name].references, clean)
+            hypotheses_of(name, lists, table, data[name].references, counting)
             for name, tables in kept.items()
             for lists, table in tables.items()
         ],
@@ -212,7 +223,7 @@ def run_comparison(
         "signatures": signed,
         "stage_seconds": {name: dict(split.seconds) for name, split in data.items()},
         "tuned": {
-            name: to_plain(found) | validated(comparison, name, found, data, kept, clean)
+            name: to_plain(found) | validated(comparison, name, found, data, kept, counting)
             for name, found in tuned.items()
             if found
         },
@@ -234,7 +245,7 @@ def validated(
     tuned: Tuned,
     data: Mapping[str, SplitData],
     kept: Mapping[str, Mapping[str, pd.DataFrame]],
-    clean: Normaliser,
+    counting: Counting,
 ) -> dict[str, Any]:
     """What a system's weights give on dev, and what they give on lists left out of the tuning.
 
@@ -244,8 +255,10 @@ def validated(
     """
     system, dev = comparison.systems[name], dev_of(comparison, data)
     table = pd.concat([kept[split][system.lists] for split in dev], ignore_index=True)
-    references = {u: clean(r) for split in dev for u, r in data[split].references.items()}
-    words = sum(len(references[utt].split()) for utt in table["utt"].unique())
+    references = {u: r for split in dev for u, r in data[split].references.items()}
+    counts = counting.counts(table, references)
+    alone = counts[~table["utt"].duplicated()]
+    words = ErrorRate.total(alone).ref_words
     facts = {"words": words, "validated_errors": None, "folds": comparison.folds}
     if not comparison.folds:
         return facts
@@ -253,9 +266,14 @@ def validated(
     speakers = None
     if SPEAKER in tags and tags[SPEAKER].notna().all():
         speakers = table["utt"].map(tags[SPEAKER]).tolist()
-    errors = row_errors(normalised(table, clean), references)["errors"].to_numpy()
     found = cross_validate(
-        table, errors, system.columns, speakers, comparison.folds, comparison.seed, restarts=4
+        table,
+        counts["errors"],
+        system.columns,
+        speakers,
+        comparison.folds,
+        comparison.seed,
+        restarts=4,
     )
     return facts | {
         "validated_errors": None if found is None else found.errors,
@@ -268,11 +286,10 @@ def hypotheses_of(
     lists: str,
     table: pd.DataFrame,
     references: Mapping[str, str],
-    clean: Normaliser,
+    counting: Counting,
 ) -> pd.DataFrame:
     """A table of hypotheses with their errors, for the results folder."""
-    used = {utt: clean(text) for utt, text in references.items()}
-    errors = row_errors(normalised(table, clean), used)["errors"].to_numpy()
+    errors = counting.counts(table, references)["errors"].to_numpy()
     kept = [c for c in table.columns if pd.api.types.is_numeric_dtype(table[c])]
     kept = [c for c in kept if c not in ("utt", "rank", "text")]
     first = {"split": split, "lists": lists}

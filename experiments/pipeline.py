@@ -7,6 +7,7 @@ read back instead.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from asr.emissions import Emissions
 from asr.interchange import import_nbest
 from asr.nbest import read_nbest
 from asr.options import DecoderOptions
+from experiments.counting import SPEAKER
 from experiments.first_pass import Acoustic, decode_to, write_emissions
 from experiments.second_pass import Column, Models, add_column
 from experiments.stages import Stage, fingerprint, run_stage
@@ -35,6 +37,8 @@ class Split:
         nbest: N-best lists of another system (or a Parquet table of ours).
         format: Of `nbest`, see `secondpass import-nbest`; `parquet` for our own.
         references: Reference texts, where the lists do not carry them.
+        speaker: Regular expression that finds the speaker at the start of an utterance's id (its
+            first group, where it has one), where nothing else gives speakers.
         limit: Use only the first so many utterances.
     """
 
@@ -42,6 +46,7 @@ class Split:
     nbest: str | None = None
     format: str = "jsonl"
     references: str | None = None
+    speaker: str | None = None
     limit: int | None = None
 
     def __post_init__(self) -> None:
@@ -49,6 +54,12 @@ class Split:
             raise InputError("a split needs either `manifest` (audio) or `nbest` (lists)")
         if self.limit is not None and self.limit < 1:
             raise InputError(f"a split's `limit` is {self.limit}; use at least 1 utterance")
+        try:
+            re.compile(self.speaker or "")
+        except re.error as error:
+            raise InputError(
+                f"a split's `speaker` is {self.speaker!r}, no regular expression: {error}"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -165,9 +176,8 @@ def recognise(
             lm = "lm" if number == 0 else f"more_lms.{number - 1}"
             hashes[f"first_passes.{label}.{lm}"] = lm_hash
     audio_seconds = float(emission.facts["audio_seconds"])
-    return SplitData(
-        references, tables, failures, seconds, audio_seconds, hashes, tags_of(utterances)
-    )
+    tags = with_speakers(tags_of(utterances), split.speaker)
+    return SplitData(references, tables, failures, seconds, audio_seconds, hashes, tags)
 
 
 def tags_of(utterances: Iterable[Utterance]) -> pd.DataFrame:
@@ -181,6 +191,16 @@ def tags_of(utterances: Iterable[Utterance]) -> pd.DataFrame:
     table = pd.DataFrame(rows).set_index("utt").dropna(axis=1, how="all").add_prefix("tag.")
     heard = [None if u.noise or u.offset else str(u.audio_filepath) for u in utterances]
     return table.assign(audio=np.array(heard, dtype=object)) if any(heard) else table
+
+
+def with_speakers(tags: pd.DataFrame, pattern: str | None) -> pd.DataFrame:
+    """The tags with `tag.speaker` from the ids where it is not known and the pattern finds it."""
+    if pattern is None:
+        return tags
+    matches = [re.match(pattern, str(utt)) for utt in tags.index]
+    names = [m.group(1 if m.lastindex else 0) if m else None for m in matches]
+    found = pd.Series(names, index=tags.index, dtype=object)
+    return tags.assign(**{SPEAKER: tags[SPEAKER].fillna(found) if SPEAKER in tags else found})
 
 
 def emit_stage(name: str, utterances: list[Utterance], acoustic: Acoustic, root: Path) -> Stage:
@@ -236,7 +256,8 @@ def imported(name: str, split: Split, needed: Mapping[str, Iterable[str]], root:
         table = table[table["utt"].isin(kept)].reset_index(drop=True)
     used = {utt: references[utt] for utt in table["utt"].unique() if utt in references}
     hashes = {f"nbest.{name}": fingerprint(split.nbest)}
-    return SplitData(used, {label: table for label in needed}, hashes=hashes)
+    tags = with_speakers(pd.DataFrame(index=pd.Index(list(used), name="utt")), split.speaker)
+    return SplitData(used, {label: table for label in needed}, hashes=hashes, tags=tags)
 
 
 def write_errors(path: Path, failures: Mapping[str, Mapping[str, str]]) -> int:

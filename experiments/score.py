@@ -1,9 +1,11 @@
-"""Word error rates of an N-best table: its 1-best and its oracle.
+"""Word error rates of N-best tables: their 1-bests and their oracles.
 
 secondpass score NBEST.parquet --refs REFS [--weights weights.json] [--out DIR]
+secondpass score ours.parquet theirs.parquet --refs REFS [--intersect]
 
 Without weights the 1-best is rank 1, and the system is called `first-pass`; with weights,
-`first-pass` stays as the baseline and `weighted` stands beside it.
+`first-pass` stays as the baseline and `weighted` stands beside it. Several tables are several
+systems, named for their files; the first is the baseline.
 """
 
 from __future__ import annotations
@@ -12,9 +14,14 @@ import argparse
 import sys
 from pathlib import Path
 
+import pandas as pd
+
+from asr.alignment import METHODS
 from asr.corpus import read_references
 from asr.nbest import read_nbest
 from experiments.comparison import hypotheses_of
+from experiments.config import to_plain
+from experiments.counting import Counting, same_utterances
 from experiments.results import write_results
 from experiments.stages import fingerprint
 from experiments.systems import System, evaluate
@@ -26,49 +33,82 @@ from lm.text import normaliser
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
-    parser.add_argument("nbest", metavar="NBEST.parquet")
+    parser.add_argument("nbest", nargs="+", metavar="NBEST.parquet")
     parser.add_argument("--refs", required=True, help="manifest, or Kaldi-style text")
     parser.add_argument("--weights", metavar="weights.json", help="as `secondpass tune` writes")
     parser.add_argument("--out", metavar="DIR", help="write a results folder")
     parser.add_argument("--normaliser", default="librispeech", help="for counting words")
+    parser.add_argument("--alignment", choices=METHODS, default="jiwer", help="see README")
+    parser.add_argument(
+        "--intersect", action="store_true", help="compare on the utterances that all tables have"
+    )
     parser.add_argument("--split", default="test", help="name of the split in the results")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Counts errors, prints the table."""
-    table = read_nbest(arguments.nbest)
+    systems, tables = systems_of(arguments.nbest, arguments.weights)
     references = read_references(arguments.refs)
-    if table.empty:
-        raise InputError(f"{arguments.nbest}: no hypotheses to score")
-    systems = {"first-pass": System("lists")}
-    weights: dict[str, dict[str, float] | None] = {"first-pass": None}
-    if arguments.weights:
-        weights["weighted"] = read_weights(arguments.weights)
-        systems["weighted"] = System("lists", weights=weights["weighted"])
-    clean = normaliser(arguments.normaliser)
-    found = evaluate(
-        arguments.split,
-        systems,
-        {"lists": table},
-        references,
-        weights,
-        clean,
-        seconds={},
-    )
-    unheard = sorted(set(references) - set(table["utt"]))
-    print_systems(found.systems, Path(arguments.nbest).name)
-    print(f"References without hypotheses, not counted: {len(unheard)}")
+    weights = {name: system.weights for name, system in systems.items()}
+    counting = Counting(normaliser(arguments.normaliser), arguments.alignment)
+    held = set.union(*(set(table["utt"]) for table in tables.values()))
+    tables = same_utterances(tables, arguments.split, arguments.intersect)
+    found = evaluate(arguments.split, systems, tables, references, weights, counting)
+    compared = set(next(iter(tables.values()))["utt"])
+    print_systems(found.systems, ", ".join(Path(path).name for path in arguments.nbest))
+    if arguments.intersect:
+        print(f"Utterances that some table lacks, not counted: {len(held - compared)}")
+    print(f"References without hypotheses, not counted: {len(set(references) - held)}")
+    if len(compared) == 1:
+        print("One utterance only: no interval can be given.")
     if arguments.out:
-        inputs = {str(p): fingerprint(p) for p in (arguments.nbest, arguments.refs)}
-        meta = {"config": {"weights": weights, "normaliser": arguments.normaliser}}
-        tables = {
+        inputs = {str(p): fingerprint(p) for p in (*arguments.nbest, arguments.refs)}
+        config = {
+            "weights": weights,
+            "systems": to_plain(systems),
+            "normaliser": arguments.normaliser,
+            "alignment": arguments.alignment,
+        }
+        lists = [
+            hypotheses_of(arguments.split, name, table, references, counting)
+            for name, table in tables.items()
+        ]
+        results = {
             "systems": found.systems,
             "utterances": found.utterances,
-            "hypotheses": hypotheses_of(arguments.split, "lists", table, references, clean),
+            "hypotheses": pd.concat(lists, ignore_index=True),
         }
-        write_results(Path(arguments.out), tables, meta | {"inputs": inputs})
+        write_results(Path(arguments.out), results, {"config": config, "inputs": inputs})
         print(f"wrote {arguments.out}", file=sys.stderr)
     return 0
+
+
+def systems_of(
+    paths: list[str], weights: str | None
+) -> tuple[dict[str, System], dict[str, pd.DataFrame]]:
+    """The systems that the tables stand for, and the tables by their names.
+
+    Raises:
+        InputError: A table is empty, two have one name, or weights are given for several.
+    """
+    tables = {}
+    for path in paths:
+        name = Path(path).stem
+        if name in tables:
+            raise InputError(f"{path}: another table is named {name} too; rename the file")
+        tables[name] = read_nbest(path)
+        if tables[name].empty:
+            raise InputError(f"{path}: no hypotheses to score")
+    if len(tables) > 1:
+        if weights is not None:
+            raise InputError(
+                "--weights goes with one table; with several, each system is its own rank 1"
+            )
+        return {name: System(name) for name in tables}, tables
+    systems = {"first-pass": System("lists")}
+    if weights is not None:
+        systems["weighted"] = System("lists", weights=read_weights(weights))
+    return systems, {"lists": next(iter(tables.values()))}
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def signatures(
     versions = [f"{name} {version}" for name, version in installed(SHOWN).items() if version]
     own = " ".join(["secondpass", *filter(None, installed(["secondpass"]).values())])
     commit = git_commit()
-    ends = [f"wer {comparison.normaliser}", f"seed {comparison.seed}"]
+    ends = [f"wer {comparison.normaliser} {comparison.alignment}", f"seed {comparison.seed}"]
     ends += [" ".join([own, *([f"({commit})"] if commit else [])]), *versions]
     found = {}
     for name, system in comparison.systems.items():

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from asr.wer import row_errors
 from experiments.config import load_config
+from experiments.counting import Counting
 from experiments.pipeline import Split, load_split
 from experiments.second_pass import Column, Models, score
-from experiments.systems import System, evaluate, normalised, weights_of
+from experiments.systems import System, evaluate, weights_of
 from experiments.train_lm import add_resume, print_figures
 from lm.cache import SCORES, ScoreCache
 from lm.combine import total
@@ -32,7 +32,7 @@ from lm.context import contexts
 from lm.discriminate import Judged, MWERTraining, train_mwer
 from lm.errors import InputError
 from lm.scorer import Texts
-from lm.text import Normaliser, normaliser
+from lm.text import normaliser
 
 SPEAKER = r"([^-_]+)[-_].*"
 LISTS = "lists"
@@ -97,14 +97,14 @@ def run(arguments: argparse.Namespace) -> int:
     cache = ScoreCache.open(settings.cache) if settings.cache else None
     models = Models(cache)
     table, references = load_lists(settings, models)
-    clean = normaliser(settings.normaliser)
+    counting = counting_of(settings)
     training, tuning, judging = (
         table[table["utt"].isin(utts)].reset_index(drop=True)
         for utts in by_speaker(
             table["utt"].unique(), settings.speaker, settings.shares, settings.seed
         )
     )
-    weights = tuned(settings, tuning, references, clean)
+    weights = tuned(settings, tuning, references, counting)
     column = settings.columns[settings.train]
     before = contexts(table, column.context) if column.context.previous else None
     lists, held_out = (
@@ -126,7 +126,7 @@ def run(arguments: argparse.Namespace) -> int:
     }
     chosen = {
         BEFORE: weights,
-        AFTER: tuned(settings, parts[AFTER]["tuning"], references, clean),
+        AFTER: tuned(settings, parts[AFTER]["tuning"], references, counting),
     }
     systems = evaluate(
         "judging",
@@ -134,9 +134,7 @@ def run(arguments: argparse.Namespace) -> int:
         {name: parts[name]["judging"] for name in (BEFORE, AFTER)},
         references,
         chosen,
-        clean,
-        {},
-        seed=settings.seed,
+        counting,
     ).systems
     print(f"WER on {judging['utt'].nunique():,} utterances of other speakers than before:")
     rows: list[dict[Hashable, Any]] = systems.to_dict("records")
@@ -206,15 +204,20 @@ def by_speaker(
     return parts
 
 
+def counting_of(settings: RescorerTraining) -> Counting:
+    """How words are counted."""
+    return Counting(normaliser(settings.normaliser), seed=settings.seed)
+
+
 def tuned(
     settings: RescorerTraining,
     table: pd.DataFrame,
     references: Mapping[str, str],
-    clean: Normaliser,
+    counting: Counting,
 ) -> Mapping[str, float]:
     """Weights of the system on some lists."""
     system = {"tuned": System(LISTS, settings.system)}
-    found = weights_of(system, {LISTS: [table]}, references, clean, settings.seed)["tuned"]
+    found = weights_of(system, {LISTS: [table]}, references, counting)["tuned"]
     assert found is not None
     return found.weights
 
@@ -227,13 +230,8 @@ def judged(
     before: Mapping[str, tuple[str, ...]] | None,
 ) -> Judged:
     """Lists as they are trained on: texts as the model reads them, errors, the other columns."""
-    clean, spell = (
-        normaliser(settings.normaliser),
-        normaliser(settings.columns[settings.train].normaliser),
-    )
-    errors = row_errors(
-        normalised(table, clean), {utt: clean(text) for utt, text in references.items()}
-    )["errors"]
+    spell = normaliser(settings.columns[settings.train].normaliser)
+    errors = counting_of(settings).counts(table, references)["errors"]
     utts = table["utt"].unique()
     owner = pd.factorize(table["utt"])[0]
     order = np.lexsort((table["rank"].to_numpy(), owner))

@@ -10,6 +10,7 @@ import sys
 
 from asr.corpus import read_references
 from asr.nbest import read_nbest
+from experiments.counting import Counting
 from experiments.stages import fingerprint
 from experiments.systems import System, weights_of
 from lm.combine import write_weights
@@ -37,8 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         {"tuned": System("lists", columns)},
         {"lists": [table]},
         references,
-        normaliser(arguments.normaliser),
-        arguments.seed,
+        Counting(normaliser(arguments.normaliser), seed=arguments.seed),
     )["tuned"]
     assert found is not None
     write_weights(

@@ -57,9 +57,10 @@ def tune(
     nearest to weight 0 is taken, at its middle; of solutions with equally few errors the one with
     the smallest weights, each in units of its column's spread within lists. Near-ties count as
     ties, for few lists decide little: each weight, the largest first, is taken towards zero as long
-    as the errors that this adds are fewer than `near` standard errors of their sum. Then digits are
-    dropped as long as the errors stay. Weights of log-probs are never negative; those of counts
-    (`words`, `oov`, `….tokens`) may be.
+    as the errors that this adds are fewer than `near` standard errors of their sum, to the middle
+    of the plateau where that stops unless it is 0. Then digits are dropped as long as the errors
+    stay. Weights of log-probs are never negative; those of counts (`words`, `oov`, `….tokens`) may
+    be.
 
     Args:
         table: N-best table of N rows; -inf is legal in scores.
@@ -248,16 +249,23 @@ def _envelope(
 
 
 def _shrink(lists: Lists, weights: np.ndarray, spread: np.ndarray, near: float) -> np.ndarray:
-    """Smaller weights that give about as few errors."""
+    """Smaller weights that give about as few errors.
+
+    Of each weight the smallest share that does; the middle one where larger ones give as many
+    errors, for at the edge of a plateau other lists would fall off.
+    """
     best = lists.errors_under(weights)
     for column in np.argsort(-np.abs(weights) * spread, kind="stable"):
-        for share in SHARES:
-            smaller = weights.copy()
-            smaller[column] *= share
-            more = lists.errors_under(smaller) - best
-            if more.sum() <= near * np.sqrt(((more - more.mean()) ** 2).sum()):
-                weights = smaller
-                break
+        shares = np.append(SHARES, 1.0)
+        tried = np.tile(weights, (len(shares), 1))
+        tried[:, column] *= shares
+        more = np.stack([lists.errors_under(smaller) - best for smaller in tried])
+        added = more.sum(axis=1)
+        error = np.sqrt(((more - more.mean(axis=1, keepdims=True)) ** 2).sum(axis=1))
+        first = last = int(np.argmax(added <= near * error))
+        while first > 0 and last + 1 < len(shares) and added[last + 1] == added[first]:
+            last += 1
+        weights = tried[(first + last) // 2]
     return weights
 
 

@@ -13,8 +13,9 @@ import soundfile
 
 from asr.nbest import Hypothesis, build_nbest, read_nbest
 from asr.wer import row_errors
+from experiments.counting import Counting
 from experiments.results import write_results
-from experiments.systems import System, evaluate, normalised
+from experiments.systems import System, evaluate
 from lm.text import normaliser
 
 # Words that stand nowhere else in a report, so that a search for them tells.
@@ -50,7 +51,7 @@ def random_results(folder: Path, seed: int = 0, utterances: int = 12, hypotheses
         )
         found = evaluate(
             split, SYSTEMS, {"beam": table}, references, {"first-pass": None, "weighted": WEIGHTS},
-            str, {}, resamples=50, tags=tags,
+            Counting(resamples=50), tags=tags,
         )  # fmt: skip
         summaries.append(found.systems)
         details.append(found.utterances)
@@ -153,7 +154,7 @@ def completed(
                         table = pd.concat([table.reset_index(drop=True), scores], axis=1)
                         break
             table = table[table["utt"].isin(references)].reset_index(drop=True)
-            errors = row_errors(normalised(table, clean), references)["errors"]
+            errors = Counting(clean).counts(table, references)["errors"]
             table = table.drop(columns=["word_starts", "word_ends"], errors="ignore")
             parts.append(table.assign(split=split, lists=lists, errors=errors))
     pd.concat(parts, ignore_index=True).to_parquet(target / "hypotheses.parquet", index=False)

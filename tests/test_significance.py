@@ -10,8 +10,8 @@ import time
 import numpy as np
 import pytest
 
+from asr.alignment import Alignment, align
 from asr.significance import bootstrap_interval, delta_interval, holm, mapsswe, segments
-from asr.wer import Alignment, align
 
 
 def corpus(seed: int, utterances: int, rate: float = 0.1) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from asr.wer import ErrorRate, align, char_errors, oracle, row_errors, word_errors
+from asr.alignment import align
+from asr.wer import ErrorRate, char_errors, oracle, row_errors, word_errors
 from lm.errors import InputError
 
 

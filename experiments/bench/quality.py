@@ -14,6 +14,7 @@ from asr.wer import ErrorRate
 from experiments.bench.lists import Lists, decoded, librispeech
 from experiments.bench.scoring import BATCH_TOKENS, MERGED, Counted
 from experiments.bench.tasks import TASKS, bundled
+from experiments.counting import Counting
 from experiments.systems import System, pick, weights_of
 from lm.causal import CausalLM, CausalScorer
 from lm.options import ScorerOptions
@@ -62,10 +63,10 @@ def quality_rows(
     lm = CausalLM.load(model, options)
     counted = Counted()
     counted.watch(lm.model)
-    clean = normaliser("librispeech")
+    counting = Counting(normaliser("librispeech"), seed=1)
     exact = rescore(dev.table, CausalScorer(lm, options), NAME, "lower")
     system = System("lists", ("acoustic", *own_columns(dev.table), NAME, "words"))
-    tuned = weights_of({NAME: system}, {"lists": [exact]}, dev.references, clean, 1)[NAME]
+    tuned = weights_of({NAME: system}, {"lists": [exact]}, dev.references, counting)[NAME]
     assert tuned is not None
     rows: list[list[str]] = []
     first: tuple[float, pd.Series, float] | None = None
@@ -74,7 +75,7 @@ def quality_rows(
         counted.tokens, start = 0, time.perf_counter()
         scored = rescore(test.table, scorer, NAME, "lower")
         speed = len(scored) / (time.perf_counter() - start)
-        picked = pick(scored, tuned.weights, test.references, clean)
+        picked = pick(scored, tuned.weights, test.references, counting)
         wer = ErrorRate.total(picked.counts).rate
         best = picked.rows["text"]
         first = first or (wer, best, speed)
