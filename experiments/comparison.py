@@ -15,6 +15,7 @@ from asr.alignment import Method
 from asr.options import DecoderOptions
 from asr.significance import RESAMPLES
 from asr.wer import ErrorRate
+from experiments.breakdown import unknown_words
 from experiments.config import to_plain
 from experiments.counting import SPEAKER, Counting, Unit
 from experiments.explain import explanations
@@ -25,6 +26,8 @@ from experiments.signature import signatures
 from experiments.systems import System, evaluate, weights_of
 from lm.cache import SCORES
 from lm.errors import InputError
+from lm.ngram import NgramModel
+from lm.rescore import is_ngram
 from lm.text import normaliser
 from lm.tune import Tuned
 from lm.validate import cross_validate
@@ -198,7 +201,7 @@ def run_comparison(
             counting,
             seconds=system_seconds(comparison, split),
             audio_seconds=split.audio_seconds,
-            tags=split.tags,
+            tags=tags_of(comparison, split, counting),
             baseline=comparison.baseline,
         )
         for name, split in data.items()
@@ -232,6 +235,19 @@ def run_comparison(
     }
     failures = {name: split.failures for name, split in data.items()}
     return Outcome(systems, utterances, hypotheses, pieces, meta, failures)
+
+
+def tags_of(comparison: Comparison, split: SplitData, counting: Counting) -> pd.DataFrame:
+    """The split's tags and, where there are n-gram models over words, how many words of each
+    reference none of them knows (`unknown`)."""
+    files = [lm for o in comparison.first_passes.values() if o.lm_unit == "word" for lm in o.lms]
+    files += [column.model for column in comparison.columns.values() if is_ngram(column.model)]
+    if not files:
+        return split.tags
+    models = [NgramModel.load(file).__contains__ for file in dict.fromkeys(files)]
+    counts = {u: unknown_words(counting.normalise(r), models) for u, r in split.references.items()}
+    index = pd.Index(list(counts), name="utt")
+    return split.tags.reindex(index).assign(unknown=np.array(list(counts.values()), dtype=int))
 
 
 def dev_of(comparison: Comparison, data: Mapping[str, SplitData]) -> list[str]:

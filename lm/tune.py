@@ -261,7 +261,8 @@ def _shrink(lists: Lists, weights: np.ndarray, spread: np.ndarray, near: float) 
         tried[:, column] *= shares
         more = np.stack([lists.errors_under(smaller) - best for smaller in tried])
         added = more.sum(axis=1)
-        error = np.sqrt(((more - more.mean(axis=1, keepdims=True)) ** 2).sum(axis=1))
+        mean = added[:, None] / max(more.shape[1], 1)
+        error = np.sqrt(((more - mean) ** 2).sum(axis=1))
         first = last = int(np.argmax(added <= near * error))
         while first > 0 and last + 1 < len(shares) and added[last + 1] == added[first]:
             last += 1

@@ -94,8 +94,24 @@ def test_every_stage_of_the_librispeech_config(command: list[str], tmp_path: Pat
     assert results.meta["config"]["acoustic"]["model"].endswith("wav2vec2")
     assert len(results.meta["inputs"]) >= 4
     assert all(Path(path).is_file() for path in details["audio"])
+    assert details["unknown"].eq(0).all()  # the n-gram model was made of these texts
     report = (tmp_path / "out" / "report.html").read_text()
     assert all(Path(path).name in report for path in details["audio"])
+
+
+def test_unknown_words_by_speaker_and_by_sclite(
+    command: list[str], corpus: Path, tmp_path: Path
+) -> None:
+    for path in corpus.glob("test-clean/*/*/*.trans.txt"):
+        path.write_text(path.read_text().replace("SHIP", "SHEEP"))
+    assert main([*command, "intervals=speakers", "alignment=sclite"]) == 0
+    results = load_results(tmp_path / "out")
+    rows = results.utterances[results.utterances["split"] == "test"]
+    unknown = rows["ref"].str.split().map(lambda words: "SHEEP" in [w.upper() for w in words])
+    assert unknown.any() and (rows["unknown"] == unknown).all()
+    # One speaker a split: nothing is known of others.
+    assert results.systems[["wer_low", "wer_high"]].isna().all(axis=None)
+    assert all("sclite" in line for line in results.systems["signature"])
 
 
 def test_finished_stages_are_reused_until_they_change(

@@ -19,6 +19,7 @@ from conftest import PROJECT
 from result_folders import HOSTILE, completed, random_results, sweep_results
 
 from asr.wer import oracle
+from experiments.breakdown import confusions
 from experiments.cli import main
 from experiments.report import write_report
 from experiments.report_page.curves import (
@@ -31,7 +32,7 @@ from experiments.report_page.curves import (
     weight_map,
 )
 from experiments.report_page.explorer import audio_link, shown, split_explorer
-from experiments.report_page.groups import confusions, split_groups
+from experiments.report_page.groups import split_groups
 from experiments.report_page.payload import plain
 from experiments.report_page.run import read_run, read_runs
 from lm.combine import total, winners
@@ -114,15 +115,17 @@ def test_confusions_are_those_that_jiwer_counts(tmp_path: Path) -> None:
 def test_groups_add_up_to_the_split(tmp_path: Path) -> None:
     run = read_run(random_results(tmp_path / "run"))
     groups = split_groups(run, "test")
-    assert {g["tag"] for g in groups} == {"length", "speaker"}  # not tag.name, all different
+    # Not tag.name, all different.
+    assert [g["tag"] for g in groups] == ["length", "rank", "speaker"]
     rows = run.systems[run.systems["split"] == "test"].set_index("label")
     for group in groups:
-        assert sum(group["words"]) == rows["ref_words"].iloc[0]
         for entry in group["systems"]:
             row = rows.loc[entry["system"]]
+            assert sum(entry["words"]) == row["ref_words"]
+            assert sum(entry["utterances"]) == row["utterances"]
             assert sum(entry["errors"]) == row[["substitutions", "deletions", "insertions"]].sum()
             for errors, words, low, high in zip(
-                entry["errors"], group["words"], entry["low"], entry["high"], strict=True
+                entry["errors"], entry["words"], entry["low"], entry["high"], strict=True
             ):
                 assert low is None or low - 1e-4 <= errors / words <= high + 1e-4
 

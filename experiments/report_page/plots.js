@@ -221,7 +221,7 @@ function groupPlot(group, numbers) {
   const rate = (errors, words) => (words ? (100 * errors) / words : null);
   const make = () => ({
     data: group.systems.map((entry) => {
-      const wer = entry.errors.map((e, k) => rate(e, group.words[k]));
+      const wer = entry.errors.map((e, k) => rate(e, entry.words[k]));
       const number = numbers(entry.system);
       return {
         type: "scatter", mode: "markers", name: plain(entry.system), x: group.values.map(plain), y: wer,
@@ -231,7 +231,7 @@ function groupPlot(group, numbers) {
           arrayminus: wer.map((w, k) => (entry.low[k] === null || w === null ? 0 : w - 100 * entry.low[k])),
         },
         marker: { color: colour(number), size: 9, symbol: SYMBOLS[number % SYMBOLS.length] },
-        customdata: group.values.map((_, k) => [group.utterances[k], group.words[k]]),
+        customdata: group.values.map((_, k) => [entry.utterances[k], entry.words[k]]),
         hovertemplate: "%{x}: %{y:.2f} % (%{customdata[0]} utterances, %{customdata[1]} words)<extra>%{fullData.name}</extra>",
       };
     }),

@@ -122,9 +122,13 @@ function groupsSection(app, split) {
     const groups = run.groups[split];
     if (!groups.length) return null;
     const cards = groups.map((group) => {
-      const heads = [group.tag, ["utterances", "n"], ["words", "n"], ...group.systems.map((s) => [`${s.system} %`, "n"])];
-      const rows = group.values.map((value, k) => [value, count(group.utterances[k]), count(group.words[k]),
-        ...group.systems.map((s) => (group.words[k] ? percent(s.errors[k] / group.words[k]) : NONE))]);
+      const first = group.systems[0];
+      const alike = group.systems.every((s) => s.utterances.every((n, k) => n === first.utterances[k]));
+      const rate = (s, k) => (s.words[k] ? percent(s.errors[k] / s.words[k]) : NONE);
+      // Where every system has its own utterances in a group, each cell says how many.
+      const heads = [group.tag, ...(alike ? [["utterances", "n"], ["words", "n"]] : []), ...group.systems.map((s) => [`${s.system} %`, "n"])];
+      const rows = group.values.map((value, k) => [value, ...(alike ? [count(first.utterances[k]), count(first.words[k])] : []),
+        ...group.systems.map((s) => (alike ? rate(s, k) : `${rate(s, k)} (${count(s.utterances[k])})`))]);
       const left = group.left_out ? `${group.left_out} smaller groups are left out.` : null;
       return card(`By ${group.tag}`, left, groupPlot(group, numbersOf(app)),
         el("details", {}, el("summary", {}, "Numbers"), table(heads, rows)));
