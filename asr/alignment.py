@@ -132,6 +132,22 @@ def word_pairs(
     ]
 
 
+def right_words(
+    references: Sequence[str], hypotheses: Sequence[str], method: Method = "jiwer"
+) -> np.ndarray:
+    """Which words of the hypotheses are right, one after the other, bool (W,).
+
+    Raises:
+        ValueError: The two sequences differ in length.
+    """
+    words = WordIds(method)
+    found = [np.zeros(0, dtype=bool)]
+    for reference, hypothesis in zip(references, hypotheses, strict=True):
+        path = words.path(words.encode(reference), words.encode(hypothesis))
+        found.append(path[path != DELETION] == HIT)
+    return np.concatenate(found)
+
+
 def counts_of(path: np.ndarray) -> Iterable[int]:
     """Hits, substitutions, deletions and insertions of an alignment."""
     found: list[int] = np.bincount(path, minlength=4).tolist()
