@@ -18,18 +18,18 @@ from asr.wer import ErrorRate
 from experiments.breakdown import unknown_words
 from experiments.config import to_plain
 from experiments.counting import SPEAKER, Counting, Unit
+from experiments.decisions import System, decide, parts_of
 from experiments.explain import explanations
 from experiments.first_pass import Acoustic
 from experiments.pipeline import Split, SplitData, load_split
 from experiments.second_pass import Column, Models
 from experiments.signature import signatures
-from experiments.systems import System, evaluate, weights_of
+from experiments.systems import evaluate
 from lm.cache import SCORES
 from lm.errors import InputError
 from lm.ngram import NgramModel
 from lm.rescore import is_ngram
 from lm.text import normaliser
-from lm.tune import Tuned
 from lm.validate import cross_validate
 
 N_BEST_COLUMNS = ("acoustic", "ngram", "words", "oov")
@@ -91,6 +91,8 @@ class Comparison:
                 )
         audio = any(split.manifest is not None for split in self.splits.values())
         for name, system in self.systems.items():
+            if parts_of(name, self.systems) != (name,):
+                continue
             if audio and system.lists not in self.first_passes:
                 raise InputError(
                     f"system {name!r} picks from {system.lists!r}, which is no first pass "
@@ -113,13 +115,17 @@ class Comparison:
         return Counting(clean, self.alignment, self.intervals, self.resamples, self.seed)
 
     def columns_of(self, system: System) -> tuple[str, ...]:
-        """Every column that a system weighs."""
-        return system.columns or tuple(system.weights or ())
+        """Every column that a system weighs, or those do that it is made of."""
+        parts = [self.systems[name] for name in system.systems] or [system]
+        weighed = [c for part in parts for c in part.columns or tuple(part.weights or ())]
+        return tuple(dict.fromkeys(weighed))
 
     def needed(self) -> dict[str, list[str]]:
         """The LM columns that each first pass's lists need."""
         wanted: dict[str, list[str]] = {}
         for system in self.systems.values():
+            if system.systems:
+                continue
             columns = wanted.setdefault(system.lists, [])
             for column in self.columns_of(system):
                 if column in self.columns and column not in columns:
@@ -181,23 +187,20 @@ def run_comparison(
     }
     kept = {name: without_failures(split) for name, split in data.items()}
     counting = comparison.counting()
-    tuned = weights_of(
+    dev = dev_of(comparison, data)
+    decisions = decide(
         comparison.systems,
-        {lists: [kept[name][lists] for name in dev_of(comparison, data)] for lists in needed},
-        {utt: r for name in dev_of(comparison, data) for utt, r in data[name].references.items()},
+        {lists: [kept[name][lists] for name in dev] for lists in needed},
+        {utt: r for name in dev for utt, r in data[name].references.items()},
         counting,
     )
-    weights = {
-        name: (found.weights if found else comparison.systems[name].weights)
-        for name, found in tuned.items()
-    }
     evaluations = [
         evaluate(
             name,
             comparison.systems,
             kept[name],
             split.references,
-            weights,
+            decisions,
             counting,
             seconds=system_seconds(comparison, split),
             audio_seconds=split.audio_seconds,
@@ -218,7 +221,7 @@ def run_comparison(
     pieces = explanations(comparison, kept, utterances, stages, models)
     hashes = {key: value for split in data.values() for key, value in split.hashes.items()}
     systems = pd.concat([e.systems for e in evaluations], ignore_index=True)
-    signed = signatures(comparison, weights, hashes)
+    signed = signatures(comparison, decisions, hashes)
     systems["signature"] = systems["system"].map(signed)
     meta = {
         "config": to_plain(comparison),
@@ -226,10 +229,11 @@ def run_comparison(
         "signatures": signed,
         "stage_seconds": {name: dict(split.seconds) for name, split in data.items()},
         "tuned": {
-            name: to_plain(found) | validated(comparison, name, found, data, kept, counting)
-            for name, found in tuned.items()
-            if found
+            name: to_plain(found.tuned) | validated(comparison, name, data, kept, counting)
+            for name, found in decisions.items()
+            if found.tuned
         },
+        "decisions": {name: to_plain(found) for name, found in decisions.items()},
         "failed": {name: len(split.failures) for name, split in data.items()},
         "seconds": time.perf_counter() - started,
     }
@@ -258,7 +262,6 @@ def dev_of(comparison: Comparison, data: Mapping[str, SplitData]) -> list[str]:
 def validated(
     comparison: Comparison,
     name: str,
-    tuned: Tuned,
     data: Mapping[str, SplitData],
     kept: Mapping[str, Mapping[str, pd.DataFrame]],
     counting: Counting,
@@ -333,7 +336,9 @@ def system_seconds(comparison: Comparison, split: SplitData) -> dict[str, float]
     """Wall time of the stages that each system needs on a split."""
     seconds = {}
     for name, system in comparison.systems.items():
-        stages = ["emit", f"decode.{system.lists}"]
-        stages += [f"rescore.{system.lists}.{c}" for c in comparison.columns_of(system)]
-        seconds[name] = sum(split.seconds.get(stage, 0.0) for stage in stages)
+        stages = {"emit"}
+        for part in parts_of(name, comparison.systems):
+            lists, columns = comparison.systems[part].lists, comparison.columns_of(system)
+            stages |= {f"decode.{lists}", *(f"rescore.{lists}.{c}" for c in columns)}
+        seconds[name] = sum(split.seconds.get(stage, 0.0) for stage in sorted(stages))
     return seconds

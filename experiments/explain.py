@@ -49,7 +49,11 @@ def explanations(
         chosen = chosen[chosen["utt"].isin(kept)].reset_index(drop=True)
         for name, column in comparison.columns.items():
             lists = next(
-                (s.lists for s in comparison.systems.values() if name in comparison.columns_of(s)),
+                (
+                    s.lists
+                    for s in comparison.systems.values()
+                    if s.lists and name in comparison.columns_of(s)
+                ),
                 None,
             )
             if len(chosen) and lists is not None:

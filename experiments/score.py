@@ -22,9 +22,10 @@ from asr.nbest import read_nbest
 from experiments.comparison import hypotheses_of
 from experiments.config import to_plain
 from experiments.counting import Counting, same_utterances
+from experiments.decisions import Decision, System
 from experiments.results import write_results
 from experiments.stages import fingerprint
-from experiments.systems import System, evaluate
+from experiments.systems import evaluate
 from experiments.table import print_systems
 from lm.combine import read_weights
 from lm.errors import InputError
@@ -49,11 +50,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Counts errors, prints the table."""
     systems, tables = systems_of(arguments.nbest, arguments.weights)
     references = read_references(arguments.refs)
-    weights = {name: system.weights for name, system in systems.items()}
+    decisions = {name: Decision(system.weights) for name, system in systems.items()}
     counting = Counting(normaliser(arguments.normaliser), arguments.alignment)
     held = set.union(*(set(table["utt"]) for table in tables.values()))
     tables = same_utterances(tables, arguments.split, arguments.intersect)
-    found = evaluate(arguments.split, systems, tables, references, weights, counting)
+    found = evaluate(arguments.split, systems, tables, references, decisions, counting)
     compared = set(next(iter(tables.values()))["utt"])
     print_systems(found.systems, ", ".join(Path(path).name for path in arguments.nbest))
     if arguments.intersect:
@@ -64,7 +65,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out:
         inputs = {str(p): fingerprint(p) for p in (*arguments.nbest, arguments.refs)}
         config = {
-            "weights": weights,
             "systems": to_plain(systems),
             "normaliser": arguments.normaliser,
             "alignment": arguments.alignment,

@@ -10,20 +10,21 @@ from experiments.results import git_commit, installed
 
 if TYPE_CHECKING:
     from experiments.comparison import Comparison
+    from experiments.decisions import Decision
 
 SHOWN = ("torch", "transformers", "numba")
 
 
 def signatures(
     comparison: Comparison,
-    weights: Mapping[str, Mapping[str, float] | None],
+    decisions: Mapping[str, Decision],
     hashes: Mapping[str, str],
 ) -> dict[str, str]:
     """A signature by system.
 
     It names the acoustic model, the first pass, the language models with their normalisers, each
-    by a hash of its content, the weights, the normaliser of the error count, the seed, and the
-    versions of what computed.
+    by a hash of its content, the weights, the way to choose, the normaliser of the error count, the
+    seed, and the versions of what computed.
     """
     versions = [f"{name} {version}" for name, version in installed(SHOWN).items() if version]
     own = " ".join(["secondpass", *filter(None, installed(["secondpass"]).values())])
@@ -48,14 +49,17 @@ def signatures(
                     ]
                 )
             )
+        elif system.systems:
+            parts.append(f"lists of {' + '.join(system.systems)}")
         else:
             parts.append(f"lists {system.lists}")
         for column in comparison.columns_of(system):
             if column in comparison.columns:
                 spelling = comparison.columns[column].normaliser
                 parts.append(f"{column} {_short(hashes.get(f'columns.{column}'))} {spelling}")
-        if chosen := weights[name]:
-            parts.append("weights " + " ".join(f"{c} {w:.6g}" for c, w in chosen.items()))
+        if weights := decisions[name].weights:
+            parts.append("weights " + " ".join(f"{c} {w:.6g}" for c, w in weights.items()))
+        parts += filter(None, [decisions[name].told])
         found[name] = " | ".join([*parts, *ends])
     return found
 

@@ -9,32 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from asr.alignment import right_words
 from asr.significance import holm, mapsswe
-from asr.wer import COUNTS, ErrorRate, char_errors, oracle
+from asr.wer import COUNTS, ErrorRate, char_errors
 from experiments.counting import Counting, same_utterances
-from lm.combine import total, winners
-from lm.errors import InputError
-from lm.tune import Tuned, tune
-
-
-@dataclass(frozen=True)
-class System:
-    """One row of the table.
-
-    Attributes:
-        lists: The first pass whose N-best lists it picks from.
-        columns: Columns whose weights are tuned on dev (`acoustic` has weight 1); without any,
-            the first pass's own best hypothesis is taken.
-        weights: Fixed weights instead of tuned ones.
-    """
-
-    lists: str
-    columns: tuple[str, ...] = ()
-    weights: Mapping[str, float] | None = None
-
-    def __post_init__(self) -> None:
-        if self.columns and self.weights:
-            raise InputError("a system has either `columns` to tune or fixed `weights`, not both")
+from experiments.decisions import Decision, System, parts_of, pool_of
+from lm.choose import choose, confidences
+from lm.confidence import calibration_error, normalised_cross_entropy
 
 
 @dataclass(frozen=True)
@@ -46,12 +27,14 @@ class Picked:
         counts: Word error counts, aligned with `rows`.
         first_errors: (U,) word errors of each list's rank 1.
         oracle_errors: (U,) fewest word errors in each list.
+        confidence: Of every word of each transcript, U arrays; None where it is not known.
     """
 
     rows: pd.DataFrame
     counts: pd.DataFrame
     first_errors: np.ndarray
     oracle_errors: np.ndarray
+    confidence: list[np.ndarray] | None
 
     @property
     def errors(self) -> np.ndarray:
@@ -82,52 +65,53 @@ class Evaluation:
     utterances: pd.DataFrame
 
 
-def weights_of(
-    systems: Mapping[str, System],
-    tables: Mapping[str, Sequence[pd.DataFrame]],
-    references: Mapping[str, str],
-    counting: Counting,
-) -> dict[str, Tuned | None]:
-    """Tuned weights of every system that has columns to tune; None for the others.
-
-    Args:
-        systems: By name.
-        tables: Dev N-best tables by first pass, one for each dev split.
-        references: Dev references of all splits.
-        counting: How words are counted.
-    """
-    found: dict[str, Tuned | None] = {}
-    for name, system in systems.items():
-        if not system.columns:
-            found[name] = None
-            continue
-        table = pd.concat(tables[system.lists], ignore_index=True)
-        errors = counting.counts(table, references)["errors"].to_numpy()
-        found[name] = tune(table, errors, system.columns, seed=counting.seed)
-    return found
-
-
 def pick(
-    table: pd.DataFrame,
-    weights: Mapping[str, float] | None,
+    name: str,
+    systems: Mapping[str, System],
+    tables: Mapping[str, pd.DataFrame],
     references: Mapping[str, str],
+    decisions: Mapping[str, Decision],
     counting: Counting,
 ) -> Picked:
-    """A system's hypothesis for every utterance, and its errors."""
-    table = table.reset_index(drop=True)
-    clean = counting.spelled(table)
-    counts = counting.counts(table, references)
-    errors = counts["errors"].to_numpy()
-    scores = total(table, weights) if weights else np.zeros(len(table))
-    chosen = winners(table, scores)
-    rows = clean.iloc[chosen].reset_index(drop=True)
-    rows = rows.assign(chosen=table["text"].to_numpy()[chosen])
-    rows = rows.assign(total=scores[chosen] if weights else np.nan)
+    """A system's transcript of every utterance, its errors, and what its lists could have given.
+
+    Args:
+        name: The system.
+        systems: By name.
+        tables: N-best table by first pass, all of the same utterances in the same order.
+        references: By utterance.
+        decisions: Of all systems.
+        counting: How words are counted.
+    """
+    decision = decisions[name]
+    parts = [systems[part].lists for part in parts_of(name, systems)]
+    pool = pool_of(name, systems, tables, decisions)
+    chosen = choose(pool, decision.choice)
+    every = pd.concat([tables[lists] for lists in parts], ignore_index=True)
+    begins = np.cumsum([0, *(len(tables[lists]) for lists in parts)])
+    rows = begins[pool.system] + pool.row
+    inside = chosen.positions >= 0
+    scores = every.iloc[rows[np.maximum(chosen.positions, 0)]].reset_index(drop=True)
+    scores = scores.drop(columns=["utt", "text"])
+    # A transcript that no list holds has no scores of its own.
+    scores = scores if inside.all() else scores.where(pd.Series(inside))
+    weighted = decision.weights is not None and inside
+    picked = pd.DataFrame(
+        {
+            "utt": pool.utts,
+            "text": [counting.normalise(text) for text in chosen.texts],
+            "chosen": chosen.texts,
+            "total": np.where(weighted, pool.totals[chosen.positions], np.nan),
+        }
+    ).join(scores)
+    counts = counting.counts(picked.assign(text=chosen.texts), references)
+    errors = counting.counts(every, references)["errors"].to_numpy()[rows]
+    first = np.lexsort((pool.system, pool.rank, pool.owner))[pool.lists[:-1]]
+    confidence = None
+    if decision.trust is not None:
+        confidence = confidences(pool, chosen.texts, decision.trust, decision.choice.shares)
     return Picked(
-        rows,
-        counts.iloc[chosen].reset_index(drop=True),
-        errors[winners(table, np.zeros(len(table)))],
-        errors[oracle(table, errors)],
+        picked, counts, errors[first], np.minimum.reduceat(errors, pool.lists[:-1]), confidence
     )
 
 
@@ -136,7 +120,7 @@ def evaluate(
     systems: Mapping[str, System],
     tables: Mapping[str, pd.DataFrame],
     references: Mapping[str, str],
-    weights: Mapping[str, Mapping[str, float] | None],
+    decisions: Mapping[str, Decision],
     counting: Counting,
     *,
     seconds: Mapping[str, float] | None = None,
@@ -151,7 +135,7 @@ def evaluate(
         systems: By name.
         tables: N-best table by first pass; all hold the same utterances.
         references: Reference by utterance; may hold more than the tables do.
-        weights: Weights by system; None takes rank 1.
+        decisions: How each system decides.
         counting: How words are counted and rates compared.
         seconds: Wall time of each system's stages on this split, where known.
         audio_seconds: Length of the split's audio; 0 where there is none.
@@ -162,10 +146,10 @@ def evaluate(
         InputError: The systems' tables hold different utterances, a reference is missing, or
             speakers are to be drawn and not all are known.
     """
-    tables = same_utterances({s.lists: tables[s.lists] for s in systems.values()}, split)
+    used = [system.lists for system in systems.values() if system.lists]
+    tables = same_utterances({lists: tables[lists] for lists in used}, split)
     picked = {
-        name: pick(tables[system.lists], weights[name], references, counting)
-        for name, system in systems.items()
+        name: pick(name, systems, tables, references, decisions, counting) for name in systems
     }
     first = baseline or next(iter(systems))
     utts = picked[first].rows["utt"].tolist()
@@ -216,7 +200,9 @@ def evaluate(
                 "delta_low": delta_low,
                 "delta_high": delta_high,
                 "p_value": p_value,
-                "weights": json.dumps(weights[name]) if weights[name] else None,
+                "weights": json.dumps(decisions[name].weights) if decisions[name].weights else None,
+                "choice": decisions[name].told,
+                **trusted(choice, clean, counting),
                 "seconds": float((seconds or {}).get(name, 0.0)),
                 "audio_seconds": audio_seconds,
             }
@@ -235,6 +221,7 @@ def evaluate(
                     "ref_chars": [c.ref_words for c in chars],
                     "first_errors": choice.first_errors,
                     "oracle_errors": choice.oracle_errors,
+                    "confidence": choice.confidence,
                 }
             ).join(scores)
         )
@@ -242,3 +229,16 @@ def evaluate(
     if tags is not None and not tags.empty:
         utterances = utterances.join(tags, on="utt")
     return Evaluation(split, pd.DataFrame(summary), utterances)
+
+
+def trusted(picked: Picked, references: Sequence[str], counting: Counting) -> dict[str, float]:
+    """How good the word confidences are: normalised cross-entropy and calibration error."""
+    measured = {"nce": np.nan, "ece": np.nan}
+    if picked.confidence is None:
+        return measured
+    right = right_words(references, picked.rows["text"].tolist(), counting.alignment)
+    confidence = np.concatenate(picked.confidence or [np.zeros(0)])
+    if len(right) == len(confidence):
+        measured["nce"] = normalised_cross_entropy(confidence, right)
+        measured["ece"] = calibration_error(confidence, right)
+    return measured

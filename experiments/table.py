@@ -67,7 +67,7 @@ def cells(row: Mapping[Any, Any]) -> list[str]:
         "" if pd.isna(row["delta_wer"]) else f"{100 * row['delta_wer']:+.2f}",
         "" if pd.isna(row["p_value"]) else p_text(row["p_value"]),
         f"{row['seconds']:.1f}",
-        weights_text(row["weights"]),
+        "; ".join(filter(None, [weights_text(row["weights"]), row.get("choice") or ""])),
     ]
 
 

@@ -22,9 +22,10 @@ import pandas as pd
 
 from experiments.config import load_config
 from experiments.counting import Counting
+from experiments.decisions import Decision, System, tune_weights
 from experiments.pipeline import Split, load_split
 from experiments.second_pass import Column, Models, score
-from experiments.systems import System, evaluate, weights_of
+from experiments.systems import evaluate
 from experiments.train_lm import add_resume, print_figures
 from lm.cache import SCORES, ScoreCache
 from lm.combine import total
@@ -104,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
             table["utt"].unique(), settings.speaker, settings.shares, settings.seed
         )
     )
-    weights = tuned(settings, tuning, references, counting)
+    weights = tune_weights(tuning, settings.system, references, counting).weights
     column = settings.columns[settings.train]
     before = contexts(table, column.context) if column.context.previous else None
     lists, held_out = (
@@ -124,10 +125,8 @@ def run(arguments: argparse.Namespace) -> int:
         },
         BEFORE: {"tuning": tuning, "judging": judging},
     }
-    chosen = {
-        BEFORE: weights,
-        AFTER: tuned(settings, parts[AFTER]["tuning"], references, counting),
-    }
+    again = tune_weights(parts[AFTER]["tuning"], settings.system, references, counting)
+    chosen = {BEFORE: Decision(weights), AFTER: Decision(again.weights)}
     systems = evaluate(
         "judging",
         {name: System(name, settings.system) for name in (BEFORE, AFTER)},
@@ -207,19 +206,6 @@ def by_speaker(
 def counting_of(settings: RescorerTraining) -> Counting:
     """How words are counted."""
     return Counting(normaliser(settings.normaliser), seed=settings.seed)
-
-
-def tuned(
-    settings: RescorerTraining,
-    table: pd.DataFrame,
-    references: Mapping[str, str],
-    counting: Counting,
-) -> Mapping[str, float]:
-    """Weights of the system on some lists."""
-    system = {"tuned": System(LISTS, settings.system)}
-    found = weights_of(system, {LISTS: [table]}, references, counting)["tuned"]
-    assert found is not None
-    return found.weights
 
 
 def judged(

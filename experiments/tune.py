@@ -11,8 +11,8 @@ import sys
 from asr.corpus import read_references
 from asr.nbest import read_nbest
 from experiments.counting import Counting
+from experiments.decisions import tune_weights
 from experiments.stages import fingerprint
-from experiments.systems import System, weights_of
 from lm.combine import write_weights
 from lm.text import normaliser
 
@@ -34,13 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     table = read_nbest(arguments.nbest)
     references = read_references(arguments.refs)
     columns = tuple(name.strip() for name in arguments.columns.split(",") if name.strip())
-    found = weights_of(
-        {"tuned": System("lists", columns)},
-        {"lists": [table]},
-        references,
-        Counting(normaliser(arguments.normaliser), seed=arguments.seed),
-    )["tuned"]
-    assert found is not None
+    counting = Counting(normaliser(arguments.normaliser), seed=arguments.seed)
+    found = tune_weights(table, columns, references, counting)
     write_weights(
         arguments.output,
         found.weights,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -62,7 +62,7 @@ class Trust:
     """
 
     temperature: float = 1.0
-    calibration: Calibration = Calibration()
+    calibration: Calibration = field(default_factory=Calibration)
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def tune_trust(
     """
     best, most = Trust(), -np.inf
     for temperature in TEMPERATURES:
-        raw = np.concatenate(confidences(pool, texts, Trust(temperature), shares) or [[]])
+        raw = np.concatenate(confidences(pool, texts, Trust(temperature), shares))
         calibration = Calibration.fit(raw, right)
         told = normalised_cross_entropy(calibration(raw), right)
         if told > most:

@@ -14,8 +14,9 @@ import soundfile
 from asr.nbest import Hypothesis, build_nbest, read_nbest
 from asr.wer import row_errors
 from experiments.counting import Counting
+from experiments.decisions import Decision, System
 from experiments.results import write_results
-from experiments.systems import System, evaluate
+from experiments.systems import evaluate
 from lm.text import normaliser
 
 # Words that stand nowhere else in a report, so that a search for them tells.
@@ -24,6 +25,7 @@ HOSTILE = "<script>alert(1)</script> </script><!-- & \"ZQ' <img/src=x/onerror=al
 AUDIO_SECONDS = 0.75
 SPEAKERS = ("ann", "<b>bob</b>", '<a href="http://example.org">eve</a>')
 WEIGHTS = {"acoustic": 1.0, "llm": 0.6, "words": -0.3}
+DECISIONS = {"first-pass": Decision(), "weighted": Decision(WEIGHTS)}
 SYSTEMS = {"first-pass": System("beam"), "weighted": System("beam", weights=WEIGHTS)}
 
 
@@ -50,9 +52,14 @@ def random_results(folder: Path, seed: int = 0, utterances: int = 12, hypotheses
             index=pd.Index(references, name="utt"),
         )
         found = evaluate(
-            split, SYSTEMS, {"beam": table}, references, {"first-pass": None, "weighted": WEIGHTS},
-            Counting(resamples=50), tags=tags,
-        )  # fmt: skip
+            split,
+            SYSTEMS,
+            {"beam": table},
+            references,
+            DECISIONS,
+            Counting(resamples=50),
+            tags=tags,
+        )
         summaries.append(found.systems)
         details.append(found.utterances)
         errors = row_errors(table, references)["errors"]

@@ -11,9 +11,10 @@ import pytest
 from asr.nbest import Hypothesis, build_nbest, write_nbest
 from experiments.cli import main
 from experiments.counting import Counting, same_utterances
+from experiments.decisions import Decision, System
 from experiments.pipeline import Split, with_speakers
 from experiments.results import load_results
-from experiments.systems import System, evaluate
+from experiments.systems import evaluate
 from lm.errors import InputError
 
 REFERENCES = {"a-1": "one two three", "a-2": "four five", "b-1": "six seven eight nine"}
@@ -47,7 +48,7 @@ def test_columns_of_a_system() -> None:
         {"first": System("lists"), "longer": weighted},
         {"lists": FIRST},
         REFERENCES,
-        {"first": None, "longer": weighted.weights},
+        {"first": Decision(), "longer": Decision(weighted.weights)},
         Counting(),
     ).systems.set_index("system")
     # rank 1: 1 + 0 + 3 errors, oracle 0 + 0 + 2; the longer of b-1 saves one of the two.
@@ -59,7 +60,7 @@ def test_columns_of_a_system() -> None:
 
 def test_gap_of_lists_without_one_is_unknown() -> None:
     one = lists({"a-2": ["four six"]})
-    found = evaluate("t", {"s": System("l")}, {"l": one}, REFERENCES, {"s": None}, Counting())
+    found = evaluate("t", {"s": System("l")}, {"l": one}, REFERENCES, {"s": Decision()}, Counting())
     assert np.isnan(found.systems["gap_recovered"].iloc[0])
     assert found.systems[["wer_low", "wer_high"]].isna().all(axis=None)  # one utterance only
 
@@ -97,7 +98,7 @@ def test_intervals_over_speakers_draw_speakers() -> None:
             {"s": System("l")},
             {"l": table},
             truth,
-            {"s": None},
+            {"s": Decision()},
             Counting(intervals=by, resamples=2000),
             tags=tags,
         ).systems.iloc[0]
@@ -111,7 +112,7 @@ def test_intervals_over_speakers_draw_speakers() -> None:
     assert 0.06 < width["speakers"] < 0.22
     with pytest.raises(InputError, match=r"over speakers, but 360 of 360.*speaker.*pattern"):
         counting = Counting(intervals="speakers")
-        evaluate("t", {"s": System("l")}, {"l": table}, truth, {"s": None}, counting)
+        evaluate("t", {"s": System("l")}, {"l": table}, truth, {"s": Decision()}, counting)
 
 
 def test_speakers_from_ids() -> None:

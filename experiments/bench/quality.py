@@ -15,7 +15,8 @@ from experiments.bench.lists import Lists, decoded, librispeech
 from experiments.bench.scoring import BATCH_TOKENS, MERGED, Counted
 from experiments.bench.tasks import TASKS, bundled
 from experiments.counting import Counting
-from experiments.systems import System, pick, weights_of
+from experiments.decisions import Decision, System, tune_weights
+from experiments.systems import pick
 from lm.causal import CausalLM, CausalScorer
 from lm.options import ScorerOptions
 from lm.rescore import rescore
@@ -65,9 +66,9 @@ def quality_rows(
     counted.watch(lm.model)
     counting = Counting(normaliser("librispeech"), seed=1)
     exact = rescore(dev.table, CausalScorer(lm, options), NAME, "lower")
-    system = System("lists", ("acoustic", *own_columns(dev.table), NAME, "words"))
-    tuned = weights_of({NAME: system}, {"lists": [exact]}, dev.references, counting)[NAME]
-    assert tuned is not None
+    columns = ("acoustic", *own_columns(dev.table), NAME, "words")
+    tuned = tune_weights(exact, columns, dev.references, counting)
+    systems, decisions = {NAME: System("lists", columns)}, {NAME: Decision(tuned.weights)}
     rows: list[list[str]] = []
     first: tuple[float, pd.Series, float] | None = None
     for history in ("exact", *MERGED):
@@ -75,7 +76,7 @@ def quality_rows(
         counted.tokens, start = 0, time.perf_counter()
         scored = rescore(test.table, scorer, NAME, "lower")
         speed = len(scored) / (time.perf_counter() - start)
-        picked = pick(scored, tuned.weights, test.references, counting)
+        picked = pick(NAME, systems, {"lists": scored}, test.references, decisions, counting)
         wer = ErrorRate.total(picked.counts).rate
         best = picked.rows["text"]
         first = first or (wer, best, speed)
