@@ -243,7 +243,9 @@ def imported(name: str, split: Split, needed: Mapping[str, Iterable[str]], root:
     if split.format == "parquet":
         table, references = read_nbest(split.nbest), None
     else:
-        lists = import_nbest(split.nbest, split.format)
+        # NeMo's lists have no ids: they are in the order of their manifest.
+        manifest = split.references if split.format == "nemo" else None
+        lists = import_nbest(split.nbest, split.format, manifest)
         table, references = lists.table, lists.references
     if split.references is not None:
         from asr.corpus import read_references

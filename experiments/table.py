@@ -67,8 +67,13 @@ def cells(row: Mapping[Any, Any]) -> list[str]:
         "" if pd.isna(row["delta_wer"]) else f"{100 * row['delta_wer']:+.2f}",
         "" if pd.isna(row["p_value"]) else p_text(row["p_value"]),
         f"{row['seconds']:.1f}",
-        "; ".join(filter(None, [weights_text(row["weights"]), row.get("choice") or ""])),
+        "; ".join(filter(None, [weights_text(row["weights"]), text_or_none(row.get("choice"))])),
     ]
+
+
+def text_or_none(value: object) -> str | None:
+    """A cell of text; pandas has NaN where there is none."""
+    return value if isinstance(value, str) else None
 
 
 def percent(rate: float) -> str:

@@ -176,5 +176,5 @@ def test_missing_and_empty_inputs_are_told(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("\n")
     with pytest.raises(InputError, match="no utterances"):
         import_nbest(tmp_path / "empty.jsonl", "jsonl")
-    with pytest.raises(InputError, match="'nemo' is not known; one of jsonl, espnet"):
-        import_nbest(tmp_path, "nemo")
+    with pytest.raises(InputError, match="'sphinx' is not known; one of jsonl, csv, espnet"):
+        import_nbest(tmp_path, "sphinx")
