@@ -28,14 +28,14 @@ def with_classes(utterances: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Further columns `errors`, `ref_words`, `tag.length` (class of the reference's length),
-        `tag.rank` (class of the rank that was chosen) and, where n-gram models were used,
+        `tag.chosen rank` (its class) and, where n-gram models were used,
         `tag.unknown words` (class of the number of reference words that these do not know).
     """
     wrong = utterances["substitutions"] + utterances["deletions"]
     words = utterances["hits"] + wrong
     classes = {f"{TAG}length": words.map(lambda n: class_of(n, LENGTHS, "words"))}
     if "rank" in utterances:
-        classes[f"{TAG}rank"] = utterances["rank"].map(lambda n: class_of(n, RANKS, first=1))
+        classes[f"{TAG}chosen rank"] = utterances["rank"].map(lambda n: class_of(n, RANKS, first=1))
     if "unknown" in utterances:
         classes[f"{TAG}unknown words"] = utterances["unknown"].map(lambda n: class_of(n, UNKNOWN))
     return utterances.assign(errors=wrong + utterances["insertions"], ref_words=words, **classes)

@@ -48,7 +48,7 @@ def test_classes_of_ranks_and_of_what_is_not_known() -> None:
 def test_groups_hold_the_sums_of_their_utterances(tmp_path: Path) -> None:
     results = load_results(random_results(tmp_path / "run", utterances=30))
     rows = with_classes(results.utterances[results.utterances["split"] == "dev"])
-    for column in ("tag.length", "tag.rank", "tag.speaker"):
+    for column in ("tag.length", "tag.chosen rank", "tag.speaker"):
         table = by_group(rows, column, resamples=50)
         for found in table.to_dict("records"):
             part = rows[(rows["system"] == found["system"]) & (rows[column] == found["group"])]
@@ -63,7 +63,7 @@ def test_groups_hold_the_sums_of_their_utterances(tmp_path: Path) -> None:
                 assert np.isnan(found["wer_low"])
         assert table.groupby("system")["utterances"].sum().eq(30).all()
     first = rows[rows["system"] == "first-pass"]
-    assert set(first["tag.rank"]) == {"1"}
+    assert set(first["tag.chosen rank"]) == {"1"}
 
 
 def test_utterances_without_a_value_are_in_no_group(tmp_path: Path) -> None:

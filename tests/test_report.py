@@ -116,7 +116,7 @@ def test_groups_add_up_to_the_split(tmp_path: Path) -> None:
     run = read_run(random_results(tmp_path / "run"))
     groups = split_groups(run, "test")
     # Not tag.name, all different.
-    assert [g["tag"] for g in groups] == ["length", "rank", "speaker"]
+    assert [g["tag"] for g in groups] == ["length", "chosen rank", "speaker"]
     rows = run.systems[run.systems["split"] == "test"].set_index("label")
     for group in groups:
         for entry in group["systems"]:

@@ -29,7 +29,7 @@ def split_groups(run: Run, split: str) -> list[dict[str, Any]]:
     named = [str(c) for c in rows.columns if str(c).startswith(TAG)]
     found = [tag_errors(rows, column, run.labels) for column in named]
     # The classes that every run has come first.
-    classes = [f"{TAG}{name}" for name in ("length", "unknown words", "rank")]
+    classes = [f"{TAG}{name}" for name in ("length", "unknown words", "chosen rank")]
     order = sorted(zip(named, found, strict=True), key=lambda pair: pair[0] not in classes)
     return [group for _, group in order if group is not None]
 

@@ -15,7 +15,7 @@ function showSplit(split) {
   app.onWidth.clear();
   const sections = [
     systemsSection(app), explorerSection(app, split), listsSection(app, split), weightsSection(app, split),
-    sweepSection(app, split), groupsSection(app, split), confusionsSection(app, split), secondsSection(app), provenanceSection(app),
+    sweepSection(app, split), groupsSection(app, split), confusionsSection(app, split), trustSection(app, split), secondsSection(app), provenanceSection(app),
   ].filter((part) => part);
   replace(document.getElementById("main"), app.runs.flatMap((run) => run.missing.map((text) =>
     el("p", { class: "missing" }, app.runs.length > 1 ? `${run.name}: ${text}` : text))), sections);

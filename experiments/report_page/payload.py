@@ -14,6 +14,7 @@ from experiments.report_page.curves import split_curves
 from experiments.report_page.explorer import split_explorer
 from experiments.report_page.groups import split_confusions, split_groups
 from experiments.report_page.run import Run, sweep_columns
+from experiments.report_page.trust import split_reliability
 
 # What an anonymous report shows of meta.json: nothing that could hold somebody's words.
 KNOWN_META = (
@@ -46,6 +47,7 @@ def summary(run: Run, anonymous: bool) -> dict[str, Any]:
             "confusions": {
                 split: [] if anonymous else split_confusions(run, split) for split in run.splits
             },
+            "reliability": {split: split_reliability(run, split) for split in run.splits},
             "missing": list(run.missing),
         }
     )

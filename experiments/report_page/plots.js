@@ -244,6 +244,28 @@ function groupPlot(group, numbers) {
   return plot(make, 320 + 8 * group.systems.length, `Word error rate by ${group.tag}`);
 }
 
+function reliabilityPlot(found, numbers) {
+  const make = () => ({
+    data: [
+      {
+        type: "scatter", mode: "lines", name: "as they say", x: [0, 1], y: [0, 1], hoverinfo: "skip",
+        line: { color: isDark() ? "#c9ced8" : "#555c68", dash: "dot", width: 1.5 },
+      },
+      ...found.map((entry) => ({
+        type: "scatter", mode: "lines+markers", name: plain(entry.system), x: entry.confidence, y: entry.right, customdata: entry.words,
+        line: { color: colour(numbers(entry.system)), dash: dash(numbers(entry.system)), width: 2 },
+        marker: { size: 7, symbol: SYMBOLS[numbers(entry.system) % SYMBOLS.length] },
+        hovertemplate: "confidence %{x:.2f}: %{y:.2f} right, of %{customdata} words<extra>%{fullData.name}</extra>",
+      })),
+    ],
+    layout: {
+      xaxis: { title: { text: "mean confidence" }, range: [-0.02, 1.02] },
+      yaxis: { title: { text: "share of words that are right" }, range: [-0.02, 1.04] },
+    },
+  });
+  return plot(make, 380, "Reliability of word confidences");
+}
+
 function secondsPlot(stages) {
   // stages: {split: {stage: seconds}}
   const splits = Object.keys(stages);

@@ -18,7 +18,7 @@ function allSplits(app) {
 // The short name stands in the navigation.
 function section(id, title, ...children) {
   const short = { systems: "Systems", explorer: "Explorer", nbest: "N-best", weights: "Weights", sweep: "Sweep", tags: "Tags",
-    confusions: "Confusions", time: "Time", provenance: "Provenance" }[id];
+    confusions: "Confusions", trust: "Confidence", time: "Time", provenance: "Provenance" }[id];
   return el("section", { id, "data-short": short }, el("h2", {}, title), children);
 }
 
@@ -41,13 +41,14 @@ function systemsSection(app) {
     const note = sizes.join("; ") + (dev ? ". Weights were tuned here, so rates of tuned systems flatter." : "");
     return card(split, note, systemTable(app, rows), intervalPlot(rows));
   });
+  const drawn = [...new Set(app.runs.map((run) => (run.meta.config || {}).intervals || "utterances"))].join(" or ");
   const first = app.runs.map((run) => run.baseline || run.systems[0].system);
   const notes = [...new Set(app.runs.map((run) => run.note).filter((note) => note))];
   return section("systems", "Systems",
     el("p", { class: "note" },
-      "Word error rates in per cent. Intervals: 95 %, bootstrap over utterances. Δ and p: against ",
+      `Word error rates in per cent. Intervals: 95 %, bootstrap over ${drawn}. Δ and p: against `,
       [...new Set(first)].join(", "), app.runs.length > 1 ? " of the same run" : "",
-      "; matched pairs (MAPSSWE), adjusted for several systems (Holm)."),
+      "; matched pairs (MAPSSWE), adjusted for several systems (Holm). Gap: share of the errors between rank 1 and the oracle that are avoided."),
     notes.map((note) => el("p", { class: "note" }, note)),
     el("div", { class: "stack" }, blocks));
 }
@@ -55,7 +56,7 @@ function systemsSection(app) {
 function systemTable(app, rows) {
   const best = Math.min(...rows.map((row) => row.wer ?? Infinity));
   const heads = ["system", ["WER %", "n"], ["95 % interval", "n"], ["Δ WER", "n"], ["its interval", "n"], ["p", "n"],
-    ["S / D / I", "n"], ["CER %", "n"], ["oracle %", "n"], ["seconds", "n"], "weights"];
+    ["S / D / I", "n"], ["CER %", "n"], ["SER %", "n"], ["oracle %", "n"], ["gap %", "n"], ["seconds", "n"], "weights"];
   return table(heads, rows.map((row) => ({
     class: row.wer === best ? "best" : null,
     cells: [
@@ -63,10 +64,27 @@ function systemTable(app, rows) {
       percent(row.wer), range(row.wer_low, row.wer_high), signed(row.delta_wer),
       row.delta_wer === null ? "" : range(row.delta_low, row.delta_high, (x) => signed(x) || "0.00"), pValue(row.p_value),
       `${count(row.substitutions)} / ${count(row.deletions)} / ${count(row.insertions)}`,
-      percent(row.cer), percent(row.oracle_wer), row.seconds ? row.seconds.toFixed(1) : NONE,
-      weightsText(row.weights ? JSON.parse(row.weights) : null),
+      percent(row.cer), percent(row.ser), percent(row.oracle_wer), share(row.gap_recovered), row.seconds ? row.seconds.toFixed(1) : NONE,
+      [weightsText(row.weights ? JSON.parse(row.weights) : null), row.choice].filter((part) => part).join("; "),
     ],
   })), { class: "systems" });
+}
+
+// Older results lack some columns.
+function share(value) {
+  return value === null || value === undefined ? NONE : (100 * value).toFixed(0).replace("-", "−");
+}
+
+function trustSection(app, split) {
+  const body = sideBySide(app, split, (run) => {
+    const found = run.reliability[split];
+    if (!found.length) return null;
+    const heads = ["system", ["normalised cross-entropy", "n"], ["calibration error", "n"]];
+    const rows = found.map((entry) => [entry.system, entry.nce === null ? NONE : entry.nce.toFixed(3), entry.ece.toFixed(3)]);
+    return card("Reliability", "Mean confidence of the words in each tenth, against the share that is right. On the line, a word of confidence 0.8 is right four times in five.",
+      reliabilityPlot(found, numbersOf(app)), el("details", {}, el("summary", {}, "Numbers"), table(heads, rows)));
+  });
+  return body && section("trust", "Confidence of words", body);
 }
 
 function listsSection(app, split) {

@@ -1,0 +1,43 @@
+"""Reliability of word confidences: what they say against the share of right words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from asr.alignment import right_words
+from experiments.report_page.run import Run
+from lm.confidence import calibration_error, normalised_cross_entropy, reliability
+
+
+def split_reliability(run: Run, split: str) -> list[dict[str, Any]]:
+    """The reliability diagram of every system whose words have confidences.
+
+    Returns:
+        For each: its name, `nce`, `ece`, and over the bins that hold words the mean `confidence`,
+        the share `right` and the number of `words`.
+    """
+    if "confidence" not in run.utterances:
+        return []
+    rows = run.utterances[run.utterances["split"] == split]
+    alignment = run.meta.get("config", {}).get("alignment", "jiwer")
+    found = []
+    for label, part in rows.groupby("label", sort=False):
+        if part["confidence"].isna().any():
+            continue
+        sure = np.concatenate([np.asarray(c, dtype=np.float64) for c in part["confidence"]])
+        right = right_words(part["ref"].tolist(), part["hyp"].tolist(), alignment)
+        if len(sure) != len(right) or not len(sure):
+            continue
+        table = reliability(sure, right)
+        found.append(
+            {
+                "system": label,
+                "nce": normalised_cross_entropy(sure, right),
+                "ece": calibration_error(sure, right),
+                **{name: table[name].round(5).tolist() for name in ("confidence", "right")},
+                "words": table["words"].tolist(),
+            }
+        )
+    return found
