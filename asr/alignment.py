@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -67,26 +67,36 @@ class WordIds:
         self.method = method
         self._ids: dict[str, int] = {}
 
-    def encode(self, text: str) -> np.ndarray:
-        """The numbers of a text's words, int32."""
+    def encode(self, text: str) -> list[int]:
+        """The numbers of a text's words."""
         ids = self._ids
-        return np.array([ids.setdefault(w, len(ids)) for w in text.split()], dtype=np.int32)
+        return [ids.setdefault(word, len(ids)) for word in text.split()]
 
-    def path(self, reference: np.ndarray, hypothesis: np.ndarray) -> np.ndarray:
+    def counts(self, reference: list[int], hypothesis: list[int]) -> tuple[int, int, int, int]:
+        """Hits, substitutions, deletions and insertions of the alignment."""
+        if self.method == "jiwer":
+            kinds = [edit[0] for edit in Levenshtein.editops(reference, hypothesis).as_list()]
+            wrong, missing = kinds.count("replace"), kinds.count("delete")
+            return len(reference) - wrong - missing, wrong, missing, kinds.count("insert")
+        hits, wrong, missing, more = np.bincount(self.path(reference, hypothesis), minlength=4)
+        return int(hits), int(wrong), int(missing), int(more)
+
+    def path(self, reference: list[int], hypothesis: list[int]) -> np.ndarray:
         """The kind of every place of the alignment of R words with H words.
 
         Args:
-            reference: int32 (R,), as `encode` gives it.
-            hypothesis: int32 (H,).
+            reference: R numbers, as `encode` gives them.
+            hypothesis: H numbers.
 
         Returns:
             int8 (P,) of HIT, SUBSTITUTION, DELETION and INSERTION, from the start; P is at least
             the larger of R and H.
         """
         if self.method == "sclite":
-            found: np.ndarray = weighted_path(reference, hypothesis, *SCLITE_COSTS)
+            pair = (np.array(words, dtype=np.int32) for words in (reference, hypothesis))
+            found: np.ndarray = weighted_path(*pair, *SCLITE_COSTS)
             return found
-        codes = Levenshtein.opcodes(reference.tolist(), hypothesis.tolist())
+        codes = Levenshtein.opcodes(reference, hypothesis)
         kinds = np.array([OF_OPCODE[code.tag] for code in codes], dtype=np.int8)
         sizes = [
             max(code.src_end - code.src_start, code.dest_end - code.dest_start) for code in codes
@@ -146,12 +156,6 @@ def right_words(
         path = words.path(words.encode(reference), words.encode(hypothesis))
         found.append(path[path != DELETION] == HIT)
     return np.concatenate(found)
-
-
-def counts_of(path: np.ndarray) -> Iterable[int]:
-    """Hits, substitutions, deletions and insertions of an alignment."""
-    found: list[int] = np.bincount(path, minlength=4).tolist()
-    return found
 
 
 @kernel

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jiwer
 import numpy as np
 import pandas as pd
 
-from asr.alignment import Method, WordIds, counts_of
+from asr.alignment import Method, WordIds
 from lm.combine import winners
 from lm.errors import InputError
 
@@ -119,15 +119,15 @@ def row_errors(
             "add them to the references or leave them out of the list"
         )
     words = WordIds(alignment)
-    encoded: dict[str, np.ndarray] = {}
-    known: dict[tuple[str, str], Iterable[int]] = {}
+    encoded: dict[str, list[int]] = {}
+    known: dict[tuple[str, str], tuple[int, int, int, int]] = {}
     rows = np.empty((len(table), len(COUNTS)), dtype=np.int64)
     for row, (utt, text) in enumerate(zip(table["utt"], table["text"], strict=True)):
         counts = known.get((utt, text))
         if counts is None:
             if utt not in encoded:
                 encoded[utt] = words.encode(references[utt])
-            counts = known[utt, text] = counts_of(words.path(encoded[utt], words.encode(text)))
+            counts = known[utt, text] = words.counts(encoded[utt], words.encode(text))
         rows[row] = counts
     counted = pd.DataFrame(rows, columns=list(COUNTS), index=table.index)
     counted["errors"] = rows[:, 1:].sum(axis=1)
