@@ -27,6 +27,7 @@ from asr.corpus import read_references
 from asr.nbest import TIMES, read_nbest
 from experiments.counting import Counting
 from experiments.decisions import Decision, System, decide, pool_of
+from experiments.score import names_of
 from experiments.systems import evaluate
 from experiments.table import print_systems
 from lm.choose import METHODS, Trust, choose, confidences
@@ -53,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Tunes, chooses, writes, and counts where there are references."""
-    tables = named(arguments.nbest)
+    tables = {name: read_nbest(path) for name, path in names_of(arguments.nbest).items()}
+    if CHOSEN in tables:
+        raise InputError(f"a table is called {CHOSEN}, as the result is; rename the file")
     weights = weights_for(arguments.weights, list(tables))
     dev: dict[str, list[pd.DataFrame]] = {}
     references: dict[str, str] = {}
@@ -82,21 +85,6 @@ def run(arguments: argparse.Namespace) -> int:
                     f"{row['nce']:.3f}, calibration error {row['ece']:.3f}"
                 )
     return 0
-
-
-def named(paths: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """The tables by their files' names.
-
-    Raises:
-        InputError: Two have one name, or one is called as the result is.
-    """
-    tables: dict[str, pd.DataFrame] = {}
-    for path in paths:
-        name = Path(path).stem
-        if name in tables or name == CHOSEN:
-            raise InputError(f"{path}: the name {name} is taken; rename the file")
-        tables[name] = read_nbest(path)
-    return tables
 
 
 def weights_for(paths: Sequence[str] | None, names: Sequence[str]) -> dict[str, dict[str, float]]:

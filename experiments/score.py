@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -83,19 +84,31 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def names_of(paths: Sequence[str]) -> dict[str, str]:
+    """Files by name: without folder and ending where that tells them apart, else with the folder.
+
+    Raises:
+        InputError: That does not tell them apart either.
+    """
+    names = [Path(path).stem for path in paths]
+    if len(set(names)) < len(names):
+        names = [f"{Path(path).parent.name}/{Path(path).stem}" for path in paths]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"two tables are named {twice}; rename one, or give it once")
+    return dict(zip(names, map(str, paths), strict=True))
+
+
 def systems_of(
     paths: list[str], weights: str | None
 ) -> tuple[dict[str, System], dict[str, pd.DataFrame]]:
     """The systems that the tables stand for, and the tables by their names.
 
     Raises:
-        InputError: A table is empty, two have one name, or weights are given for several.
+        InputError: A table is empty, one is given twice, or weights are given for several.
     """
     tables = {}
-    for path in paths:
-        name = Path(path).stem
-        if name in tables:
-            raise InputError(f"{path}: another table is named {name} too; rename the file")
+    for name, path in names_of(paths).items():
         tables[name] = read_nbest(path)
         if tables[name].empty:
             raise InputError(f"{path}: no hypotheses to score")

@@ -169,8 +169,13 @@ def test_score_of_tables_of_one_name(tmp_path: Path, capsys: pytest.CaptureFixtu
         (tmp_path / folder).mkdir()
         write_nbest(FIRST, tmp_path / folder / "n.parquet")
     paths = [str(tmp_path / folder / "n.parquet") for folder in ("x", "y")]
-    assert main(["score", *paths, "--refs", str(references_file(tmp_path))]) == 2
-    assert "named n too" in capsys.readouterr().err
+    refs = str(references_file(tmp_path))
+    out = tmp_path / "out"
+    assert main(["score", *paths, "--refs", refs, "--out", str(out)]) == 0
+    assert load_results(out).systems["system"].tolist() == ["x/n", "y/n"]
+    capsys.readouterr()
+    assert main(["score", paths[0], paths[0], "--refs", refs]) == 2
+    assert "two tables are named x/n" in capsys.readouterr().err
     weights = tmp_path / "w.json"
     weights.write_text('{"weights": {"acoustic": 1}}')
     (tmp_path / "y" / "n.parquet").rename(tmp_path / "m.parquet")
