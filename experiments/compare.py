@@ -23,7 +23,8 @@ from typing import Any
 import pandas as pd
 
 from experiments.again import agreement, config_of
-from experiments.comparison import Comparison, Outcome, run_comparison
+from experiments.comparison import Comparison
+from experiments.outcome import Outcome, run_comparison
 from experiments.pipeline import write_errors
 from experiments.report import write_report
 from experiments.results import SWEEP, load_results, write_results

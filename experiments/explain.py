@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
+from experiments.comparison import Comparison
 from experiments.second_pass import Column, Models, fingerprint_array, identity_of
 from experiments.stages import run_stage
 from lm.context import contexts
 from lm.explain import explain
 from lm.scorer import Texts
 from lm.text import normaliser
-
-if TYPE_CHECKING:
-    from experiments.comparison import Comparison
 
 COLUMNS = ("split", "column", "utt", "text", "position", "piece", "logprob")
 

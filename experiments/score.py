@@ -20,10 +20,10 @@ import pandas as pd
 from asr.alignment import METHODS
 from asr.corpus import read_references
 from asr.nbest import read_nbest
-from experiments.comparison import hypotheses_of
 from experiments.config import to_plain
 from experiments.counting import Counting, same_utterances
 from experiments.decisions import Decision, System
+from experiments.outcome import hypotheses_of
 from experiments.results import write_results
 from experiments.stages import fingerprint
 from experiments.systems import evaluate

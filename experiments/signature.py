@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
+from experiments.comparison import Comparison
 from experiments.config import to_plain
+from experiments.decisions import Decision
 from experiments.results import git_commit, installed
-
-if TYPE_CHECKING:
-    from experiments.comparison import Comparison
-    from experiments.decisions import Decision
 
 SHOWN = ("torch", "transformers", "numba")
 
