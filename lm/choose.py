@@ -15,7 +15,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from lm.confidence import Calibration, normalised_cross_entropy
-from lm.confusion import networks
+from lm.confusion import Network, networks
 from lm.errors import InputError
 from lm.mbr import Distances, least_risk
 from lm.pool import Pool
@@ -78,31 +78,24 @@ class Chosen:
     positions: np.ndarray
 
 
-def choose(pool: Pool, choice: Choice, distances: Distances | None = None) -> Chosen:
+def choose(pool: Pool, choice: Choice) -> Chosen:
     """A transcript for every utterance.
 
     Args:
         pool: the lists; with several systems `map` takes the likeliest hypothesis of all.
         choice: how.
-        distances: of the pool, for `mbr`, where they are known already.
     """
-    posterior = pool.posterior(choice.temperature, choice.shares)
     if choice.method == "vote":
-        spelled = [" ".join(n.vote(choice.nothing)[0]) for n in networks(pool, posterior)]
-        return Chosen(spelled, _found(pool, spelled))
-    if choice.method == "mbr":
-        best = least_risk(pool, distances or Distances.of(pool), posterior)
-    else:
-        # The totals decide: where all but one underflow, their posteriors are alike.
-        order = np.lexsort((pool.rank, -pool.totals, -posterior, pool.owner))
-        best = order[pool.lists[:-1]]
+        texts = _vote(networks(pool, pool.posterior(choice.temperature, choice.shares)), choice)
+        return Chosen(texts, _found(pool, texts))
+    best = _best(pool, choice, Distances.of(pool) if choice.method == "mbr" else None)
     return Chosen([pool.texts[n] for n in best], best)
 
 
 def tune_choice(pool: Pool, method: Method, count: Count) -> Choice:
     """The temperature, and a vote's other settings, with the fewest word errors on dev.
 
-    Every temperature of a fixed grid is tried, then for a vote each factor of no word, then the
+    Every temperature of a fixed grid is tried (with every factor of no word, for a vote), then the
     systems' shares one after the other until none lowers the errors. Equals go to the lower
     temperature, to a factor of 1, to equal shares.
 
@@ -112,29 +105,38 @@ def tune_choice(pool: Pool, method: Method, count: Count) -> Choice:
         count: word errors of transcripts.
     """
     systems = int(pool.system.max()) + 1
+    if method == "map" and systems == 1:
+        return Choice()
     distances = Distances.of(pool) if method == "mbr" else None
+    tried: dict[Choice, int] = {}
 
     def errors(choice: Choice) -> int:
-        return int(count(choose(pool, choice, distances).texts).sum())
+        if choice not in tried:
+            if method == "vote":
+                built = networks(pool, pool.posterior(choice.temperature, choice.shares))
+                for nothing in NOTHING:  # the same networks
+                    other = replace(choice, nothing=nothing)
+                    tried[other] = int(count(_vote(built, other)).sum())
+            else:
+                texts = [pool.texts[n] for n in _best(pool, choice, distances)]
+                tried[choice] = int(count(texts).sum())
+        return tried[choice]
 
-    best = Choice(method)
-    if method != "map":
-        best = min((replace(best, temperature=t) for t in TEMPERATURES), key=errors)
-    fewest = errors(best)
-    moved = True
-    shares = np.full(systems, 1 / systems)
-    while moved:
-        moved = False
-        trials = [replace(best, nothing=n) for n in NOTHING if method == "vote"]
-        for system, factor in itertools.product(range(systems if systems > 1 else 0), FACTORS):
-            tried = shares.copy()
-            tried[system] *= factor
-            trials.append(replace(best, shares=tuple((tried / tried.sum()).tolist())))
-        for trial in trials:
-            found = errors(trial)
-            if found < fewest:
-                best, fewest, moved = trial, found, True
-        shares = np.array(best.shares) if best.shares else shares
+    factors = NOTHING if method == "vote" else (1.0,)
+    grid = [Choice(method, t, n) for t in TEMPERATURES for n in factors]
+    best = min(grid, key=errors)
+    while systems > 1:
+        shares = np.array(best.shares or np.full(systems, 1 / systems))
+        trials = [best]
+        for system, factor in itertools.product(range(systems), FACTORS):
+            moved = shares.copy()
+            moved[system] *= factor
+            moved /= moved.sum()
+            trials += [replace(best, shares=tuple(moved.tolist()), nothing=n) for n in factors]
+        found = min(trials, key=errors)
+        if errors(found) == errors(best):
+            break
+        best = found
     return best
 
 
@@ -173,6 +175,22 @@ def tune_trust(
         if told > most:
             best, most = Trust(temperature, calibration), told
     return best
+
+
+def _best(pool: Pool, choice: Choice, distances: Distances | None) -> np.ndarray:
+    """The position of the chosen hypothesis of every utterance, (U,)."""
+    posterior = pool.posterior(choice.temperature, choice.shares)
+    if distances is not None:
+        return least_risk(pool, distances, posterior)
+    # The totals decide: where all but one underflow, their posteriors are alike.
+    order = np.lexsort((pool.rank, -pool.totals, -posterior, pool.owner))
+    found: np.ndarray = order[pool.lists[:-1]]
+    return found
+
+
+def _vote(built: Sequence[Network], choice: Choice) -> list[str]:
+    """The winning words of every network."""
+    return [" ".join(network.vote(choice.nothing)[0]) for network in built]
 
 
 def _found(pool: Pool, texts: Sequence[str]) -> np.ndarray:

@@ -77,10 +77,15 @@ def networks(pool: Pool, posterior: np.ndarray) -> list[Network]:
         posterior: (N,), from `Pool.posterior`.
     """
     found = []
-    order = np.lexsort((np.arange(len(posterior)), -posterior, pool.owner))
+    # Texts that several systems have are one hypothesis with the probabilities of all.
+    alone = np.flatnonzero(pool.twin == np.arange(len(pool.twin)))
+    joint = np.bincount(pool.twin, posterior, minlength=len(posterior))
+    owner = pool.owner[alone]
+    order = alone[np.lexsort((alone, -joint[alone], owner))]
+    lists = np.searchsorted(owner, np.arange(len(pool.utts) + 1))
     for utt in range(len(pool.utts)):
-        rows = order[pool.lists[utt] : pool.lists[utt + 1]]
-        numbers, mass, pivot = _build(pool.words, pool.starts, rows, posterior)
+        rows = order[lists[utt] : lists[utt + 1]]
+        numbers, mass, pivot = _build(pool.words, pool.starts, rows, joint)
         words = ("", *(pool.vocabulary[number] for number in numbers))
         found.append(Network(words, mass, pivot))
     return found

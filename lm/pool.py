@@ -26,6 +26,7 @@ class Pool:
         row: int (N,), its row in that system's table.
         totals: float (N,), its weighted score; -inf is legal.
         rank: int (N,), its rank in its list.
+        twin: int (N,), the first hypothesis of the same utterance with the same words.
     """
 
     utts: list[str]
@@ -38,6 +39,7 @@ class Pool:
     row: np.ndarray
     totals: np.ndarray
     rank: np.ndarray
+    twin: np.ndarray
 
     @classmethod
     def of(cls, tables: Sequence[pd.DataFrame], totals: Sequence[np.ndarray]) -> Pool:
@@ -68,15 +70,19 @@ class Pool:
         row = np.concatenate([np.arange(len(table)) for table in tables])
         every = np.concatenate([table["text"].to_numpy(dtype=object) for table in tables])
         texts = every[order].tolist()
+        owner = owner[order]
         ids: dict[str, int] = {}
         words: list[int] = []
-        starts = [0]
-        for text in texts:
-            words.extend(ids.setdefault(word, len(ids)) for word in text.split())
+        starts, twin = [0], []
+        known: dict[tuple[int, tuple[int, ...]], int] = {}
+        for number, (utt, text) in enumerate(zip(owner.tolist(), texts, strict=True)):
+            own = tuple(ids.setdefault(word, len(ids)) for word in text.split())
+            words.extend(own)
             starts.append(len(words))
+            twin.append(known.setdefault((utt, own), number))
         return cls(
             utts,
-            np.searchsorted(owner[order], np.arange(len(utts) + 1)),
+            np.searchsorted(owner, np.arange(len(utts) + 1)),
             texts,
             np.array(words, dtype=np.int32),
             np.array(starts, dtype=np.int64),
@@ -85,6 +91,7 @@ class Pool:
             row[order],
             np.concatenate(list(totals))[order].astype(np.float64),
             rank[order],
+            np.array(twin, dtype=np.int64),
         )
 
     @property
