@@ -168,7 +168,7 @@ def tune_trust(
         The identity at temperature 1 where all words are right, or all wrong.
     """
     best, most = Trust(), -np.inf
-    for temperature in TEMPERATURES:
+    for temperature in TEMPERATURES[::2]:  # the calibration takes up what lies between
         raw = np.concatenate(confidences(pool, texts, Trust(temperature), shares))
         calibration = Calibration.fit(raw, right)
         told = normalised_cross_entropy(calibration(raw), right)
