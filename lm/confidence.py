@@ -48,13 +48,21 @@ class Calibration:
         wrong = len(right) - right.sum()
         high, low = (right.sum() + 1) / (right.sum() + 2), 1 / (wrong + 2)
         target = np.where(right > 0, high, low)
+
+        def loss(point: np.ndarray) -> float:
+            z = inputs @ point
+            return float((np.logaddexp(0.0, z) - target * z).sum())
+
         for _ in range(STEPS):
             p = 1.0 / (1.0 + np.exp(-inputs @ found))
             gradient = inputs.T @ (p - target)
             curvature = (inputs * (p * (1 - p))[:, None]).T @ inputs + 1e-9 * np.eye(2)
             step = np.linalg.solve(curvature, gradient)
-            found = found - step * min(1.0, 5.0 / max(np.abs(step).max(), 1e-12))
-            if np.abs(step).max() < 1e-10:
+            # The loss is convex, but a whole step may go too far where p is near 0 or 1.
+            while loss(found - step) > loss(found) and np.abs(step).max() > 1e-12:
+                step /= 2
+            found = found - step
+            if np.abs(step).max() < 1e-9:
                 break
         return cls(float(found[0]), float(found[1]))
 

@@ -277,6 +277,32 @@ def test_calibration_recovers_the_map_that_made_the_data(slope: float, offset: f
     assert after < 0.02 and after <= before + 0.005
 
 
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0.0, 0.01, 0.6, 0.97, 0.999, 1.0]), st.booleans()),
+        min_size=2,
+        max_size=200,
+    )
+)
+@settings(max_examples=100, deadline=None)
+def test_no_other_calibration_fits_better(words: list[tuple[float, bool]]) -> None:
+    raw, right = np.array([c for c, _ in words]), np.array([r for _, r in words])
+    found = Calibration.fit(raw, right)
+    if right.all() or not right.any():
+        assert found == Calibration()
+        return
+    # Platt's targets: words seen once more right, and once more wrong.
+    target = np.where(right, (right.sum() + 1) / (right.sum() + 2), 1 / ((~right).sum() + 2))
+
+    def cost(slope: float, offset: float) -> float:
+        p = Calibration(slope, offset)(raw)
+        return float(-(target * np.log(p) + (1 - target) * np.log1p(-p)).sum())
+
+    best = cost(found.slope, found.offset)
+    for slope, offset in itertools.product((-0.3, -0.01, 0.0, 0.01, 0.3), repeat=2):
+        assert best <= cost(found.slope + slope, found.offset + offset) + 1e-6
+
+
 def test_calibration_of_perfect_or_one_sided_data_stays_finite() -> None:
     assert Calibration.fit(np.array([0.2, 0.9]), np.array([True, True])) == Calibration()
     found = Calibration.fit(np.array([0.1] * 50 + [0.9] * 50), np.array([False] * 50 + [True] * 50))
