@@ -1,4 +1,9 @@
-"""What readers of other systems' files share: lines with their numbers, scores, lists."""
+"""What readers of other systems' files share: lines with their numbers, scores, lists.
+
+A reader gathers candidates as its file has them. What is wrong with one utterance's values leaves
+that utterance out, with a reason; what says that a file is not whole, or of another format, is an
+error of the whole.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +11,8 @@ import json
 import lzma
 import math
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +24,8 @@ from lm.prose import open_text
 
 # How torch prints a score that was never turned into a number: tensor(-4.06), and with more in it.
 TENSOR = re.compile(r"tensor\(([^,)]+)[^)]*\)")
+BYTE_ORDER_MARK = "\ufeff"
+TICKS = 1000  # of a second, to which word times are rounded
 
 
 @dataclass(frozen=True)
@@ -27,15 +34,36 @@ class Imported:
 
     Attributes:
         table: N-best table; the system's single score is `acoustic`.
-        references: By utterance, where the format has them.
+        references: By utterance of the table, where the format has them.
+        failures: Reason by utterance that was left out.
     """
 
     table: pd.DataFrame
     references: dict[str, str] | None
+    failures: Mapping[str, str] = field(default_factory=dict)
 
 
-def lines_of(path: Path) -> Iterator[tuple[str, str]]:
-    """Lines that are not empty, each with file and number for messages.
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A hypothesis as a file has it, not checked yet.
+
+    Attributes:
+        text: Words.
+        score: Natural log, a number or as it is printed.
+        where: File and line or utterance, for messages.
+        ngram: Of a language model, where the file tells it apart.
+        times: Starts and ends of the words, seconds.
+    """
+
+    text: object
+    score: object
+    where: str
+    ngram: object = 0.0
+    times: tuple[Sequence[float], Sequence[float]] | None = None
+
+
+def _raw_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Every line with its end, and its number.
 
     Raises:
         InputError: The file is missing, damaged, or no UTF-8.
@@ -44,12 +72,29 @@ def lines_of(path: Path) -> Iterator[tuple[str, str]]:
     try:
         with open_text(path) as lines:
             for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield line.rstrip("\n"), f"{path}, line {number}"
-    except (EOFError, OSError, lzma.LZMAError, UnicodeDecodeError) as error:
+                yield number, line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
+    except UnicodeDecodeError as error:
+        # Text is decoded in blocks: the lines before the bad one in its block were not given yet.
+        line_number = number + 1 + error.object.count(b"\n", 0, error.start)
+        raise InputError(
+            f"{path}, line {line_number}: not UTF-8 ({error.reason}); convert the file, for "
+            "instance with iconv -f latin1 -t utf-8"
+        ) from error
+    except (EOFError, OSError, lzma.LZMAError) as error:
         raise InputError(
             f"{path}: damaged after line {number} ({error}); copy or unpack it again"
         ) from error
+
+
+def lines_of(path: Path) -> Iterator[tuple[str, str]]:
+    """Lines that are not empty, each with file and number for messages.
+
+    Raises:
+        InputError: The file is missing, damaged, or no UTF-8.
+    """
+    for number, line in _raw_lines(path):
+        if line.strip():
+            yield line.rstrip("\n"), f"{path}, line {number}"
 
 
 def keyed(path: Path) -> Iterator[tuple[str, str, str]]:
@@ -59,58 +104,174 @@ def keyed(path: Path) -> Iterator[tuple[str, str, str]]:
         yield utt, "".join(rest).strip(), where
 
 
+def keyed_once(path: Path) -> dict[str, tuple[str, str]]:
+    """The rest of the line, and where it is, by utterance.
+
+    Raises:
+        InputError: An utterance occurs twice.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for utt, rest, where in keyed(path):
+        if utt in found:
+            raise InputError(f"{where}: {utt} occurs twice; keep one of them")
+        found[utt] = (rest, where)
+    return found
+
+
 def read_json(path: Path) -> Any:
     """A whole JSON file, plain or compressed.
 
     Raises:
-        InputError: It is missing, damaged, or no JSON.
+        InputError: It is missing, damaged, no JSON, or a key occurs twice in an object.
     """
-    text = "\n".join(line for line, _ in lines_of(path))
+    text = "".join(line for _, line in _raw_lines(path))
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise InputError(f"{path}: {key!r} occurs twice in an object; keep one of them")
+            found[key] = value
+        return found
+
     try:
-        return json.loads(text)
-    except ValueError as error:
+        return json.loads(text, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: no JSON ({error}); is the file whole?") from error
 
 
-def score_of(text: str, where: str) -> float:
-    """A score as it is printed.
+def utt_of(value: object, where: str) -> str:
+    """An utterance's id.
 
     Raises:
-        InputError: It is no number.
+        InputError: It is missing or empty.
     """
-    match = TENSOR.fullmatch(text)
+    if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
+        raise InputError(f"{where}: {value!r} is no utterance id; give every utterance one")
+    return str(value)
+
+
+def number_of(value: object, where: str, name: str = "score") -> float:
+    """A number, also as it is printed.
+
+    Raises:
+        InputError: It is none, or NaN.
+    """
+    match = TENSOR.fullmatch(value) if isinstance(value, str) else None
     try:
-        return float(match[1] if match else text)
-    except ValueError as error:
-        raise InputError(f"{where}: score {text!r} is not a number, nor tensor(NUMBER)") from error
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise ValueError
+        number = float(match[1] if match else value)
+    except (ValueError, OverflowError) as error:
+        raise InputError(
+            f"{where}: {name} {str(value)[:40]!r} is not a number, nor tensor(NUMBER)"
+        ) from error
+    if math.isnan(number):
+        raise InputError(f"{where}: {name} is NaN, no number; leave that line or entry out")
+    return number
 
 
-def distinct(found: list[tuple[str, float]], where: str) -> list[Hypothesis]:
+def seconds_of(value: object, where: str) -> float:
+    """A time.
+
+    Raises:
+        InputError: It is no number, negative or infinite.
+    """
+    seconds = number_of(value, where, "time")
+    if not 0 <= seconds < math.inf:
+        raise InputError(f"{where}: time {value} is not a number of seconds from 0 on")
+    return seconds
+
+
+def new_list(lists: dict[str, list[Candidate]], utt: str, where: str) -> list[Candidate]:
+    """The empty list of an utterance, put among the others.
+
+    Raises:
+        InputError: The utterance has a list already.
+    """
+    if utt in lists:
+        raise InputError(f"{where}: utterance {utt} occurs twice; keep one of them")
+    lists[utt] = []
+    return lists[utt]
+
+
+def in_order(found: Mapping[str, Mapping[int, Candidate]]) -> dict[str, list[Candidate]]:
+    """Candidates by utterance, in the order of their numbers."""
+    return {utt: [ranks[rank] for rank in sorted(ranks)] for utt, ranks in found.items()}
+
+
+def hypothesis_of(found: Candidate) -> Hypothesis:
+    """A candidate, checked; white space becomes single spaces.
+
+    Raises:
+        InputError: Its text is none, or a score is no log-prob.
+    """
+    if not isinstance(found.text, str):
+        raise InputError(f'{found.where}: text {found.text!r} is no string; use "" for no words')
+    scores = [number_of(score, found.where) for score in (found.score, found.ngram)]
+    if math.inf in scores:
+        raise InputError(f"{found.where}: score inf is no log-prob; leave that line or entry out")
+    times = None
+    if found.times is not None:
+        starts, ends = ([round(TICKS * second) for second in side] for side in found.times)
+        times = (starts, ends)
+    return Hypothesis(" ".join(found.text.split()), scores[0], scores[1], times=times)
+
+
+def distinct(found: Sequence[Candidate], where: str) -> list[Hypothesis]:
     """Hypotheses in their order; of equal texts the first, which is the better.
 
     Raises:
-        InputError: A score is NaN or +inf, or there is no hypothesis.
+        InputError: As `hypothesis_of`, or there is no hypothesis.
     """
     kept: dict[str, Hypothesis] = {}
-    for text, score in found:
-        if math.isnan(score) or score == math.inf:
-            raise InputError(f"{where}: score {score} of {text!r} is no log-prob; leave it out")
-        text = " ".join(text.split())
-        kept.setdefault(text, Hypothesis(text, score))
+    for candidate in found:
+        hypothesis = hypothesis_of(candidate)
+        kept.setdefault(hypothesis.text, hypothesis)
     if not kept:
         raise InputError(f"{where}: no hypotheses; give at least one, whose text may be empty")
     return list(kept.values())
 
 
 def imported(
-    path: Path, lists: Mapping[str, list[Hypothesis]], references: Mapping[str, str]
+    path: Path,
+    lists: Mapping[str, Sequence[Candidate]],
+    references: Mapping[str, object] | None = None,
+    failures: Mapping[str, str] | None = None,
 ) -> Imported:
-    """Lists by utterance as a table; references count only where every utterance has one.
+    """Lists by utterance as a table; word times where every hypothesis has them.
+
+    Args:
+        path: File or folder they are of, for messages.
+        lists: Candidates by utterance, best first.
+        references: By utterance; they count only where every utterance has one.
+        failures: Reason by utterance that is known to be bad already.
 
     Raises:
-        InputError: There are no utterances.
+        InputError: There are no utterances, or all of them fail.
     """
-    if not lists:
-        raise InputError(f"{path}: no utterances in it")
-    whole = all(utt in references for utt in lists)
-    return Imported(build_nbest(lists), {u: references[u] for u in lists} if whole else None)
+    references = references or {}
+    failed = dict(failures or {})
+    kept: dict[str, list[Hypothesis]] = {}
+    texts: dict[str, str] = {}
+    for utt, found in lists.items():
+        if utt in failed:
+            continue
+        where = f"{path}, utterance {utt}"
+        try:
+            hypotheses = distinct(found, where)
+            reference = references.get(utt)
+            if isinstance(reference, str):
+                texts[utt] = reference
+            elif reference is not None:
+                raise InputError(f"{where}: reference {reference!r} is no string")
+            kept[utt] = hypotheses
+        except InputError as error:
+            failed[utt] = str(error)
+    if not kept:
+        first = next(iter(failed.values()), None)
+        told = f"; every one failed, the first: {first}" if first else ""
+        raise InputError(f"{path}: no utterances in it{told}")
+    timed = all(h.times is not None for one in kept.values() for h in one)
+    table = build_nbest(kept, 1 / TICKS, times=timed)
+    return Imported(table, texts if len(texts) == len(kept) else None, failed)

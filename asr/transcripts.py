@@ -1,10 +1,12 @@
-"""Transcripts as files: what NIST's tools, Kaldi, players and programs read.
+"""Transcripts as files: what NIST's tools, Kaldi, players and programs read (see `asr.nist`).
 
 One transcript an utterance, with the times and confidences of its words where they are known.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import re
@@ -12,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from asr.foreign import keyed, lines_of, score_of
 from lm.errors import InputError
 
 # A subtitle is shown for at most so long and has at most so many letters; a longer silence ends it.
@@ -55,7 +56,8 @@ class Transcript:
         if len(self.starts) != len(self.words) or len(self.ends) != len(self.words):
             raise InputError(
                 f"utterance {self.utt}: no word times; `secondpass decode` gives them (decoder: "
-                "beam), a transcript that was made of several hypotheses has none"
+                "beam), a transcript that was made of several hypotheses has none, and a results "
+                "folder keeps none: export the N-best table"
             )
         yield from zip(self.words, map(float, self.starts), map(float, self.ends), strict=True)
 
@@ -90,8 +92,13 @@ def write_stm(transcripts: Iterable[Transcript]) -> Iterator[str]:
     """
     for found in transcripts:
         end = found.duration
+        if end is None and len(found.ends) != len(found.words):
+            raise InputError(
+                f"utterance {found.utt}: neither its duration nor word times are known; give the "
+                "manifest, which has durations"
+            )
         if end is None:
-            end = max((end for _, _, end in found.timed()), default=0.0)
+            end = max(map(float, found.ends), default=0.0)
         speaker = one_token(found.speaker or found.utt)
         yield f"{one_token(found.utt)} 1 {speaker} 0.000 {end:.3f} <o> {found.text}".rstrip()
 
@@ -110,6 +117,15 @@ def write_jsonl(transcripts: Iterable[Transcript]) -> Iterator[str]:
             words.append(entry)
         content = {"utt": found.utt, "text": found.text, "words": words}
         yield json.dumps(content, ensure_ascii=False)
+
+
+def write_csv(transcripts: Iterable[Transcript]) -> Iterator[str]:
+    """A table with the columns `utt` and `text`, separated by commas."""
+    yield "utt,text"
+    for found in transcripts:
+        line = io.StringIO()
+        csv.writer(line, lineterminator="").writerow([found.utt, found.text])
+        yield line.getvalue()
 
 
 def write_json(transcripts: Iterable[Transcript]) -> Iterator[str]:
@@ -171,73 +187,6 @@ def one_token(name: str) -> str:
     return name
 
 
-def read_text(path: Path) -> list[Transcript]:
-    """Kaldi's text: `UTT words…`; an utterance without words has an empty transcript."""
-    return [Transcript(utt, " ".join(text.split())) for utt, text, _ in keyed(path)]
-
-
-def read_trn(path: Path) -> list[Transcript]:
-    """NIST's transcript format: `words… (UTT)`."""
-    found = []
-    for line, where in lines_of(path):
-        if line.startswith(";;"):
-            continue
-        match = re.fullmatch(r"(.*?)\s*\(([^()\s]+)\)\s*", line)
-        if match is None:
-            raise InputError(f"{where}: no (UTT) at the end of the line")
-        found.append(Transcript(match[2], " ".join(match[1].split())))
-    return found
-
-
-def read_stm(path: Path) -> list[Transcript]:
-    """NIST's segments: `UTT CHANNEL SPEAKER START END [<LABEL>] words…`.
-
-    Segments of one file are joined in the order of the lines.
-    """
-    texts: dict[str, list[str]] = {}
-    about: dict[str, tuple[str, float]] = {}
-    for line, where in lines_of(path):
-        if line.startswith(";;"):
-            continue
-        parts = line.split(maxsplit=5)
-        if len(parts) < 5:
-            raise InputError(f"{where}: not UTT CHANNEL SPEAKER START END [<LABEL>] words…")
-        utt, _, speaker, start, end, *rest = parts
-        score_of(start, where)
-        said = re.sub(r"^<[^>]*>\s*", "", rest[0]) if rest else ""
-        texts.setdefault(utt, []).append(said)
-        about[utt] = (speaker, score_of(end, where))
-    joined = {utt: " ".join(" ".join(said).split()) for utt, said in texts.items()}
-    return [
-        Transcript(utt, text, speaker=about[utt][0], duration=about[utt][1])
-        for utt, text in joined.items()
-    ]
-
-
-def read_ctm(path: Path) -> list[Transcript]:
-    """NIST's time-marked words: `UTT CHANNEL START DURATION WORD [CONFIDENCE]`, in any order.
-
-    Utterances without words are not in such a file.
-    """
-    words: dict[str, list[tuple[float, float, str, float | None]]] = {}
-    for line, where in lines_of(path):
-        if line.startswith(";;"):
-            continue
-        parts = line.split()
-        if len(parts) not in (5, 6):
-            raise InputError(f"{where}: not UTT CHANNEL START DURATION WORD [CONFIDENCE]")
-        start, duration = (score_of(value, where) for value in parts[2:4])
-        sure = score_of(parts[5], where) if len(parts) == 6 else None
-        words.setdefault(parts[0], []).append((start, start + duration, parts[4], sure))
-    found = []
-    for utt, marked in words.items():
-        marked.sort(key=lambda entry: entry[0])
-        starts, ends, text, sure_of = zip(*marked, strict=True)
-        confidence = () if None in sure_of else sure_of
-        found.append(Transcript(utt, " ".join(text), starts, ends, confidence))
-    return found
-
-
 def write_transcripts(transcripts: Iterable[Transcript], path: str | Path, format: str) -> None:
     """Writes a file, under a temporary name first.
 
@@ -268,13 +217,8 @@ WRITERS: dict[str, Callable[[Iterable[Transcript]], Iterator[str]]] = {
     "ctm": write_ctm,
     "stm": write_stm,
     "jsonl": write_jsonl,
+    "csv": write_csv,
     "json": write_json,
     "srt": write_srt,
     "vtt": write_vtt,
-}
-READERS: dict[str, Callable[[Path], list[Transcript]]] = {
-    "text": read_text,
-    "trn": read_trn,
-    "ctm": read_ctm,
-    "stm": read_stm,
 }

@@ -3,19 +3,19 @@
 secondpass import-nbest PATH --format FORMAT -o NBEST.parquet [--refs-out REFS]
 secondpass import-nbest preds_out.tsv --format nemo --manifest test.jsonl -o NBEST.parquet
 
-The system's single score becomes `acoustic`. Formats:
+The system's single score becomes `acoustic`. An utterance whose values are bad is left out and
+told of; the exit code is then 1. Formats:
 
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from pathlib import Path
 
 from asr.interchange import FORMATS, import_nbest
 from asr.nbest import write_nbest
+from asr.transcripts import Transcript, write_transcripts
 from lm.errors import InputError
 
 
@@ -38,23 +38,23 @@ def described() -> str:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Writes the table, and the references where asked."""
+    """Writes the table, and the references where asked; lists utterances that failed."""
     found = import_nbest(arguments.path, arguments.format, arguments.manifest)
     if arguments.refs_out and found.references is None:
         raise InputError(f"{arguments.path}: holds no references for --refs-out")
     write_nbest(found.table, arguments.output)
     if arguments.refs_out and found.references is not None:
-        path = Path(arguments.refs_out)
-        temporary = path.with_name(path.name + ".part")
-        lines = (f"{utt} {text}".rstrip() + "\n" for utt, text in found.references.items())
-        temporary.write_text("".join(lines), encoding="utf-8")
-        os.replace(temporary, path)
+        texts = (Transcript(utt, " ".join(t.split())) for utt, t in found.references.items())
+        write_transcripts(texts, arguments.refs_out, "text")
+    for reason in found.failures.values():
+        print(reason, file=sys.stderr)
+    failed = f"; {len(found.failures)} failed and are left out" if found.failures else ""
     print(
         f"{arguments.output}: {found.table['utt'].nunique()} utterances, "
-        f"{len(found.table)} hypotheses",
+        f"{len(found.table)} hypotheses{failed}",
         file=sys.stderr,
     )
-    return 0
+    return 1 if found.failures else 0
 
 
 if __name__ == "__main__":

@@ -241,12 +241,12 @@ def imported(name: str, split: Split, needed: Mapping[str, Iterable[str]], root:
     """N-best lists of another system, as the first pass of every name."""
     assert split.nbest is not None
     if split.format == "parquet":
-        table, references = read_nbest(split.nbest), None
+        table, references, failures = read_nbest(split.nbest), None, {}
     else:
         # NeMo's lists have no ids: they are in the order of their manifest.
         manifest = split.references if split.format == "nemo" else None
         lists = import_nbest(split.nbest, split.format, manifest)
-        table, references = lists.table, lists.references
+        table, references, failures = lists.table, lists.references, dict(lists.failures)
     if split.references is not None:
         from asr.corpus import read_references
 
@@ -259,7 +259,8 @@ def imported(name: str, split: Split, needed: Mapping[str, Iterable[str]], root:
     used = {utt: references[utt] for utt in table["utt"].unique() if utt in references}
     hashes = {f"nbest.{name}": fingerprint(split.nbest)}
     tags = with_speakers(pd.DataFrame(index=pd.Index(list(used), name="utt")), split.speaker)
-    return SplitData(used, {label: table for label in needed}, hashes=hashes, tags=tags)
+    tables = {label: table for label in needed}
+    return SplitData(used, tables, failures, hashes=hashes, tags=tags)
 
 
 def write_errors(path: Path, failures: Mapping[str, Mapping[str, str]]) -> int:

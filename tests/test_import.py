@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -125,11 +126,7 @@ def test_espnet_in_several_jobs_with_plain_scores_and_an_empty_text(tmp_path: Pa
         ("{", "line 2: .*JSON object"),
         ("[]", "line 2: .*JSON object"),
         ('{"hyps": []}', "line 2: no key 'utt'"),
-        ('{"utt": "b"}', "line 2: no key 'hyps'"),
-        ('{"utt": "b", "hyps": []}', "line 2, utterance b: no hypotheses"),
-        ('{"utt": "b", "hyps": [{"text": "X"}]}', "line 2: no key 'score'"),
-        ('{"utt": "b", "hyps": [{"text": "X", "score": null}]}', "line 2: .*JSON object"),
-        ('{"utt": "b", "hyps": [{"text": "X", "score": NaN}]}', "line 2, utterance b: score nan"),
+        ('{"utt": null, "hyps": []}', "line 2: None is no utterance id"),
         (json.dumps(LINE), "line 2: utterance a occurs twice"),
     ],
 )
@@ -139,6 +136,37 @@ def test_a_bad_line_is_told(tmp_path: Path, second: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as told:
         import_nbest(path, "jsonl")
     assert str(told.value).startswith(str(path)) and "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("{}", "line 2, utterance b: no list named hyps"),
+        ('{"hyps": {}}', "line 2, utterance b: no list named hyps"),
+        ('{"hyps": []}', "utterance b: no hypotheses"),
+        ('{"hyps": [5]}', "line 2, utterance b: text None is no string"),
+        ('{"hyps": [{"text": "X"}]}', "line 2, utterance b: score 'None' is not a number"),
+        ('{"hyps": [{"text": null, "score": 1}]}', "line 2, utterance b: text None is no string"),
+        ('{"hyps": [{"text": "X", "score": NaN}]}', "line 2, utterance b: score is NaN"),
+        ('{"hyps": [{"text": "X", "score": Infinity}]}', "line 2, utterance b: score inf is no"),
+        ('{"hyps": [{"text": "X", "score": 1%s}]}' % ("0" * 400), "score '10{39}' is not a number"),
+        ('{"hyps": [{"text": "X", "score": 1}], "ref": 5}', "utterance b: reference 5 is no"),
+        ('{"text": "X", "words": [{"start": -1, "end": 2}]}', "utterance b: time -1 is not"),
+    ],
+)
+def test_a_bad_utterance_does_not_lose_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture, entry: str, message: str
+) -> None:
+    path, out = tmp_path / "lists.jsonl", tmp_path / "n.parquet"
+    bad = '{"utt": "b"' + (", " + entry[1:] if entry != "{}" else "}")
+    path.write_text(f"{json.dumps(LINE)}\n{bad}\n{json.dumps(LINE | {'utt': 'c'})}\n")
+    command = ["import-nbest", str(path), "--format", "jsonl", "-o", str(out)]
+    assert main([*command, "--refs-out", str(tmp_path / "refs.txt")]) == 1
+    assert read_nbest(out)["utt"].tolist() == ["a", "a", "c", "c"]
+    assert (tmp_path / "refs.txt").read_text() == "a X Y\nc X Y\n"
+    told, counts = capsys.readouterr().err.splitlines()
+    assert re.search(message, told) and told.startswith(str(path))
+    assert "2 utterances, 4 hypotheses; 1 failed and are left out" in counts
 
 
 def test_a_truncated_file_is_told(tmp_path: Path) -> None:
@@ -154,8 +182,8 @@ def test_a_truncated_file_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("1best_recog/score", "a -1\nb minus\n", "line 2: score 'minus' is not a number"),
-        ("1best_recog/score", "a -1\na -1\n", "line 2: utterance a occurs twice"),
+        ("1best_recog/score", "a -1\na -1\n", "line 2: a occurs twice"),
+        ("1best_recog/text", "a X\nb Y\na Z\n", "text, line 3: a occurs twice"),
         ("1best_recog/score", "a -1\n", "no score of utterance b"),
         ("1best_recog/text", "a X\n", "score, line 2: utterance b has no line in"),
         ("2best_recog/text", "a X\n", "2best_recog/score: cannot be read"),
@@ -166,6 +194,15 @@ def test_bad_espnet_files_are_told(tmp_path: Path, name: str, content: str, mess
     files = {f"output.1/{key}": value for key, value in (good | {name: content}).items()}
     with pytest.raises(InputError, match=message):
         import_nbest(espnet(tmp_path, files), "espnet")
+
+
+def test_a_bad_score_of_espnet_is_told_of_its_utterance(tmp_path: Path) -> None:
+    files = {"1best_recog/text": "a X\nb Y\n", "1best_recog/score": "a -1\nb minus\n"}
+    folder = espnet(tmp_path, {f"output.1/{key}": value for key, value in files.items()})
+    found = import_nbest(folder, "espnet")
+    assert found.table["utt"].tolist() == ["a"]
+    assert list(found.failures) == ["b"]
+    assert "score, line 2, utterance b: score 'minus' is not a number" in found.failures["b"]
 
 
 def test_missing_and_empty_inputs_are_told(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from sctk import needs_sctk
 from asr.alignment import right_words
 from asr.interchange import import_nbest
 from asr.nbest import Hypothesis, build_nbest, read_nbest, write_nbest
-from asr.transcripts import READERS, WRITERS, Transcript, clock, write_transcripts
+from asr.nist import READERS
+from asr.transcripts import WRITERS, Transcript, clock, write_transcripts
 from asr.wer import ErrorRate, word_errors
 from experiments.cli import main
 from experiments.results import load_results
@@ -95,7 +96,7 @@ def test_subtitles_are_cut_at_silence_time_and_letters(tmp_path: Path) -> None:
         ("text", Transcript("", "x"), "an id in this format has no blanks"),
         ("ctm", Transcript("a", "x"), "utterance a: no word times"),
         ("srt", Transcript("a", "x"), "utterance a: no word times"),
-        ("stm", Transcript("a", "x"), "utterance a: no word times"),
+        ("stm", Transcript("a", "x"), "utterance a: neither its duration nor word times"),
         ("docx", Transcript("a", "x"), "'docx' is not known; one of text, trn"),
     ],
 )
