@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from asr import json_lists, toolkits
-from asr.json_lists import candidate_of
 from asr.foreign import (
     Candidate,
     Imported,
@@ -20,6 +19,7 @@ from asr.foreign import (
     seconds_of,
     utt_of,
 )
+from asr.json_lists import candidate_of
 from asr.nist import READERS
 from lm.errors import InputError
 

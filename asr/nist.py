@@ -10,6 +10,8 @@ from asr.foreign import keyed, lines_of, number_of, seconds_of
 from asr.transcripts import Transcript
 from lm.errors import InputError
 
+IGNORED = "ignore_time_segment_in_scoring"  # as NIST's references mark what does not count
+
 
 def read_text(path: Path) -> list[Transcript]:
     """Kaldi's text: `UTT words…`; an utterance without words has an empty transcript."""
@@ -32,7 +34,8 @@ def read_trn(path: Path) -> list[Transcript]:
 def read_stm(path: Path) -> list[Transcript]:
     """NIST's segments: `UTT CHANNEL SPEAKER START END [<LABEL>] words…`.
 
-    Segments of one file are joined in the order of the lines.
+    Segments of one file are joined in the order of the lines; what is marked as not to be scored is
+    left out.
     """
     texts: dict[str, list[str]] = {}
     about: dict[str, tuple[str, float]] = {}
@@ -50,6 +53,8 @@ def read_stm(path: Path) -> list[Transcript]:
         _one_channel(channels, utt, channel, where)
         rest = parts[5:]
         said = re.sub(r"^<[^>]*>\s*", "", rest[0]) if rest else ""
+        if said.strip().lower() == IGNORED:
+            continue
         texts.setdefault(utt, []).append(said)
         about[utt] = (speaker, max(end, about[utt][1] if utt in about else end))
     joined = {utt: " ".join(" ".join(said).split()) for utt, said in texts.items()}

@@ -73,13 +73,14 @@ def write_trn(transcripts: Iterable[Transcript]) -> Iterator[str]:
     for found in transcripts:
         if re.search(r"[\s()]", found.utt):
             raise InputError(f"utterance {found.utt!r}: an id in trn has no blanks or brackets")
-        yield f"{found.text} ({found.utt})".lstrip()
+        yield f"{nist_text(found)} ({found.utt})".lstrip()
 
 
 def write_ctm(transcripts: Iterable[Transcript]) -> Iterator[str]:
     """NIST's time-marked words: `UTT 1 START DURATION WORD [CONFIDENCE]`, seconds."""
     for found in transcripts:
         scored = len(found.confidence) == len(found.words)
+        nist_text(found)
         for number, (word, start, end) in enumerate(found.timed()):
             line = f"{one_token(found.utt)} 1 {start:.3f} {max(end - start, 0.0):.3f} {word}"
             yield f"{line} {found.confidence[number]:.4f}" if scored else line
@@ -100,7 +101,7 @@ def write_stm(transcripts: Iterable[Transcript]) -> Iterator[str]:
         if end is None:
             end = max(map(float, found.ends), default=0.0)
         speaker = one_token(found.speaker or found.utt)
-        yield f"{one_token(found.utt)} 1 {speaker} 0.000 {end:.3f} <o> {found.text}".rstrip()
+        yield f"{one_token(found.utt)} 1 {speaker} 0.000 {end:.3f} <o> {nist_text(found)}".rstrip()
 
 
 def write_jsonl(transcripts: Iterable[Transcript]) -> Iterator[str]:
@@ -174,6 +175,24 @@ def clock(seconds: float, mark: str) -> str:
     thousandths = round(seconds * 1000)
     minutes, rest = divmod(thousandths, 60_000)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}{mark}{rest % 1000:03d}"
+
+
+def nist_text(found: Transcript) -> str:
+    """The text of a transcript that NIST's tools are to read.
+
+    Raises:
+        InputError: sclite would read something else, and not tell: a line that begins with ;; or **
+            is a comment to it, { begins alternatives, and @ is no word.
+    """
+    mark = next((word for word in found.words if word == "@" or word.startswith("{")), None)
+    if mark is None and found.text.startswith((";;", "**")):
+        mark = found.words[0]
+    if mark is not None:
+        raise InputError(
+            f"utterance {found.utt}: {mark!r} is a mark to NIST's tools, no word; normalise the "
+            "texts, or use text or json"
+        )
+    return found.text
 
 
 def one_token(name: str) -> str:

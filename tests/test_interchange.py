@@ -21,8 +21,10 @@ from asr.nist import READERS
 from asr.transcripts import Transcript, write_transcripts
 from asr.wer import ErrorRate, row_errors
 from experiments.cli import main
+from experiments.pipeline import Split, imported
 from lm.errors import InputError
 
+SCORES = (("a", -1.0), ("b", float("nan")), ("c", -2.0))
 ONE_BEST = ("text", "trn", "stm", "ctm", "csv", "jsonl")
 # Words of any script, without what a format uses as its own marks.
 WORDS = st.text(st.characters(categories=("L", "N"), include_characters="'-\""), min_size=1)
@@ -114,6 +116,35 @@ def test_sclite_counts_what_was_imported_and_exported(shared_data: Path, tmp_pat
     sentences, words, _, *kinds, errors, _ = (int(n) for n in re.findall(r"\d+", row))
     assert (sentences, words, errors) == (338, ours.ref_words, ours.errors)
     assert sum(kinds) == errors
+
+
+@needs_sctk
+@pytest.mark.parametrize("text", ["a { b c", "a @ b", ";; a b", "** a b"])
+def test_sclite_reads_what_is_refused_as_something_else(tmp_path: Path, text: str) -> None:
+    write(tmp_path, f"{text} (s_1)\nx (s_2)\n", "a.trn")
+    command = ["sctk", "sclite", "-r", "a.trn", "trn", "-h", "a.trn", "trn", "-i", "spu_id"]
+    printed = subprocess.run(
+        [*command, "-o", "rsum", "stdout"], cwd=tmp_path, check=True, capture_output=True
+    ).stdout.decode()
+    row = next(line for line in printed.splitlines() if "Sum" in line)
+    assert int(re.findall(r"\d+", row)[1]) < len(text.split()) + 1
+    with pytest.raises(InputError, match="is a mark to NIST's tools"):
+        write_transcripts([Transcript("s_1", text)], tmp_path / "b.trn", "trn")
+
+
+def test_segments_that_are_not_scored_are_left_out(tmp_path: Path) -> None:
+    lines = "u A s 0 1 <o> one\nu A s 1 2 <o> IGNORE_TIME_SEGMENT_IN_SCORING\nu A s 2 3 two\n"
+    (found,) = READERS["stm"](write(tmp_path, lines))
+    assert (found.text, found.duration) == ("one two", 3.0)
+
+
+def test_a_comparison_lists_what_failed_in_the_import(tmp_path: Path) -> None:
+    lines = [{"utt": u, "ref": "x", "hyps": [{"text": "x", "score": s}]} for u, s in SCORES]
+    path = write(tmp_path, "".join(json.dumps(line) + "\n" for line in lines))
+    split = Split(nbest=str(path), format="jsonl")
+    found = imported("test", split, {"beam": []}, tmp_path)
+    assert list(found.references) == ["a", "c"] == found.tables["beam"]["utt"].tolist()
+    assert list(found.failures) == ["b"] and "utterance b: score is NaN" in found.failures["b"]
 
 
 def test_nemo_lists_of_the_beam_in_the_name_need_no_order(tmp_path: Path) -> None:

@@ -93,6 +93,10 @@ def test_subtitles_are_cut_at_silence_time_and_letters(tmp_path: Path) -> None:
     [
         ("trn", Transcript("a b", "x"), "has no blanks or brackets"),
         ("trn", Transcript("a(1)", "x"), "has no blanks or brackets"),
+        ("trn", Transcript("a", "x {uh} y"), "utterance a: '{uh}' is a mark to NIST's tools"),
+        ("trn", Transcript("a", ";; x"), "utterance a: ';;' is a mark"),
+        ("stm", Transcript("a", "** x", duration=1.0), "utterance a: '[*][*]' is a mark"),
+        ("ctm", Transcript("a", "@", (0.0,), (1.0,)), "utterance a: '@' is a mark"),
         ("text", Transcript("", "x"), "an id in this format has no blanks"),
         ("ctm", Transcript("a", "x"), "utterance a: no word times"),
         ("srt", Transcript("a", "x"), "utterance a: no word times"),
