@@ -22,7 +22,7 @@ COMMANDS = {
     "choose": "a transcript for every utterance by MAP, minimum Bayes risk or vote",
     "score": "word error rates of N-best tables",
     "import-nbest": "read another system's N-best lists",
-    "export": "transcripts for other tools: trn, stm, ctm, text, json, srt, vtt",
+    "export": "transcripts for other tools: trn, stm, ctm, text, csv, json, srt, vtt",
     "ngram": "estimate, mix, prune or convert n-gram language models",
     "prepare-text": "normalise running text, one sentence a line",
     "truecase": "learn upper and lower case from text",

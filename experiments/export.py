@@ -8,8 +8,8 @@ secondpass export NBEST.parquet --format srt --utt call-17 -o call-17.srt
 secondpass export NBEST.parquet --weights weights.json --format lists -o lists.jsonl
 
 The input is an N-best table (rank 1, or the best under --weights), what `secondpass choose` wrote,
-or a results folder. text, trn, ctm and stm are read back by `secondpass import-nbest`; `lists` has
-whole lists with their total scores, for `import-nbest --format jsonl`.
+or a results folder. text, trn, ctm, stm, csv and jsonl are read back by `secondpass import-nbest`;
+`lists` has whole lists with their total scores, for `import-nbest --format jsonl`.
 """
 
 from __future__ import annotations
