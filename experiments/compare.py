@@ -83,7 +83,7 @@ def compare(comparison: Comparison, out: Path, workers: int | None = None) -> in
     failed = write_outcome(found, out)
     write_report([out], out / "report.html")
     print_systems(found.systems, comparison.name, comparison.note)
-    print(footer(comparison, found.meta, failed, out))
+    print(footer(comparison, found, failed, out))
     return 1 if failed else 0
 
 
@@ -166,14 +166,17 @@ def write_outcome(found: Outcome, out: Path) -> int:
     return write_errors(out / "errors.jsonl", found.failures)
 
 
-def footer(comparison: Comparison, meta: Mapping[str, Any], failed: int, out: Path) -> str:
+def footer(comparison: Comparison, found: Outcome, failed: int, out: Path) -> str:
     """What a reader must know beside the table."""
+    meta = found.meta
     first = comparison.baseline or next(iter(comparison.systems))
     dev = " + ".join(comparison.dev)
     lines = [
         f"Weights tuned on {dev} only. Intervals: bootstrap over {comparison.intervals}. "
         f"Δ and p (matched pairs, Holm-adjusted) against {first}.",
     ]
+    if found.systems["wer_low"].isna().any():
+        lines.append(f"–: no interval can be given of fewer than two {comparison.intervals}.")
     checked = {n: t for n, t in meta["tuned"].items() if t["validated_errors"] is not None}
     if checked:
         told = [

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lm.errors import InputError
@@ -20,6 +21,8 @@ SCHEMA = 2
 READABLE = (1, 2)  # 1 has no hypotheses and no pieces
 TABLES = ("systems", "utterances", "hypotheses", "pieces")
 SWEEP = "sweep."
+# Columns of `systems` that came later; results without them have NaN there.
+LATER = ("ser", "gap_recovered", "choice", "nce", "ece")
 PACKAGES = (
     *("secondpass", "torch", "transformers", "numba", "pyctcdecode", "kenlm", "jiwer"),
     *("numpy", "pandas", "pyarrow", "soundfile", "soxr"),
@@ -98,7 +101,9 @@ def load_results(folder: str | Path) -> Results:
             f"{', '.join(map(str, READABLE))}; run the comparison again"
         )
     tables = {name: _read(folder / f"{name}.parquet", name in TABLES[:2]) for name in TABLES}
-    return Results(**tables, meta=meta, folder=folder)
+    systems = tables["systems"]
+    lacking = {name: np.nan for name in LATER if name not in systems}
+    return Results(**tables | {"systems": systems.assign(**lacking)}, meta=meta, folder=folder)
 
 
 def _read(path: Path, needed: bool) -> pd.DataFrame:

@@ -258,7 +258,7 @@ def _shrink(lists: Lists, weights: np.ndarray, spread: np.ndarray, near: float) 
     for column in np.argsort(-np.abs(weights) * spread, kind="stable"):
         shares = np.append(SHARES, 1.0)
         tried = np.tile(weights, (len(shares), 1))
-        tried[:, column] *= shares
+        tried[:, column] = shares * weights[column] + 0.0  # no negative zero
         more = np.stack([lists.errors_under(smaller) - best for smaller in tried])
         added = more.sum(axis=1)
         mean = added[:, None] / max(more.shape[1], 1)

@@ -100,11 +100,12 @@ def test_every_stage_of_the_librispeech_config(command: list[str], tmp_path: Pat
 
 
 def test_unknown_words_by_speaker_and_by_sclite(
-    command: list[str], corpus: Path, tmp_path: Path
+    command: list[str], corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for path in corpus.glob("test-clean/*/*/*.trans.txt"):
         path.write_text(path.read_text().replace("SHIP", "SHEEP"))
     assert main([*command, "intervals=speakers", "alignment=sclite"]) == 0
+    assert "no interval can be given of fewer than two speakers" in capsys.readouterr().out
     results = load_results(tmp_path / "out")
     rows = results.utterances[results.utterances["split"] == "test"]
     unknown = rows["ref"].str.split().map(lambda words: "SHEEP" in [w.upper() for w in words])
@@ -304,6 +305,9 @@ def test_older_results_are_read(command: list[str], tmp_path: Path) -> None:
     for name in ("hypotheses", "pieces"):
         (folder / f"{name}.parquet").unlink()
     (folder / "meta.json").write_text(json.dumps(meta | {"schema": 1}))
+    systems = pd.read_parquet(folder / "systems.parquet")
+    systems.drop(columns=["ser", "nce"]).to_parquet(folder / "systems.parquet", index=False)
+    assert load_results(folder).systems[["ser", "nce"]].isna().all(axis=None)
     results = load_results(folder)
     assert results.hypotheses.empty and results.pieces.empty and len(results.systems) == 8
     (folder / "meta.json").write_text(json.dumps(meta | {"schema": 99}))

@@ -259,7 +259,8 @@ def row(name: str, fast: float, slow: float | None, what: str) -> list[str]:
     """One line of the table."""
     if slow is None:
         return [name, f"{fast:.3f}", "", "", what]
-    return [name, f"{fast:.3f}", f"{slow:,.2f}", f"{slow / fast:,.0f}", what]
+    ratio = slow / fast
+    return [name, f"{fast:.3f}", f"{slow:,.2f}", f"{ratio:,.{0 if ratio >= 10 else 1}f}", what]
 
 
 def show(title: str, rows: list[list[str]], path: Path | None) -> None:
