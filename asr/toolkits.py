@@ -36,7 +36,8 @@ ICEFALL = re.compile(r"(.+?):\t(ref|hyp)=(.*)")
 def read_espnet(folder: Path, manifest: Path | None = None) -> Imported:
     """ESPnet's decoding folder, `output.N/{K}best_recog/{text,score}` below it.
 
-    The score is what its beam search ranks by: the weighted sum of its scorers' log-probs.
+    The score is what its beam search ranks by: the weighted sum of its scorers' log-probs. ESPnet
+    writes no score, or no text, of an utterance on which its search failed; such a one is left out.
     """
     found: dict[str, dict[int, Candidate]] = {}
     places = [
@@ -46,18 +47,19 @@ def read_espnet(folder: Path, manifest: Path | None = None) -> Imported:
     ]
     if not places:
         raise InputError(f"{folder}: no output.N/1best_recog below it; give ESPnet's decode folder")
+    failures: dict[str, str] = {}
     for rank, place in places:
-        texts = keyed_once(place / "text")
-        for utt, (score, where) in keyed_once(place / "score").items():
-            if utt not in texts:
-                raise InputError(f"{where}: utterance {utt} has no line in {place / 'text'}")
+        texts, scores = keyed_once(place / "text"), keyed_once(place / "score")
+        for utt in [*texts, *(utt for utt in scores if utt not in texts)]:
             if rank in found.setdefault(utt, {}):
-                raise InputError(f"{where}: utterance {utt} occurs twice; keep one of them")
-            found[utt][rank] = Candidate(texts[utt][0], score, f"{where}, utterance {utt}")
-        unscored = next((utt for utt in texts if rank not in found.get(utt, {})), None)
-        if unscored is not None:
-            raise InputError(f"{place / 'score'}: no score of utterance {unscored}, which has text")
-    return imported(folder, in_order(found))
+                raise InputError(f"{place}: utterance {utt} occurs twice; keep one of them")
+            text, where = texts.get(utt, (None, f"{place / 'text'}, utterance {utt}"))
+            score, where = scores.get(utt, (None, where))
+            if text is None or score is None:
+                lacking = "text" if text is None else "score"
+                failures.setdefault(utt, f"{place / lacking}: no line of utterance {utt}")
+            found[utt][rank] = Candidate(text, score, f"{where}, utterance {utt}")
+    return imported(folder, in_order(found), failures=failures)
 
 
 def read_nemo(path: Path, manifest: Path | None = None) -> Imported:

@@ -184,8 +184,6 @@ def test_a_truncated_file_is_told(tmp_path: Path) -> None:
     [
         ("1best_recog/score", "a -1\na -1\n", "line 2: a occurs twice"),
         ("1best_recog/text", "a X\nb Y\na Z\n", "text, line 3: a occurs twice"),
-        ("1best_recog/score", "a -1\n", "no score of utterance b"),
-        ("1best_recog/text", "a X\n", "score, line 2: utterance b has no line in"),
         ("2best_recog/text", "a X\n", "2best_recog/score: cannot be read"),
     ],
 )
@@ -196,13 +194,22 @@ def test_bad_espnet_files_are_told(tmp_path: Path, name: str, content: str, mess
         import_nbest(espnet(tmp_path, files), "espnet")
 
 
-def test_a_bad_score_of_espnet_is_told_of_its_utterance(tmp_path: Path) -> None:
-    files = {"1best_recog/text": "a X\nb Y\n", "1best_recog/score": "a -1\nb minus\n"}
-    folder = espnet(tmp_path, {f"output.1/{key}": value for key, value in files.items()})
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("score", "a -1\nb minus\n", "score, line 2, utterance b: score 'minus' is not a number"),
+        ("score", "a -1\n", "score: no line of utterance b"),
+        ("text", "a X\n", "text: no line of utterance b"),
+    ],
+)
+def test_what_espnet_lacks_is_told_of_its_utterance(
+    tmp_path: Path, name: str, content: str, message: str
+) -> None:
+    files = {"text": "a X\nb Y\n", "score": "a -1\nb -2\n", name: content}
+    folder = espnet(tmp_path, {f"output.1/1best_recog/{k}": value for k, value in files.items()})
     found = import_nbest(folder, "espnet")
     assert found.table["utt"].tolist() == ["a"]
-    assert list(found.failures) == ["b"]
-    assert "score, line 2, utterance b: score 'minus' is not a number" in found.failures["b"]
+    assert list(found.failures) == ["b"] and message in found.failures["b"]
 
 
 def test_missing_and_empty_inputs_are_told(tmp_path: Path) -> None:
