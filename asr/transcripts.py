@@ -56,8 +56,7 @@ class Transcript:
         if len(self.starts) != len(self.words) or len(self.ends) != len(self.words):
             raise InputError(
                 f"utterance {self.utt}: no word times; `secondpass decode` gives them (decoder: "
-                "beam), a transcript that was made of several hypotheses has none, and a results "
-                "folder keeps none: export the N-best table"
+                "beam), a transcript that was made of several hypotheses has none"
             )
         yield from zip(self.words, map(float, self.starts), map(float, self.ends), strict=True)
 
