@@ -202,13 +202,18 @@ def hypotheses_of(
     references: Mapping[str, str],
     counting: Counting,
 ) -> pd.DataFrame:
-    """A table of hypotheses with their errors, for the results folder."""
+    """A table of hypotheses with their errors, for the results folder.
+
+    `counted` is each text as its words are counted, normalised.
+    """
     errors = counting.counts(table, references)["errors"].to_numpy()
     kept = [c for c in table.columns if pd.api.types.is_numeric_dtype(table[c])]
     kept = [c for c in kept if c not in ("utt", "rank", "text")]
     first = {"split": split, "lists": lists}
-    rows = table[["utt", "rank", "text", *kept]].assign(errors=errors.astype(np.int64), **first)
-    return rows[[*first, "utt", "rank", "text", "errors", *kept]]
+    rows = table[["utt", "rank", "text", *kept]].assign(
+        counted=counting.spelled(table)["text"], errors=errors.astype(np.int64), **first
+    )
+    return rows[[*first, "utt", "rank", "text", "counted", "errors", *kept]]
 
 
 def without_failures(split: SplitData) -> dict[str, pd.DataFrame]:

@@ -36,8 +36,8 @@ class Results:
     Attributes:
         systems: One row a system and split; rates are fractions.
         utterances: One row a system, split and utterance; error counts and raw scores.
-        hypotheses: One row a hypothesis of a list: `split, lists, utt, rank, text, errors` and
-            its raw scores; empty where it was not written.
+        hypotheses: One row a hypothesis of a list: `split, lists, utt, rank, text`, the text as
+            `counted` (normalised), `errors` and its raw scores; empty where it was not written.
         pieces: One row a token of a transcript on which systems differ: `split, column, utt, text,
             position, piece, logprob`; empty where it was not written.
         meta: Resolved config, versions, input hashes, seconds by stage.

@@ -1,9 +1,8 @@
-"""Results folders of random lists, and of real runs completed from what their stages left."""
+"""Results folders of random lists."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,25 +10,34 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from asr.nbest import Hypothesis, build_nbest, read_nbest
-from asr.wer import row_errors
+from asr.nbest import Hypothesis, build_nbest
 from experiments.counting import Counting
 from experiments.decisions import Decision, System
+from experiments.outcome import hypotheses_of
 from experiments.results import write_results
 from experiments.systems import evaluate
-from lm.text import normaliser
+from lm.choose import Trust
+from lm.confidence import Calibration
 
 # Words that stand nowhere else in a report, so that a search for them tells.
 VOCABULARY = ("ZQALPHA", "ZQBRAVO", "ZQCHARLIE", "ZQDELTA", "ZQECHO", "ZQFOXTROT")
 HOSTILE = "<script>alert(1)</script> </script><!-- & \"ZQ' <img/src=x/onerror=alert(2)>"
 AUDIO_SECONDS = 0.75
 SPEAKERS = ("ann", "<b>bob</b>", '<a href="http://example.org">eve</a>')
+COUNTING = Counting(resamples=50)
 WEIGHTS = {"acoustic": 1.0, "llm": 0.6, "words": -0.3}
-DECISIONS = {"first-pass": Decision(), "weighted": Decision(WEIGHTS)}
+TRUST = Trust(4.0, Calibration(0.8, 0.3))
+DECISIONS = {"first-pass": Decision(), "weighted": Decision(WEIGHTS, trust=TRUST)}
 SYSTEMS = {"first-pass": System("beam"), "weighted": System("beam", weights=WEIGHTS)}
 
 
-def random_results(folder: Path, seed: int = 0, utterances: int = 12, hypotheses: int = 6) -> Path:
+def random_results(
+    folder: Path,
+    seed: int = 0,
+    utterances: int = 12,
+    hypotheses: int = 6,
+    counting: Counting = COUNTING,
+) -> Path:
     """A results folder with all that it may hold: splits `dev` and `test`, two systems.
 
     The references do not depend on the seed. One reference of `test`, its hypotheses, and a tag's
@@ -57,19 +65,19 @@ def random_results(folder: Path, seed: int = 0, utterances: int = 12, hypotheses
             {"beam": table},
             references,
             DECISIONS,
-            Counting(resamples=50),
+            counting,
             tags=tags,
         )
         summaries.append(found.systems)
         details.append(found.utterances)
-        errors = row_errors(table, references)["errors"]
-        lists.append(table.assign(split=split, lists="beam", errors=errors))
+        lists.append(hypotheses_of(split, "beam", table, references, counting))
         for utt, text in found.utterances[["utt", "hyp"]].drop_duplicates().to_numpy():
             pieces = [(f" {word}", float(-rng.random() * 9)) for word in text.split()]
             tokens.append(token_rows(split, "llm", utt, text, pieces))
     config = {
         "name": "random",
         "dev": ["dev"],
+        "alignment": counting.alignment,
         "systems": {name: {"lists": system.lists} for name, system in SYSTEMS.items()},
         "first_passes": {"beam": {"beam_width": 8, "hotwords": {"SECRETHOTWORD": 2.0}}},
     }
@@ -129,49 +137,6 @@ def sweep_results(folder: Path, widths: Sequence[int]) -> Path:
     joined = {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
     write_results(folder, joined, meta)
     return folder
-
-
-def completed(
-    folder: Path, target: Path, imported: Mapping[str, pd.DataFrame] | None = None
-) -> Path:
-    """Copies the results folder of a real run and adds `hypotheses.parquet`.
-
-    Args:
-        folder: What `compare` wrote, with its stages.
-        target: The new folder.
-        imported: N-best table by split where the first pass was another system's.
-    """
-    target.mkdir(parents=True, exist_ok=True)
-    for name in ("systems.parquet", "utterances.parquet", "meta.json"):
-        shutil.copy(folder / name, target / name)
-    config = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["config"]
-    utterances = pd.read_parquet(folder / "utterances.parquet")
-    clean = normaliser(config["normaliser"])
-    parts = []
-    for split, rows in utterances.groupby("split", sort=False):
-        references = dict(zip(rows["utt"], rows["ref"], strict=True))
-        for lists in dict.fromkeys(s["lists"] for s in config["systems"].values()):
-            table = imported[str(split)] if imported else None
-            if table is None:
-                table = read_nbest(newest(folder, f"decode-{split}-{lists}", "nbest")[0])
-            for column in config["columns"]:
-                for path in newest(folder, f"rescore-{split}-{lists}-{column}", "scores"):
-                    scores = pd.read_parquet(path)
-                    if len(scores) == len(table):
-                        table = pd.concat([table.reset_index(drop=True), scores], axis=1)
-                        break
-            table = table[table["utt"].isin(references)].reset_index(drop=True)
-            errors = Counting(clean).counts(table, references)["errors"]
-            table = table.drop(columns=["word_starts", "word_ends"], errors="ignore")
-            parts.append(table.assign(split=split, lists=lists, errors=errors))
-    pd.concat(parts, ignore_index=True).to_parquet(target / "hypotheses.parquet", index=False)
-    return target
-
-
-def newest(folder: Path, stage: str, name: str) -> list[Path]:
-    """A stage's tables, the newest first."""
-    found = (folder / "stages").glob(f"{stage}-*/{name}.parquet")
-    return sorted(found, key=lambda path: -path.stat().st_mtime)
 
 
 def token_rows(

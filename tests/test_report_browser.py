@@ -9,6 +9,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import pytest
 from browser import CHROMIUM, DRIVER, Browser
 from result_folders import (
     AUDIO_SECONDS,
+    COUNTING,
     HOSTILE,
     SPEAKERS,
     VOCABULARY,
@@ -24,7 +26,7 @@ from result_folders import (
     sweep_results,
 )
 
-from asr.wer import word_errors
+from asr.alignment import METHODS, Method, WordIds
 from experiments.report import write_report
 
 pytestmark = pytest.mark.skipif(
@@ -90,7 +92,7 @@ def test_loads_without_errors_and_without_the_network(browser: Browser, page: Pa
     fetched = browser.run("return performance.getEntriesByType('resource').map((e) => e.name)")
     assert [name for name in fetched if not name.startswith(("data:", "blob:"))] == []
     sections = browser.run("return [...document.querySelectorAll('main section')].map((s) => s.id)")
-    expected = ["systems", "explorer", "nbest", "weights", "tags", "confusions", "time"]
+    expected = ["systems", "explorer", "nbest", "weights", "tags", "confusions", "trust", "time"]
     assert sections == [*expected, "provenance"]
     marks = "p.querySelectorAll('.trace, .hm, .bars').length"
     drawn = f"return [...document.querySelectorAll('.plot')].map((p) => {marks})"
@@ -196,7 +198,10 @@ def test_an_utterance_shows_outputs_scores_and_tokens(
     assert browser.errors() == []
 
 
-def test_alignments_are_those_that_are_counted(browser: Browser, page: Path) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_alignments_are_those_that_are_counted(
+    browser: Browser, page: Path, method: Method
+) -> None:
     browser.open(page)
     rng = np.random.default_rng(0)
     pairs = [
@@ -205,13 +210,59 @@ def test_alignments_are_those_that_are_counted(browser: Browser, page: Path) -> 
     ]
     found = browser.run(
         """return arguments[0].map(([ref, hyp]) => {
-          const kinds = alignWords(splitWords(ref), splitWords(hyp)).map(([kind]) => kind);
-          return ["sub", "del", "ins"].map((k) => kinds.filter((kind) => kind === k).length);
+          const kinds = alignWords(splitWords(ref), splitWords(hyp), arguments[1]);
+          return kinds.map(([kind]) => ["ok", "sub", "del", "ins"].indexOf(kind));
         })""",
         pairs,
+        method,
     )
-    counted = [word_errors(ref, hyp) for ref, hyp in pairs]
-    assert found == [[c.substitutions, c.deletions, c.insertions] for c in counted]
+    words = WordIds(method)
+    paths = [words.path(words.encode(ref), words.encode(hyp)).tolist() for ref, hyp in pairs]
+    if method == "jiwer":
+        found, paths = ([np.bincount(p, minlength=4).tolist() for p in f] for f in (found, paths))
+    assert found == paths
+
+
+def test_hypotheses_are_marked_as_they_are_counted(browser: Browser, tmp_path: Path) -> None:
+    """In the counted spelling and by the counted alignment, whatever the lists look like."""
+    counting = replace(COUNTING, normalise=str.lower, alignment="sclite")
+    folder = random_results(tmp_path / "run", counting=counting)
+    lists = pd.read_parquet(folder / "hypotheses.parquet").query("split == 'test'")
+    rows = "[...document.querySelectorAll('.hyps tbody tr')].map"
+    marked = f"return {rows}((r) => r.querySelectorAll('.sub, .del, .ins').length)"
+    for kept in (True, False):
+        page = write_report([folder], folder / "report.html")
+        for utt in ("test-0003", "test-0004", "test-0005"):
+            browser.open(page)
+            browser.type_into("#search", utt)
+            choose(browser, "Scored as", "first-pass")
+            errors = lists.loc[lists["utt"] == utt, "errors"].tolist()
+            assert sum(errors) > 0
+            assert browser.run(marked) == (errors if kept else [0] * len(errors))
+            texts = browser.run(f"return {rows}((r) => r.querySelector('.hyp').textContent)")
+            assert ("ZQ" in texts[0]) != kept
+        # Results of before the counted text was kept: rather no marks than wrong ones.
+        table = pd.read_parquet(folder / "hypotheses.parquet").drop(
+            columns="counted", errors="ignore"
+        )
+        table.to_parquet(folder / "hypotheses.parquet", index=False)
+    assert browser.errors() == []
+
+
+def test_words_say_how_sure_the_system_was(browser: Browser, page: Path, folder: Path) -> None:
+    browser.open(page)
+    browser.type_into("#search", "test-0003")
+    rows = pd.read_parquet(folder / "utterances.parquet").query("utt == 'test-0003'")
+    told = browser.run(
+        "return [...document.querySelectorAll('.aligned tr:not(.ref)')].flatMap((r) => "
+        "[...r.querySelectorAll('.w.sure')].map((w) => [r.querySelector('th').textContent, "
+        "Number(/confidence ([0-9.]+)/.exec(w.title)[1])]))"
+    )
+    assert {name for name, _ in told} == {"weighted"}
+    sure = rows.loc[rows["system"] == "weighted", "confidence"].iloc[0]
+    # Shown to the hundredth, cut off.
+    assert [value for _, value in told] == pytest.approx(np.minimum(0.99, sure), abs=0.0101)
+    assert len({value for _, value in told}) > 1
 
 
 def test_another_split_and_theme(browser: Browser, page: Path) -> None:

@@ -1,45 +1,62 @@
 "use strict";
-// Word alignment: the one that the errors were counted with (rapidfuzz's Levenshtein, which jiwer
-// uses too), ties broken alike: what both ends share is cut off; from the end, deletions come first,
-// then insertions, then pairs of words.
+// Word alignment, the one that the errors were counted with; ties are broken alike, see
+// asr/alignment.py. Ways back from the end of the cost matrix, by method.
+const METHODS = {
+  // rapidfuzz's, which jiwer uses: what both ends share is cut off first; deletions come before
+  // insertions before pairs of words.
+  jiwer: {
+    cut: true, pair: 1, gap: 1,
+    step: (cost, i, j) => j === 0 || (i > 0 && cost[i][j] === cost[i - 1][j] + 1) ? "del"
+      : i === 0 || cost[i][j - 1] === cost[i - 1][j - 1] - 1 ? "ins" : "pair",
+  },
+  // NIST sclite's: a substitution costs 4, the others 3; pairs come before insertions before
+  // deletions.
+  sclite: {
+    cut: false, pair: 4, gap: 3,
+    step: (cost, i, j, same) => i > 0 && j > 0 && cost[i][j] === cost[i - 1][j - 1] + (same ? 0 : 4) ? "pair"
+      : j > 0 && cost[i][j] === cost[i][j - 1] + 3 ? "ins" : "del",
+  },
+};
 
-function alignWords(ref, hyp) {
+// [kind, place in the reference, place in the hypothesis] of every place of the alignment.
+function alignWords(ref, hyp, method) {
+  const { cut } = METHODS[method];
   let head = 0;
-  while (head < ref.length && head < hyp.length && ref[head] === hyp[head]) head++;
+  while (cut && head < ref.length && head < hyp.length && ref[head] === hyp[head]) head++;
   let tail = 0;
-  while (tail < ref.length - head && tail < hyp.length - head &&
+  while (cut && tail < ref.length - head && tail < hyp.length - head &&
          ref[ref.length - 1 - tail] === hyp[hyp.length - 1 - tail]) tail++;
   const pairs = [];
   for (let k = 0; k < head; k++) pairs.push(["ok", k, k]);
-  pairs.push(...alignMiddle(ref, hyp, head, ref.length - tail, hyp.length - tail));
+  pairs.push(...alignMiddle(ref, hyp, head, ref.length - tail, hyp.length - tail, METHODS[method]));
   for (let k = tail; k > 0; k--) pairs.push(["ok", ref.length - k, hyp.length - k]);
   return pairs;
 }
 
-function alignMiddle(ref, hyp, start, refEnd, hypEnd) {
+function alignMiddle(ref, hyp, start, refEnd, hypEnd, { pair, gap, step }) {
   const rows = refEnd - start, columns = hypEnd - start;
-  const cost = Array.from({ length: rows + 1 }, (_, i) => new Int32Array(columns + 1).fill(i));
-  for (let j = 0; j <= columns; j++) cost[0][j] = j;
+  const same = (i, j) => ref[start + i - 1] === hyp[start + j - 1];
+  const cost = Array.from({ length: rows + 1 }, (_, i) => new Int32Array(columns + 1).fill(gap * i));
+  for (let j = 0; j <= columns; j++) cost[0][j] = gap * j;
   for (let i = 1; i <= rows; i++) {
     for (let j = 1; j <= columns; j++) {
-      const same = ref[start + i - 1] === hyp[start + j - 1];
-      cost[i][j] = Math.min(cost[i - 1][j - 1] + (same ? 0 : 1), cost[i - 1][j] + 1, cost[i][j - 1] + 1);
+      cost[i][j] = Math.min(cost[i - 1][j - 1] + (same(i, j) ? 0 : pair), cost[i - 1][j] + gap, cost[i][j - 1] + gap);
     }
   }
   const found = [];
   let i = rows, j = columns;
   while (i > 0 || j > 0) {
-    if (j === 0 || (i > 0 && cost[i][j] === cost[i - 1][j] + 1)) {
+    const kind = step(cost, i, j, same(i, j));
+    if (kind === "del") {
       i--;
       found.push(["del", start + i, null]);
-    } else if (i === 0 || cost[i][j - 1] === cost[i - 1][j - 1] - 1) {
+    } else if (kind === "ins") {
       j--;
       found.push(["ins", start + i, start + j]);
     } else {
+      found.push([same(i, j) ? "ok" : "sub", start + i - 1, start + j - 1]);
       i--;
       j--;
-      const same = ref[start + i] === hyp[start + j];
-      found.push([same ? "ok" : "sub", start + i, start + j]);
     }
   }
   return found.reverse();
@@ -49,12 +66,15 @@ function splitWords(text) {
   return text.split(/\s+/u).filter((word) => word);
 }
 
-// What a system says at each reference word, and what it inserts before it (and after the last).
-function slots(ref, hyp) {
+// What a system says at each reference word, and what it inserts before it (and after the last);
+// `sure` has each word's confidence in percent, or is null.
+function slots(ref, { hyp, sure, method }) {
+  const words = splitWords(hyp);
   const at = ref.map(() => null), before = Array.from({ length: ref.length + 1 }, () => []);
-  for (const [kind, i, j] of alignWords(ref, hyp)) {
-    if (kind === "ins") before[i].push(hyp[j]);
-    else at[i] = { kind, word: kind === "del" ? "" : hyp[j] };
+  for (const [kind, i, j] of alignWords(ref, words, method)) {
+    const cell = [kind, j === null ? "" : words[j], j === null || !sure ? null : sure[j]];
+    if (kind === "ins") before[i].push(cell);
+    else at[i] = cell;
   }
   return { at, before };
 }
@@ -66,15 +86,20 @@ const KINDS = {
   ins: "inserted",
 };
 
-function wordNode(kind, word) {
+// A word with its kind; the less sure the system was of it, the darker the bar below it.
+function wordNode(kind, word, sure) {
   const shown = kind === "del" ? "∗∗∗" : kind === "ins" ? "+" + word : word;
-  if (kind === "ok") return el("span", { class: "w ok" }, shown);
-  return el("span", { class: `w ${kind}`, title: KINDS[kind] }, shown);
+  const known = sure !== null && sure !== undefined;
+  const told = [...(kind === "ok" ? [] : [KINDS[kind]]), ...(known ? [`confidence ${(sure / 100).toFixed(2)}`] : [])];
+  const attributes = { class: `w ${kind}${known ? " sure" : ""}` };
+  if (told.length) attributes.title = told.join(", ");
+  if (known) attributes.style = `--doubt:${(1 - sure / 99).toFixed(2)}`;
+  return el("span", attributes, shown);
 }
 
 // A hypothesis in one line, its errors marked.
-function markedLine(ref, hyp) {
-  const marked = alignWords(ref, hyp).map(([kind, i, j]) => wordNode(kind, kind === "del" ? ref[i] : hyp[j]));
+function markedLine(ref, hyp, method) {
+  const marked = alignWords(ref, hyp, method).map(([kind, i, j]) => wordNode(kind, kind === "del" ? ref[i] : hyp[j]));
   return marked.flatMap((node, k) => (k ? [" ", node] : [node]));
 }
 
@@ -82,16 +107,16 @@ function markedLine(ref, hyp) {
 const CHARACTER = 8.2, AROUND = 10;
 
 // The reference above every system's output, broken into lines of a width in pixels; rows are
-// {name, hyp}.
+// {name, hyp, sure, method}.
 function alignedBlock(ref, rows, width) {
-  const aligned = rows.map((row) => slots(ref, splitWords(row.hyp)));
+  const aligned = rows.map((row) => slots(ref, row));
   const columns = [];
   for (let i = 0; i <= ref.length; i++) {
     const most = Math.max(0, ...aligned.map((a) => a.before[i].length));
     for (let k = 0; k < most; k++) {
-      columns.push([null, ...aligned.map((a) => (k < a.before[i].length ? ["ins", a.before[i][k]] : null))]);
+      columns.push([null, ...aligned.map((a) => (k < a.before[i].length ? a.before[i][k] : null))]);
     }
-    if (i < ref.length) columns.push([["ok", ref[i]], ...aligned.map((a) => [a.at[i].kind, a.at[i].word])]);
+    if (i < ref.length) columns.push([["ok", ref[i]], ...aligned.map((a) => a.at[i])]);
   }
   const names = ["reference", ...rows.map((row) => row.name)];
   const size = (column) => AROUND + CHARACTER * Math.max(...column.map((cell) => {

@@ -17,7 +17,7 @@ function outputBlock(app, ref, outputs) {
   const counts = table(["system", ["errors", "n"], ["S / D / I", "n"], ["rank", "n"]], errors, { class: "counts" });
   if (ref === null) return card("Errors of every system", null, counts);
   const holder = el("div", { class: "aligned-holder" });
-  const rows = outputs.map(({ system, output }) => ({ name: system.name, hyp: output.hyp }));
+  const rows = outputs.map(({ system, output }) => ({ name: system.name, hyp: output.hyp, sure: output.sure, method: system.source.run.alignment }));
   const fit = () => {
     const narrow = holder.clientWidth < 480, longest = Math.max(9, ...rows.map((row) => row.name.length));
     const label = 8.4 * Math.min(narrow ? 15 : 24, longest) + 12;
@@ -26,7 +26,8 @@ function outputBlock(app, ref, outputs) {
   };
   app.onWidth.set(holder, fit);
   requestAnimationFrame(() => fit());
-  const legend = el("p", { class: "note legend" }, "Errors: ", wordNode("sub", "substituted"), " ", wordNode("del", ""), " deleted ", wordNode("ins", "inserted"));
+  const legend = el("p", { class: "note legend" }, "Errors: ", wordNode("sub", "substituted"), " ", wordNode("del", ""), " deleted ", wordNode("ins", "inserted"),
+    rows.some((row) => row.sure) && [" The darker the bar below a word, the less sure the system: ", ...[90, 50, 10].flatMap((sure) => [wordNode("ok", `${sure} %`, sure), " "])]);
   return card("Reference and outputs", null, legend, holder, el("details", {}, el("summary", {}, "Counts"), counts));
 }
 
@@ -41,7 +42,7 @@ function hypothesesOf(system, utt) {
     const scores = Object.fromEntries(columns.map((name) => [name, lists.scores[name][k]]));
     const parts = Object.entries(weights || {}).map(([name, weight]) => [name, weight === 0 ? 0 : scores[name] === null || scores[name] === undefined ? null : weight * scores[name]]);
     const total = weights ? (parts.some(([, x]) => x === null) ? -Infinity : parts.reduce((sum, [, x]) => sum + x, 0)) : null;
-    rows.push({ rank: lists.rank[k], errors: lists.errors[k], text: lists.text ? lists.text[k] : null, scores, parts: Object.fromEntries(parts), total });
+    rows.push({ rank: lists.rank[k], errors: lists.errors[k], text: lists.text ? lists.text[k] : null, counted: (lists.counted || lists.text || [])[k] ?? null, scores, parts: Object.fromEntries(parts), total });
   }
   if (weights) rows.sort((x, y) => y.total - x.total || x.rank - y.rank);
   return { rows, columns: columns.filter((name) => worthShowing(rows, name, weights)), weights, lists };
@@ -92,7 +93,7 @@ function hypothesisView(open, state, system, utt, ref) {
   const cells = rows.map((row) => ({
     class: choosers.has(row) ? "chosen" : null,
     cells: [row.rank, `${row.errors}${row.errors === fewest ? " ◎" : ""}`,
-      ...(words ? [[el("span", { class: "hyp" }, markedLine(words, splitWords(row.text))), chips(row)]] : [chips(row)]),
+      ...(words ? [[hypothesisText(words, row, system.source.run.alignment), chips(row)]] : [chips(row)]),
       ...(weights ? [score(row.total === -Infinity ? null : row.total)] : []),
       ...columns.map((name) => score(row.scores[name]))],
   }));
@@ -101,6 +102,14 @@ function hypothesisView(open, state, system, utt, ref) {
   const best = rows[0];
   const bars = weights && best.total > -Infinity ? sharePlot(rows, best, state.bars, choosers) : null;
   return [bars, el("p", { class: "note" }, note), table(heads, cells, { class: "hyps" })];
+}
+
+// A hypothesis with its errors marked; as it stands where they cannot be told: results of before
+// normalised texts were kept.
+function hypothesisText(ref, row, method) {
+  const words = splitWords(row.counted), wrong = alignWords(ref, words, method).filter(([kind]) => kind !== "ok").length;
+  const title = row.text === row.counted ? null : `as the first pass has it: ${row.text}`;
+  return el("span", { class: "hyp", ...(title && { title }) }, wrong === row.errors ? markedLine(ref, words, method) : row.text);
 }
 
 // Weighted columns of every hypothesis, stacked: against the winner's, or as they are.

@@ -31,7 +31,9 @@ function outputOf(system, utt) {
   let hyp = system.entry.hyps ? system.entry.hyps[u] : null;
   if (typeof hyp === "number") hyp = data.systems[hyp].hyps[u];
   const [s, d, i] = [system.entry.s[u], system.entry.d[u], system.entry.i[u]];
-  return { hyp, s, d, i, errors: s + d + i, rank: system.entry.rank[u], u };
+  const digits = system.entry.sure && system.entry.sure[u];
+  const sure = digits ? digits.match(/../g).map(Number) : null;
+  return { hyp, sure, s, d, i, errors: s + d + i, rank: system.entry.rank[u], u };
 }
 
 function errorsOf(system, utt) {

@@ -20,7 +20,7 @@ FEWEST_HYPOTHESES = 3
 DIGITS = 3  # of scores, decimals
 
 # Columns of hypotheses.parquet that are no scores.
-NO_SCORES = (*KEYS, "split", "lists", "errors", "word_starts", "word_ends")
+NO_SCORES = (*KEYS, "split", "lists", "counted", "errors", "word_starts", "word_ends")
 
 
 def split_explorer(run: Run, split: str, page: Path, anonymous: bool) -> dict[str, Any]:
@@ -81,6 +81,7 @@ def system_outputs(
             entry[short] = placed(part[count], where, len(place))
         ranks = part["rank"] if "rank" in part else pd.Series(np.nan, index=part.index)
         entry["rank"] = placed(ranks, where, len(place))
+        entry["sure"] = None if anonymous else percents(part, where, len(place))
         outputs.append(entry)
     return outputs
 
@@ -90,6 +91,24 @@ def placed(values: pd.Series, where: Sequence[int], size: int) -> list[int | Non
     found: list[int | None] = [None] * size
     for i, value in zip(where, values, strict=True):
         found[i] = None if pd.isna(value) else int(value)
+    return found
+
+
+def percents(part: pd.DataFrame, where: Sequence[int], size: int) -> list[str | None] | None:
+    """The confidence of every word of a system's outputs in percent, two digits a word.
+
+    Returns:
+        A string of 2 · W digits for each utterance; None where its words have no confidences,
+        and None for all where none has. 99 is all from 0.99.
+    """
+    if "confidence" not in part or part["confidence"].isna().all():
+        return None
+    found: list[str | None] = [None] * size
+    texts = map(str, part["hyp"])
+    for i, text, sure in zip(where, texts, part["confidence"], strict=True):
+        # A normaliser may have made two words of one.
+        if np.ndim(sure) == 1 and len(sure) == len(text.split()):
+            found[i] = "".join(f"{min(99, int(100 * value)):02}" for value in sure)
     return found
 
 
@@ -104,8 +123,9 @@ def hypotheses(
     """One kind of lists, as columns over all kept hypotheses.
 
     Returns:
-        `start` (U + 1) where each utterance's hypotheses begin; `rank`, `errors`, `text` and every
-        score column over them (None for -inf); `left_out`, how many hypotheses are not shown.
+        `start` (U + 1) where each utterance's hypotheses begin; `rank`, `errors`, `text`, `counted`
+        (the normalised text; None where all are as they stand) and every score column over them
+        (None for -inf); `left_out`, how many hypotheses are not shown.
     """
     table = table.assign(place=table["utt"].astype(str).map(place))
     table = table.sort_values(["place", "rank"], kind="stable")
@@ -120,12 +140,15 @@ def hypotheses(
         and not str(column).startswith("sweep.")
     }
     counts = np.bincount(kept["place"], minlength=len(place))
+    texts = None if anonymous else kept["text"].astype(str).tolist()
+    counted = None if anonymous or "counted" not in kept else kept["counted"].astype(str).tolist()
     return {
         "lists": name,
         "start": [0, *np.cumsum(counts).tolist()],
         "rank": kept["rank"].astype(int).tolist(),
         "errors": kept["errors"].astype(int).tolist(),
-        "text": None if anonymous else kept["text"].astype(str).tolist(),
+        "text": texts,
+        "counted": None if counted == texts else counted,
         "scores": scores,
         "left_out": int((~keep).sum()),
         "limit": limit,

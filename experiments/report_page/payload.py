@@ -39,6 +39,7 @@ def summary(run: Run, anonymous: bool) -> dict[str, Any]:
             "dev": config.get("dev") or [],
             "baseline": config.get("baseline"),
             "note": config.get("note"),
+            "alignment": config.get("alignment", "jiwer"),
             "meta": meta,
             "systems": run.systems.to_dict("records"),
             "sweep": sweep_columns(run.systems),
