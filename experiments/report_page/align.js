@@ -86,7 +86,7 @@ const KINDS = {
   ins: "inserted",
 };
 
-// A word with its kind; the less sure the system was of it, the darker the bar below it.
+// A word with its kind; the less sure the system was of it, the stronger the bar below it.
 function wordNode(kind, word, sure) {
   const shown = kind === "del" ? "∗∗∗" : kind === "ins" ? "+" + word : word;
   const known = sure !== null && sure !== undefined;

@@ -27,7 +27,7 @@ function outputBlock(app, ref, outputs) {
   app.onWidth.set(holder, fit);
   requestAnimationFrame(() => fit());
   const legend = el("p", { class: "note legend" }, "Errors: ", wordNode("sub", "substituted"), " ", wordNode("del", ""), " deleted ", wordNode("ins", "inserted"),
-    rows.some((row) => row.sure) && [" The darker the bar below a word, the less sure the system: ", ...[90, 50, 10].flatMap((sure) => [wordNode("ok", `${sure} %`, sure), " "])]);
+    rows.some((row) => row.sure) && [" The stronger the bar below a word, the less sure the system: ", ...[90, 50, 10].flatMap((sure) => [wordNode("ok", `${sure} %`, sure), " "])]);
   return card("Reference and outputs", null, legend, holder, el("details", {}, el("summary", {}, "Counts"), counts));
 }
 
