@@ -27,6 +27,7 @@ from asr.corpus import read_references
 from asr.nbest import TIMES, read_nbest
 from experiments.counting import Counting
 from experiments.decisions import Decision, System, decide, pool_of
+from experiments.references import References
 from experiments.score import names_of
 from experiments.systems import evaluate
 from experiments.table import print_systems
@@ -70,13 +71,12 @@ def run(arguments: argparse.Namespace) -> int:
         references = read_references(arguments.dev_refs)
     counting = Counting(normaliser(arguments.normaliser))
     systems = systems_of(weights, arguments.method)
-    decisions = decide(systems, dev, references, counting)
+    decisions = decide(systems, dev, References(references, counting))
     write_chosen(systems, tables, decisions, arguments.output)
     if arguments.refs:
         wanted = {name: s for name, s in systems.items() if name == CHOSEN or s.lists}
-        found = evaluate(
-            "chosen", wanted, tables, read_references(arguments.refs), decisions, counting
-        ).systems
+        truth = References(read_references(arguments.refs), counting)
+        found = evaluate("chosen", wanted, tables, truth, decisions).systems
         print_systems(found, ", ".join(Path(path).name for path in arguments.nbest))
         for row in found.to_dict("records"):
             if not np.isnan(row["nce"]):

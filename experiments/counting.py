@@ -11,7 +11,6 @@ import pandas as pd
 
 from asr.alignment import Alignment, Method, align
 from asr.significance import RESAMPLES, bootstrap_interval, delta_interval
-from asr.wer import row_errors
 from lm.errors import InputError
 
 SPEAKER = "tag.speaker"
@@ -36,20 +35,6 @@ class Counting:
     intervals: Unit = "utterances"
     resamples: int = RESAMPLES
     seed: int = 0
-
-    def spelled(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The N-best table with every text as it is counted."""
-        texts = {text: self.normalise(text) for text in table["text"].unique()}
-        return table.assign(text=table["text"].map(texts))
-
-    def counts(self, table: pd.DataFrame, references: Mapping[str, str]) -> pd.DataFrame:
-        """Word errors of every hypothesis, see `asr.wer.row_errors`.
-
-        Raises:
-            InputError: As `row_errors`.
-        """
-        used = {u: self.normalise(references[u]) for u in table["utt"].unique() if u in references}
-        return row_errors(self.spelled(table), used, self.alignment)
 
     def aligned(self, references: Sequence[str], hypotheses: Sequence[str]) -> list[Alignment]:
         """Alignments of texts as they are counted."""

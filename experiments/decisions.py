@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from asr.alignment import right_words
-from asr.wer import row_errors
-from experiments.counting import Counting
+from experiments.references import References
 from lm.choose import Choice, Count, Method, Trust, choose, tune_choice, tune_trust
 from lm.combine import total
 from lm.errors import InputError
@@ -83,8 +82,7 @@ class Decision:
 def decide(
     systems: Mapping[str, System],
     dev: Mapping[str, Sequence[pd.DataFrame]],
-    references: Mapping[str, str],
-    counting: Counting,
+    references: References,
 ) -> dict[str, Decision]:
     """Tunes every system on dev.
 
@@ -95,8 +93,7 @@ def decide(
         systems: By name; those made of other systems may stand anywhere.
         dev: Dev N-best tables by first pass, one for each dev split; without any, nothing but
             fixed weights can be had.
-        references: Dev references of all splits.
-        counting: How words are counted.
+        references: Of all dev splits.
 
     Raises:
         InputError: A system is made of one that is not there, or that has no weights.
@@ -106,7 +103,7 @@ def decide(
     for name, system in sorted(systems.items(), key=lambda item: bool(item[1].systems)):
         weights, tuned = system.weights, None
         if system.columns:
-            tuned = tune_weights(tables[system.lists], system.columns, references, counting)
+            tuned = tune_weights(tables[system.lists], system.columns, references)
             weights = tuned.weights
         found[name] = Decision(weights, Choice(system.choose), None, tuned)
         parts = parts_of(name, systems)
@@ -115,12 +112,12 @@ def decide(
         if any(systems[part].lists not in tables for part in parts):
             continue  # no dev: as the defaults have it
         pool = pool_of(name, systems, tables, found)
-        choice = tune_choice(pool, system.choose, counter(pool, references, counting))
+        choice = tune_choice(pool, system.choose, counter(pool, references))
         texts = choose(pool, choice).texts
         right = right_words(
-            [counting.normalise(references[utt]) for utt in pool.utts],
-            [counting.normalise(text) for text in texts],
-            counting.alignment,
+            references.of(pool.utts),
+            [references.spell(text) for text in texts],
+            references.counting.alignment,
         )
         trust = None
         if len(right) == sum(len(text.split()) for text in texts):
@@ -129,12 +126,10 @@ def decide(
     return {name: found[name] for name in systems}
 
 
-def tune_weights(
-    table: pd.DataFrame, columns: Sequence[str], references: Mapping[str, str], counting: Counting
-) -> Tuned:
+def tune_weights(table: pd.DataFrame, columns: Sequence[str], references: References) -> Tuned:
     """Weights with the fewest word errors on some lists, see `lm.tune.tune`."""
-    errors = counting.counts(table, references)["errors"].to_numpy()
-    return tune(table, errors, columns, seed=counting.seed)
+    errors = references.counts(table)["errors"].to_numpy()
+    return tune(table, errors, columns, seed=references.counting.seed)
 
 
 def parts_of(name: str, systems: Mapping[str, System]) -> tuple[str, ...]:
@@ -177,16 +172,11 @@ def pool_of(
     return Pool.of([table for table, _ in parts], totals)
 
 
-def counter(pool: Pool, references: Mapping[str, str], counting: Counting) -> Count:
+def counter(pool: Pool, references: References) -> Count:
     """Counts the word errors of a transcript for each utterance of the pool."""
-    used = {utt: counting.normalise(references[utt]) for utt in pool.utts}
-    spelled: dict[str, str] = {}
 
     def count(texts: Sequence[str]) -> np.ndarray:
-        for text in texts:
-            if text not in spelled:
-                spelled[text] = counting.normalise(text)
-        table = pd.DataFrame({"utt": pool.utts, "text": [spelled[text] for text in texts]})
-        return row_errors(table, used, counting.alignment)["errors"].to_numpy()
+        table = pd.DataFrame({"utt": pool.utts, "text": texts})
+        return references.counts(table)["errors"].to_numpy()
 
     return count

@@ -15,10 +15,11 @@ from asr.wer import ErrorRate
 from experiments.breakdown import unknown_words
 from experiments.comparison import Comparison
 from experiments.config import to_plain
-from experiments.counting import SPEAKER, Counting
+from experiments.counting import SPEAKER
 from experiments.decisions import decide, parts_of
 from experiments.explain import explanations
 from experiments.pipeline import SplitData, load_split
+from experiments.references import References
 from experiments.second_pass import Models
 from experiments.signature import signatures
 from experiments.systems import evaluate
@@ -82,31 +83,33 @@ def run_comparison(
     }
     kept = {name: without_failures(split) for name, split in data.items()}
     counting = comparison.counting()
+    references = {name: References(split.references, counting) for name, split in data.items()}
     dev = dev_of(comparison, data)
+    dev_references = References(
+        {utt: r for name in dev for utt, r in data[name].references.items()}, counting
+    )
     decisions = decide(
         comparison.systems,
         {lists: [kept[name][lists] for name in dev] for lists in needed},
-        {utt: r for name in dev for utt, r in data[name].references.items()},
-        counting,
+        dev_references,
     )
     evaluations = [
         evaluate(
             name,
             comparison.systems,
             kept[name],
-            split.references,
+            references[name],
             decisions,
-            counting,
             seconds=system_seconds(comparison, split),
             audio_seconds=split.audio_seconds,
-            tags=tags_of(comparison, split, counting),
+            tags=tags_of(comparison, split, references[name]),
             baseline=comparison.baseline,
         )
         for name, split in data.items()
     ]
     hypotheses = pd.concat(
         [
-            hypotheses_of(name, lists, table, data[name].references, counting)
+            hypotheses_of(name, lists, table, references[name])
             for name, tables in kept.items()
             for lists, table in tables.items()
         ],
@@ -124,7 +127,7 @@ def run_comparison(
         "signatures": signed,
         "stage_seconds": {name: dict(split.seconds) for name, split in data.items()},
         "tuned": {
-            name: to_plain(found.tuned) | validated(comparison, name, data, kept, counting)
+            name: to_plain(found.tuned) | validated(comparison, name, data, kept, dev_references)
             for name, found in decisions.items()
             if found.tuned
         },
@@ -136,7 +139,7 @@ def run_comparison(
     return Outcome(systems, utterances, hypotheses, pieces, meta, failures)
 
 
-def tags_of(comparison: Comparison, split: SplitData, counting: Counting) -> pd.DataFrame:
+def tags_of(comparison: Comparison, split: SplitData, references: References) -> pd.DataFrame:
     """The split's tags and, where there are n-gram models over words, how many words of each
     reference none of them knows (`unknown`)."""
     files = [lm for o in comparison.first_passes.values() if o.lm_unit == "word" for lm in o.lms]
@@ -144,9 +147,9 @@ def tags_of(comparison: Comparison, split: SplitData, counting: Counting) -> pd.
     if not files:
         return split.tags
     models = [NgramModel.load(file).__contains__ for file in dict.fromkeys(files)]
-    counts = {u: unknown_words(counting.normalise(r), models) for u, r in split.references.items()}
-    index = pd.Index(list(counts), name="utt")
-    return split.tags.reindex(index).assign(unknown=np.array(list(counts.values()), dtype=int))
+    counts = [unknown_words(text, models) for text in references.of(split.references)]
+    index = pd.Index(list(split.references), name="utt")
+    return split.tags.reindex(index).assign(unknown=np.array(counts, dtype=int))
 
 
 def dev_of(comparison: Comparison, data: Mapping[str, SplitData]) -> list[str]:
@@ -159,7 +162,7 @@ def validated(
     name: str,
     data: Mapping[str, SplitData],
     kept: Mapping[str, Mapping[str, pd.DataFrame]],
-    counting: Counting,
+    references: References,
 ) -> dict[str, Any]:
     """What a system's weights give on dev, and what they give on lists left out of the tuning.
 
@@ -169,8 +172,7 @@ def validated(
     """
     system, dev = comparison.systems[name], dev_of(comparison, data)
     table = pd.concat([kept[split][system.lists] for split in dev], ignore_index=True)
-    references = {u: r for split in dev for u, r in data[split].references.items()}
-    counts = counting.counts(table, references)
+    counts = references.counts(table)
     alone = counts[~table["utt"].duplicated()]
     words = ErrorRate.total(alone).ref_words
     facts = {"words": words, "validated_errors": None, "folds": comparison.folds}
@@ -199,19 +201,18 @@ def hypotheses_of(
     split: str,
     lists: str,
     table: pd.DataFrame,
-    references: Mapping[str, str],
-    counting: Counting,
+    references: References,
 ) -> pd.DataFrame:
     """A table of hypotheses with their errors, for the results folder.
 
     `counted` is each text as its words are counted, normalised.
     """
-    errors = counting.counts(table, references)["errors"].to_numpy()
+    errors = references.counts(table)["errors"].to_numpy()
     kept = [c for c in table.columns if pd.api.types.is_numeric_dtype(table[c])]
     kept = [c for c in kept if c not in ("utt", "rank", "text")]
     first = {"split": split, "lists": lists}
     rows = table[["utt", "rank", "text", *kept]].assign(
-        counted=counting.spelled(table)["text"], errors=errors.astype(np.int64), **first
+        counted=references.spelled(table)["text"], errors=errors.astype(np.int64), **first
     )
     return rows[[*first, "utt", "rank", "text", "counted", "errors", *kept]]
 

@@ -24,6 +24,7 @@ from experiments.config import to_plain
 from experiments.counting import Counting, same_utterances
 from experiments.decisions import Decision, System
 from experiments.outcome import hypotheses_of
+from experiments.references import References
 from experiments.results import write_results
 from experiments.stages import fingerprint
 from experiments.systems import evaluate
@@ -50,17 +51,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Counts errors, prints the table."""
     systems, tables = systems_of(arguments.nbest, arguments.weights)
-    references = read_references(arguments.refs)
-    decisions = {name: Decision(system.weights) for name, system in systems.items()}
     counting = Counting(normaliser(arguments.normaliser), arguments.alignment)
+    references = References(read_references(arguments.refs), counting)
+    decisions = {name: Decision(system.weights) for name, system in systems.items()}
     held = set.union(*(set(table["utt"]) for table in tables.values()))
     tables = same_utterances(tables, arguments.split, arguments.intersect)
-    found = evaluate(arguments.split, systems, tables, references, decisions, counting)
+    found = evaluate(arguments.split, systems, tables, references, decisions)
     compared = set(next(iter(tables.values()))["utt"])
     print_systems(found.systems, ", ".join(Path(path).name for path in arguments.nbest))
     if arguments.intersect:
         print(f"Utterances that some table lacks, not counted: {len(held - compared)}")
-    print(f"References without hypotheses, not counted: {len(set(references) - held)}")
+    print(f"References without hypotheses, not counted: {len(set(references.texts) - held)}")
     if len(compared) == 1:
         print("One utterance only: no interval can be given.")
     if arguments.out:
@@ -71,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
             "alignment": arguments.alignment,
         }
         lists = [
-            hypotheses_of(arguments.split, name, table, references, counting)
+            hypotheses_of(arguments.split, name, table, references)
             for name, table in tables.items()
         ]
         results = {

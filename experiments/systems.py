@@ -14,6 +14,7 @@ from asr.significance import holm, mapsswe
 from asr.wer import COUNTS, ErrorRate, char_errors
 from experiments.counting import Counting, same_utterances
 from experiments.decisions import Decision, System, parts_of, pool_of
+from experiments.references import References
 from lm.choose import choose, confidences
 from lm.confidence import calibration_error, normalised_cross_entropy
 
@@ -69,9 +70,8 @@ def pick(
     name: str,
     systems: Mapping[str, System],
     tables: Mapping[str, pd.DataFrame],
-    references: Mapping[str, str],
+    references: References,
     decisions: Mapping[str, Decision],
-    counting: Counting,
 ) -> Picked:
     """A system's transcript of every utterance, its errors, and what its lists could have given.
 
@@ -79,9 +79,8 @@ def pick(
         name: The system.
         systems: By name.
         tables: N-best table by first pass, all of the same utterances in the same order.
-        references: By utterance.
+        references: Of these utterances.
         decisions: Of all systems.
-        counting: How words are counted.
     """
     decision = decisions[name]
     parts = [systems[part].lists for part in parts_of(name, systems)]
@@ -99,13 +98,13 @@ def pick(
     picked = pd.DataFrame(
         {
             "utt": pool.utts,
-            "text": [counting.normalise(text) for text in chosen.texts],
+            "text": [references.spell(text) for text in chosen.texts],
             "chosen": chosen.texts,
             "total": np.where(weighted, pool.totals[chosen.positions], np.nan),
         }
     ).join(scores)
-    counts = counting.counts(picked.assign(text=chosen.texts), references)
-    errors = counting.counts(every, references)["errors"].to_numpy()[rows]
+    counts = references.counts(picked.assign(text=chosen.texts))
+    errors = references.counts(every)["errors"].to_numpy()[rows]
     first = np.lexsort((pool.system, pool.rank, pool.owner))[pool.lists[:-1]]
     confidence = None
     if decision.trust is not None:
@@ -119,9 +118,8 @@ def evaluate(
     split: str,
     systems: Mapping[str, System],
     tables: Mapping[str, pd.DataFrame],
-    references: Mapping[str, str],
+    references: References,
     decisions: Mapping[str, Decision],
-    counting: Counting,
     *,
     seconds: Mapping[str, float] | None = None,
     audio_seconds: float = 0.0,
@@ -134,9 +132,8 @@ def evaluate(
         split: The split's name.
         systems: By name.
         tables: N-best table by first pass; all hold the same utterances.
-        references: Reference by utterance; may hold more than the tables do.
+        references: May hold more utterances than the tables do.
         decisions: How each system decides.
-        counting: How words are counted and rates compared.
         seconds: Wall time of each system's stages on this split, where known.
         audio_seconds: Length of the split's audio; 0 where there is none.
         tags: What else is known of the utterances, indexed by `utt`; joined to the details.
@@ -146,14 +143,13 @@ def evaluate(
         InputError: The systems' tables hold different utterances, a reference is missing, or
             speakers are to be drawn and not all are known.
     """
+    counting = references.counting
     used = [system.lists for system in systems.values() if system.lists]
     tables = same_utterances({lists: tables[lists] for lists in used}, split)
-    picked = {
-        name: pick(name, systems, tables, references, decisions, counting) for name in systems
-    }
+    picked = {name: pick(name, systems, tables, references, decisions) for name in systems}
     first = baseline or next(iter(systems))
     utts = picked[first].rows["utt"].tolist()
-    clean = [counting.normalise(references[utt]) for utt in utts]
+    clean = references.of(utts)
     alignments = {
         name: counting.aligned(clean, p.rows["text"].tolist()) for name, p in picked.items()
     }

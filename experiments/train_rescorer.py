@@ -24,6 +24,7 @@ from experiments.config import load_config
 from experiments.counting import Counting
 from experiments.decisions import Decision, System, tune_weights
 from experiments.pipeline import Split, load_split
+from experiments.references import References
 from experiments.second_pass import Column, Models, score
 from experiments.systems import evaluate
 from experiments.train_lm import add_resume, print_figures
@@ -97,15 +98,16 @@ def run(arguments: argparse.Namespace) -> int:
     settings = load_config(RescorerTraining, arguments.config, arguments.overrides)
     cache = ScoreCache.open(settings.cache) if settings.cache else None
     models = Models(cache)
-    table, references = load_lists(settings, models)
-    counting = counting_of(settings)
+    table, texts = load_lists(settings, models)
+    counting = Counting(normaliser(settings.normaliser), seed=settings.seed)
+    references = References(texts, counting)
     training, tuning, judging = (
         table[table["utt"].isin(utts)].reset_index(drop=True)
         for utts in by_speaker(
             table["utt"].unique(), settings.speaker, settings.shares, settings.seed
         )
     )
-    weights = tune_weights(tuning, settings.system, references, counting).weights
+    weights = tune_weights(tuning, settings.system, references).weights
     column = settings.columns[settings.train]
     before = contexts(table, column.context) if column.context.previous else None
     lists, held_out = (
@@ -125,7 +127,7 @@ def run(arguments: argparse.Namespace) -> int:
         },
         BEFORE: {"tuning": tuning, "judging": judging},
     }
-    again = tune_weights(parts[AFTER]["tuning"], settings.system, references, counting)
+    again = tune_weights(parts[AFTER]["tuning"], settings.system, references)
     chosen = {BEFORE: Decision(weights), AFTER: Decision(again.weights)}
     systems = evaluate(
         "judging",
@@ -133,7 +135,6 @@ def run(arguments: argparse.Namespace) -> int:
         {name: parts[name]["judging"] for name in (BEFORE, AFTER)},
         references,
         chosen,
-        counting,
     ).systems
     print(f"WER on {judging['utt'].nunique():,} utterances of other speakers than before:")
     rows: list[dict[Hashable, Any]] = systems.to_dict("records")
@@ -203,27 +204,22 @@ def by_speaker(
     return parts
 
 
-def counting_of(settings: RescorerTraining) -> Counting:
-    """How words are counted."""
-    return Counting(normaliser(settings.normaliser), seed=settings.seed)
-
-
 def judged(
     table: pd.DataFrame,
     settings: RescorerTraining,
     weights: Mapping[str, float],
-    references: Mapping[str, str],
+    references: References,
     before: Mapping[str, tuple[str, ...]] | None,
 ) -> Judged:
     """Lists as they are trained on: texts as the model reads them, errors, the other columns."""
     spell = normaliser(settings.columns[settings.train].normaliser)
-    errors = counting_of(settings).counts(table, references)["errors"]
+    errors = references.counts(table)["errors"]
     utts = table["utt"].unique()
     owner = pd.factorize(table["utt"])[0]
     order = np.lexsort((table["rank"].to_numpy(), owner))
     texts = [
         spell(text)
-        for text in [*table["text"].to_numpy()[order], *(references[utt] for utt in utts)]
+        for text in [*table["text"].to_numpy()[order], *(references.texts[utt] for utt in utts)]
     ]
     said = None
     if before is not None:

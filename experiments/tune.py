@@ -12,6 +12,7 @@ from asr.corpus import read_references
 from asr.nbest import read_nbest
 from experiments.counting import Counting
 from experiments.decisions import tune_weights
+from experiments.references import References
 from experiments.stages import fingerprint
 from lm.combine import write_weights
 from lm.text import normaliser
@@ -32,10 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Tunes, writes the weights, prints what they give."""
     table = read_nbest(arguments.nbest)
-    references = read_references(arguments.refs)
     columns = tuple(name.strip() for name in arguments.columns.split(",") if name.strip())
     counting = Counting(normaliser(arguments.normaliser), seed=arguments.seed)
-    found = tune_weights(table, columns, references, counting)
+    references = References(read_references(arguments.refs), counting)
+    found = tune_weights(table, columns, references)
     write_weights(
         arguments.output,
         found.weights,

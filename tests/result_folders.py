@@ -14,6 +14,7 @@ from asr.nbest import Hypothesis, build_nbest
 from experiments.counting import Counting
 from experiments.decisions import Decision, System
 from experiments.outcome import hypotheses_of
+from experiments.references import References
 from experiments.results import write_results
 from experiments.systems import evaluate
 from lm.choose import Trust
@@ -59,18 +60,18 @@ def random_results(
             },
             index=pd.Index(references, name="utt"),
         )
+        truth = References(references, counting)
         found = evaluate(
             split,
             SYSTEMS,
             {"beam": table},
-            references,
+            truth,
             DECISIONS,
-            counting,
             tags=tags,
         )
         summaries.append(found.systems)
         details.append(found.utterances)
-        lists.append(hypotheses_of(split, "beam", table, references, counting))
+        lists.append(hypotheses_of(split, "beam", table, truth))
         for utt, text in found.utterances[["utt", "hyp"]].drop_duplicates().to_numpy():
             pieces = [(f" {word}", float(-rng.random() * 9)) for word in text.split()]
             tokens.append(token_rows(split, "llm", utt, text, pieces))

@@ -13,11 +13,13 @@ from experiments.cli import main
 from experiments.counting import Counting, same_utterances
 from experiments.decisions import Decision, System
 from experiments.pipeline import Split, with_speakers
+from experiments.references import References
 from experiments.results import load_results
 from experiments.systems import evaluate
 from lm.errors import InputError
 
 REFERENCES = {"a-1": "one two three", "a-2": "four five", "b-1": "six seven eight nine"}
+TRUTH = References(REFERENCES, Counting())
 
 
 def lists(texts: dict[str, list[str]]) -> pd.DataFrame:
@@ -47,9 +49,8 @@ def test_columns_of_a_system() -> None:
         "test",
         {"first": System("lists"), "longer": weighted},
         {"lists": FIRST},
-        REFERENCES,
+        TRUTH,
         {"first": Decision(), "longer": Decision(weighted.weights)},
-        Counting(),
     ).systems.set_index("system")
     # rank 1: 1 + 0 + 3 errors, oracle 0 + 0 + 2; the longer of b-1 saves one of the two.
     assert found["wer"].tolist() == [4 / 9, 3 / 9]
@@ -58,9 +59,26 @@ def test_columns_of_a_system() -> None:
     assert found["gap_recovered"].tolist() == [0.0, 0.5]
 
 
+def test_texts_are_counted_as_they_are_spelled() -> None:
+    seen: list[str] = []
+
+    def spell(text: str) -> str:
+        seen.append(text)
+        return text.replace("-", " ").lower()
+
+    references = References({"u": "One-Two three"}, Counting(spell))
+    table = lists({"u": ["ONE TWO", "one-two-three", "ONE TWO"]})
+    for _ in range(2):
+        assert references.counts(table)["errors"].tolist() == [1, 0, 1]
+    assert references.of(["u"]) == ["one two three"]
+    assert sorted(seen) == ["ONE TWO", "One-Two three", "one-two-three"]  # each once
+    with pytest.raises(InputError, match=r"no reference for 1 .* v;"):
+        references.counts(lists({"v": ["x"]}))
+
+
 def test_gap_of_lists_without_one_is_unknown() -> None:
     one = lists({"a-2": ["four six"]})
-    found = evaluate("t", {"s": System("l")}, {"l": one}, REFERENCES, {"s": Decision()}, Counting())
+    found = evaluate("t", {"s": System("l")}, {"l": one}, TRUTH, {"s": Decision()})
     assert np.isnan(found.systems["gap_recovered"].iloc[0])
     assert found.systems[["wer_low", "wer_high"]].isna().all(axis=None)  # one utterance only
 
@@ -97,9 +115,8 @@ def test_intervals_over_speakers_draw_speakers() -> None:
             "t",
             {"s": System("l")},
             {"l": table},
-            truth,
+            References(truth, Counting(intervals=by, resamples=2000)),
             {"s": Decision()},
-            Counting(intervals=by, resamples=2000),
             tags=tags,
         ).systems.iloc[0]
         for by in ("utterances", "speakers")
@@ -111,8 +128,8 @@ def test_intervals_over_speakers_draw_speakers() -> None:
     assert width["speakers"] > 2 * width["utterances"]
     assert 0.06 < width["speakers"] < 0.22
     with pytest.raises(InputError, match=r"over speakers, but 360 of 360.*speaker.*pattern"):
-        counting = Counting(intervals="speakers")
-        evaluate("t", {"s": System("l")}, {"l": table}, truth, {"s": Decision()}, counting)
+        references = References(truth, Counting(intervals="speakers"))
+        evaluate("t", {"s": System("l")}, {"l": table}, references, {"s": Decision()})
 
 
 def test_speakers_from_ids() -> None:

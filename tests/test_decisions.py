@@ -15,6 +15,7 @@ from asr.nbest import write_nbest
 from experiments.cli import main
 from experiments.counting import Counting
 from experiments.decisions import System, decide, parts_of
+from experiments.references import References
 from experiments.results import load_results
 
 SYSTEMS = {
@@ -130,7 +131,7 @@ def test_systems_that_make_no_sense(
 def test_without_dev_posteriors_are_taken_as_they_are() -> None:
     weights = {"acoustic": 1.0}
     systems = {"mbr": System("lists", weights=weights, choose="mbr")}
-    (found,) = decide(systems, {}, {}, Counting()).values()
+    (found,) = decide(systems, {}, References({}, Counting())).values()
     assert found.choice.temperature == 1.0 and found.trust is None
     assert json.dumps(found.weights) == '{"acoustic": 1.0}'
     assert parts_of("mbr", systems) == ("mbr",)

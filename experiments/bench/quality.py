@@ -16,6 +16,7 @@ from experiments.bench.scoring import BATCH_TOKENS, MERGED, Counted
 from experiments.bench.tasks import TASKS, bundled
 from experiments.counting import Counting
 from experiments.decisions import Decision, System, tune_weights
+from experiments.references import References
 from experiments.systems import pick
 from lm.causal import CausalLM, CausalScorer
 from lm.options import ScorerOptions
@@ -67,7 +68,8 @@ def quality_rows(
     counting = Counting(normaliser("librispeech"), seed=1)
     exact = rescore(dev.table, CausalScorer(lm, options), NAME, "lower")
     columns = ("acoustic", *own_columns(dev.table), NAME, "words")
-    tuned = tune_weights(exact, columns, dev.references, counting)
+    tuned = tune_weights(exact, columns, References(dev.references, counting))
+    references = References(test.references, counting)
     systems, decisions = {NAME: System("lists", columns)}, {NAME: Decision(tuned.weights)}
     rows: list[list[str]] = []
     first: tuple[float, pd.Series, float] | None = None
@@ -76,7 +78,7 @@ def quality_rows(
         counted.tokens, start = 0, time.perf_counter()
         scored = rescore(test.table, scorer, NAME, "lower")
         speed = len(scored) / (time.perf_counter() - start)
-        picked = pick(NAME, systems, {"lists": scored}, test.references, decisions, counting)
+        picked = pick(NAME, systems, {"lists": scored}, references, decisions)
         wer = ErrorRate.total(picked.counts).rate
         best = picked.rows["text"]
         first = first or (wer, best, speed)

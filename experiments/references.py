@@ -1,0 +1,55 @@
+"""References of some utterances as they are counted, and the errors of texts against them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from asr.wer import WordErrors
+from experiments.counting import Counting
+
+
+class References:
+    """References, and the word errors of whatever is held against them.
+
+    Systems choose from the same lists, so every text is normalised once, and aligned once with
+    its reference.
+
+    Args:
+        texts: Reference by utterance, as it was read.
+        counting: How words are counted.
+
+    Attributes:
+        texts: As given.
+        counting: As given.
+    """
+
+    def __init__(self, texts: Mapping[str, str], counting: Counting) -> None:
+        self.texts = texts
+        self.counting = counting
+        self._spelled: dict[str, str] = {}
+        self._counted = {utt: self.spell(text) for utt, text in texts.items()}
+        self._errors = WordErrors(self._counted, counting.alignment)
+
+    def of(self, utts: Iterable[str]) -> list[str]:
+        """References as they are counted."""
+        return [self._counted[utt] for utt in utts]
+
+    def spell(self, text: str) -> str:
+        """A text as it is counted."""
+        if text not in self._spelled:
+            self._spelled[text] = self.counting.normalise(text)
+        return self._spelled[text]
+
+    def spelled(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The N-best table with every text as it is counted."""
+        return table.assign(text=[self.spell(text) for text in table["text"]])
+
+    def counts(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Word errors of every hypothesis, see `asr.wer.row_errors`.
+
+        Raises:
+            InputError: As `row_errors`.
+        """
+        return self._errors.rows(self.spelled(table))
