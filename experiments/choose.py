@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     if CHOSEN in tables:
         raise InputError(f"a table is called {CHOSEN}, as the result is; rename the file")
     weights = weights_for(arguments.weights, list(tables))
-    dev: dict[str, list[pd.DataFrame]] = {}
+    dev: dict[str, pd.DataFrame] = {}
     references: dict[str, str] = {}
     if (arguments.dev is None) != (arguments.dev_refs is None):
         raise InputError("--dev and --dev-refs go together")
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         if len(arguments.dev) != len(tables):
             raise InputError(f"{len(arguments.dev)} --dev for {len(tables)} tables; give as many")
         lists = (read_nbest(path) for path in arguments.dev)
-        dev = {name: [table] for name, table in zip(tables, lists, strict=True)}
+        dev = dict(zip(tables, lists, strict=True))
         references = read_references(arguments.dev_refs)
     counting = Counting(normaliser(arguments.normaliser))
     systems = systems_of(weights, arguments.method)

@@ -81,7 +81,7 @@ class Decision:
 
 def decide(
     systems: Mapping[str, System],
-    dev: Mapping[str, Sequence[pd.DataFrame]],
+    dev: Mapping[str, pd.DataFrame],
     references: References,
 ) -> dict[str, Decision]:
     """Tunes every system on dev.
@@ -91,27 +91,25 @@ def decide(
 
     Args:
         systems: By name; those made of other systems may stand anywhere.
-        dev: Dev N-best tables by first pass, one for each dev split; without any, nothing but
-            fixed weights can be had.
+        dev: Dev N-best table by first pass; without any, nothing but fixed weights can be had.
         references: Of all dev splits.
 
     Raises:
         InputError: A system is made of one that is not there, or that has no weights.
     """
-    tables = {name: pd.concat(parts, ignore_index=True) for name, parts in dev.items() if parts}
     found: dict[str, Decision] = {}
     for name, system in sorted(systems.items(), key=lambda item: bool(item[1].systems)):
         weights, tuned = system.weights, None
         if system.columns:
-            tuned = tune_weights(tables[system.lists], system.columns, references)
+            tuned = tune_weights(dev[system.lists], system.columns, references)
             weights = tuned.weights
         found[name] = Decision(weights, Choice(system.choose), None, tuned)
         parts = parts_of(name, systems)
         if weights is None and not system.systems:
             continue
-        if any(systems[part].lists not in tables for part in parts):
+        if any(systems[part].lists not in dev for part in parts):
             continue  # no dev: as the defaults have it
-        pool = pool_of(name, systems, tables, found)
+        pool = pool_of(name, systems, dev, found)
         choice = tune_choice(pool, system.choose, counter(pool, references))
         texts = choose(pool, choice).texts
         right = right_words(

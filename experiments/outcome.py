@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from asr.wer import ErrorRate
 from experiments.breakdown import unknown_words
 from experiments.comparison import Comparison
 from experiments.config import to_plain
-from experiments.counting import SPEAKER
 from experiments.decisions import decide, parts_of
+from experiments.dev import Dev
 from experiments.explain import explanations
 from experiments.pipeline import SplitData, load_split
 from experiments.references import References
@@ -26,7 +25,6 @@ from experiments.systems import evaluate
 from lm.errors import InputError
 from lm.ngram import NgramModel
 from lm.rescore import is_ngram
-from lm.validate import cross_validate
 
 
 @dataclass(frozen=True)
@@ -84,15 +82,8 @@ def run_comparison(
     kept = {name: without_failures(split) for name, split in data.items()}
     counting = comparison.counting()
     references = {name: References(split.references, counting) for name, split in data.items()}
-    dev = dev_of(comparison, data)
-    dev_references = References(
-        {utt: r for name in dev for utt, r in data[name].references.items()}, counting
-    )
-    decisions = decide(
-        comparison.systems,
-        {lists: [kept[name][lists] for name in dev] for lists in needed},
-        dev_references,
-    )
+    dev = Dev.of([name for name in comparison.dev if name in data], data, kept, counting)
+    decisions = decide(comparison.systems, dev.tables, dev.references)
     evaluations = [
         evaluate(
             name,
@@ -127,7 +118,8 @@ def run_comparison(
         "signatures": signed,
         "stage_seconds": {name: dict(split.seconds) for name, split in data.items()},
         "tuned": {
-            name: to_plain(found.tuned) | validated(comparison, name, data, kept, dev_references)
+            name: to_plain(found.tuned)
+            | dev.validated(comparison.systems[name], comparison.folds, comparison.seed)
             for name, found in decisions.items()
             if found.tuned
         },
@@ -150,51 +142,6 @@ def tags_of(comparison: Comparison, split: SplitData, references: References) ->
     counts = [unknown_words(text, models) for text in references.of(split.references)]
     index = pd.Index(list(split.references), name="utt")
     return split.tags.reindex(index).assign(unknown=np.array(counts, dtype=int))
-
-
-def dev_of(comparison: Comparison, data: Mapping[str, SplitData]) -> list[str]:
-    """The dev splits that there are."""
-    return [name for name in comparison.dev if name in data]
-
-
-def validated(
-    comparison: Comparison,
-    name: str,
-    data: Mapping[str, SplitData],
-    kept: Mapping[str, Mapping[str, pd.DataFrame]],
-    references: References,
-) -> dict[str, Any]:
-    """What a system's weights give on dev, and what they give on lists left out of the tuning.
-
-    Returns:
-        `words` of the dev references, `validated_errors`, `folds` and `groups` (what is never in
-        two folds); the errors are None where nothing was left out.
-    """
-    system, dev = comparison.systems[name], dev_of(comparison, data)
-    table = pd.concat([kept[split][system.lists] for split in dev], ignore_index=True)
-    counts = references.counts(table)
-    alone = counts[~table["utt"].duplicated()]
-    words = ErrorRate.total(alone).ref_words
-    facts = {"words": words, "validated_errors": None, "folds": comparison.folds}
-    if not comparison.folds:
-        return facts
-    tags = pd.concat([data[split].tags for split in dev])
-    speakers = None
-    if SPEAKER in tags and tags[SPEAKER].notna().all():
-        speakers = table["utt"].map(tags[SPEAKER]).tolist()
-    found = cross_validate(
-        table,
-        counts["errors"],
-        system.columns,
-        speakers,
-        comparison.folds,
-        comparison.seed,
-        restarts=4,
-    )
-    return facts | {
-        "validated_errors": None if found is None else found.errors,
-        "groups": "utterance" if speakers is None else "speaker",
-    }
 
 
 def hypotheses_of(
