@@ -148,7 +148,11 @@ def run(arguments: argparse.Namespace) -> int:
 def load_lists(
     settings: RescorerTraining, models: Models
 ) -> tuple[pd.DataFrame, Mapping[str, str]]:
-    """All lists with every column that is weighed, and their references."""
+    """All lists with every column that is weighed, and their references.
+
+    Raises:
+        InputError: Two splits have an utterance of the same name.
+    """
     wanted = [name for name in settings.system if name in settings.columns]
     tables: list[pd.DataFrame] = []
     references: dict[str, str] = {}
@@ -157,6 +161,11 @@ def load_lists(
         loaded = load_split(
             name, split, None, {}, settings.columns, {LISTS: wanted}, stages, None, models
         )
+        if twice := references.keys() & loaded.references.keys():
+            raise InputError(
+                f"{name}: {len(twice)} utterances have names that another split has too "
+                f"({min(twice)}); one list would be trained with the other's reference: rename them"
+            )
         tables.append(loaded.tables[LISTS])
         references |= dict(loaded.references)
     return pd.concat(tables, ignore_index=True), references

@@ -215,3 +215,13 @@ def test_wrong_settings(
 ) -> None:
     assert main(["train-rescorer", str(config), change]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_splits_that_share_names(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = yaml.safe_load(config.read_text())
+    content["splits"]["again"] = content["splits"]["dev"]
+    config.write_text(yaml.safe_dump(content))
+    assert main(["train-rescorer", str(config)]) == 2
+    assert ": 120 utterances have names that another split has too (s0-0)" in (
+        capsys.readouterr().err
+    )
