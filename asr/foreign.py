@@ -22,6 +22,8 @@ from asr.nbest import Hypothesis, build_nbest
 from lm.errors import InputError
 from lm.prose import open_text
 
+# Names in a file that are no scores; words are counted from the text.
+NO_SCORES = ("utt", "rank", "ref", "text", "score", "words")
 # How torch prints a score that was never turned into a number: tensor(-4.06), and with more in it.
 TENSOR = re.compile(r"tensor\(([^,)]+)[^)]*\)")
 BYTE_ORDER_MARK = "\ufeff"
@@ -33,7 +35,7 @@ class Imported:
     """Lists of another system.
 
     Attributes:
-        table: N-best table; the system's single score is `acoustic`.
+        table: N-best table; a system's single score is `acoustic`.
         references: By utterance of the table, where the format has them.
         failures: Reason by utterance that was left out.
     """
@@ -49,16 +51,17 @@ class Candidate:
 
     Attributes:
         text: Words.
-        score: Natural log, a number or as it is printed.
+        score: The system's, natural log, a number or as it is printed.
         where: File and line or utterance, for messages.
-        ngram: Of a language model, where the file tells it apart.
+        more: Scores that the file tells apart, by column: `acoustic` goes before `score`, `ngram`
+            and `oov` are the table's own, every other name is a column more.
         times: Starts and ends of the words, seconds.
     """
 
     text: object
     score: object
     where: str
-    ngram: object = 0.0
+    more: Mapping[str, object] = field(default_factory=dict)
     times: tuple[Sequence[float], Sequence[float]] | None = None
 
 
@@ -171,6 +174,19 @@ def number_of(value: object, where: str, name: str = "score") -> float:
     return number
 
 
+def score_of(value: object, where: str, column: str) -> float:
+    """A log-prob, or a count.
+
+    Raises:
+        InputError: It is no number, NaN or +inf; a column that is none of the table's own is named.
+    """
+    name = "score" if column == "acoustic" else column
+    number = number_of(value, where, name)
+    if number == math.inf:
+        raise InputError(f"{where}: {name} inf is no log-prob; leave that line or entry out")
+    return number
+
+
 def seconds_of(value: object, where: str) -> float:
     """A time.
 
@@ -208,14 +224,17 @@ def hypothesis_of(found: Candidate) -> Hypothesis:
     """
     if not isinstance(found.text, str):
         raise InputError(f'{found.where}: text {found.text!r} is no string; use "" for no words')
-    scores = [number_of(score, found.where) for score in (found.score, found.ngram)]
-    if math.inf in scores:
-        raise InputError(f"{found.where}: score inf is no log-prob; leave that line or entry out")
+    given = found.more if "acoustic" in found.more else {"acoustic": found.score, **found.more}
+    scores = {name: score_of(score, found.where, name) for name, score in given.items()}
     times = None
     if found.times is not None:
         starts, ends = ([round(TICKS * second) for second in side] for side in found.times)
         times = (starts, ends)
-    return Hypothesis(" ".join(found.text.split()), scores[0], scores[1], times=times)
+    acoustic, ngram, oov = (scores.pop(name, 0.0) for name in ("acoustic", "ngram", "oov"))
+    if oov < 0 or oov % 1:
+        raise InputError(f"{found.where}: oov {oov} is no number of words")
+    text = " ".join(found.text.split())
+    return Hypothesis(text, acoustic, ngram, int(oov), more=scores, times=times)
 
 
 def distinct(found: Sequence[Candidate], where: str) -> list[Hypothesis]:
@@ -254,6 +273,7 @@ def imported(
     failed = dict(failures or {})
     kept: dict[str, list[Hypothesis]] = {}
     texts: dict[str, str] = {}
+    names: list[tuple[str, ...]] = []  # of further scores, once they are known
     for utt, found in lists.items():
         if utt in failed:
             continue
@@ -265,6 +285,13 @@ def imported(
                 texts[utt] = reference
             elif reference is not None:
                 raise InputError(f"{where}: reference {reference!r} is no string")
+            names = names or [tuple(hypotheses[0].more or ())]
+            for hypothesis in hypotheses:
+                if other := set(names[0]) ^ set(hypothesis.more or ()):
+                    raise InputError(
+                        f"{where}: some of its hypotheses and of those before have a score "
+                        f"{min(other)}, others have not; give it to all or to none"
+                    )
             kept[utt] = hypotheses
         except InputError as error:
             failed[utt] = str(error)
@@ -273,5 +300,5 @@ def imported(
         told = f"; every one failed, the first: {first}" if first else ""
         raise InputError(f"{path}: no utterances in it{told}")
     timed = all(h.times is not None for one in kept.values() for h in one)
-    table = build_nbest(kept, 1 / TICKS, times=timed)
+    table = build_nbest(kept, 1 / TICKS, names[0], times=timed)
     return Imported(table, texts if len(texts) == len(kept) else None, failed)

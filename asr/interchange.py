@@ -10,6 +10,7 @@ from typing import Any
 
 from asr import json_lists, toolkits
 from asr.foreign import (
+    NO_SCORES,
     Candidate,
     Imported,
     imported,
@@ -49,8 +50,9 @@ def import_nbest(path: str | Path, format: str, manifest: str | Path | None = No
 def read_jsonl(path: Path, manifest: Path | None = None) -> Imported:
     """A JSON object a line: {`utt`, `ref`, `hyps`: [{`text`, `score`}, …]}, best first.
 
-    `ref` may be missing. A line with `text` and no `hyps` has one hypothesis, with score 0 and the
-    times of its `words` ({`start`, `end`}), as `export --format jsonl` writes it.
+    Further numbers of a hypothesis are scores by their names, columns of the table; `acoustic` goes
+    before `score`. `ref` may be missing. A line with `text` and no `hyps` has one hypothesis, with
+    score 0 and the times of its `words` ({`start`, `end`}), as `export --format jsonl` writes it.
     """
     lists: dict[str, list[Candidate]] = {}
     references: dict[str, object] = {}
@@ -98,15 +100,20 @@ def _candidates(entry: dict[str, Any], where: str) -> list[Candidate]:
 def read_csv(path: Path, manifest: Path | None = None) -> Imported:
     """A table whose header has `utt`, `text`, and `score`, `rank` and `ref` where there are such.
 
-    Tabs separate where the header has one, else commas; quotes are doubled within quotes. Without
-    ranks a list is in the order of its scores, else in that of the lines.
+    Further columns are scores by their names where the first row has a number; `acoustic` goes
+    before `score`. Tabs separate where the header has one, else commas; quotes are doubled within
+    quotes. Without ranks a list is in the order of its scores, else in that of the lines.
     """
     lists: dict[str, list[tuple[float, Candidate]]] = {}
     references: dict[str, str] = {}
+    scored: list[str] | None = None
     for row, where in _rows(path):
+        if scored is None:
+            scored = [name for name in row if name not in NO_SCORES and _is_number(row[name])]
         utt = utt_of(row["utt"], where)
         where = f"{where}, utterance {utt}"
-        candidate = Candidate(row["text"], row.get("score", 0.0), where)
+        more = {name: row[name] for name in scored}
+        candidate = Candidate(row["text"], row.get("score", more.get("acoustic", 0.0)), where, more)
         ranked = lists.setdefault(utt, [])
         if "rank" in row:
             place = number_of(row["rank"], where, "rank")
@@ -157,6 +164,14 @@ def _rows(path: Path) -> Iterator[tuple[dict[str, str], str]]:
         raise InputError(
             f"{where}: {error}; put a text with quotation marks in quotes and double them"
         ) from error
+
+
+def _is_number(text: str) -> bool:
+    try:
+        number_of(text, "")
+    except InputError:
+        return False
+    return True
 
 
 def _place(candidate: Candidate) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 
 from asr.corpus import read_corpus
 from asr.foreign import (
+    NO_SCORES,
     Candidate,
     Imported,
     imported,
@@ -131,9 +132,17 @@ def whisper_times(content: dict[str, Any], where: str) -> tuple[list[float], lis
 
 
 def candidate_of(entry: object, where: str) -> Candidate:
-    """A hypothesis of {text, score}; what lacks is told when it is checked."""
+    """A hypothesis of {text, score}; further numbers are scores by their names.
+
+    What lacks is told when it is checked.
+    """
     known = entry if isinstance(entry, dict) else {}
-    return Candidate(known.get("text"), known.get("score"), where)
+    numbers = {
+        str(name): value
+        for name, value in known.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and name not in NO_SCORES
+    }
+    return Candidate(known.get("text"), known.get("score"), where, numbers)
 
 
 def without_mark(text: Any) -> Any:

@@ -157,7 +157,7 @@ def read_kaldi(path: Path, manifest: Path | None = None) -> Imported:
             except InputError as error:
                 failures.setdefault(utt, str(error))
                 scores = [0.0, 0.0]
-            found[utt][rank] = Candidate(text, scores[0], where, scores[1])
+            found[utt][rank] = Candidate(text, scores[0], where, {"ngram": scores[1]})
     return imported(path, in_order(found), failures=failures)
 
 

@@ -9,7 +9,8 @@ secondpass export NBEST.parquet --weights weights.json --format lists -o lists.j
 
 The input is an N-best table (rank 1, or the best under --weights), what `secondpass choose` wrote,
 or a results folder. text, trn, ctm, stm, csv and jsonl are read back by `secondpass import-nbest`;
-`lists` has whole lists with their total scores, for `import-nbest --format jsonl`.
+`lists` has whole lists with every column and the total (`score`), for `import-nbest --format
+jsonl`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from asr.corpus import Utterance, read_corpus
 from asr.nbest import TIMES, read_nbest
 from asr.transcripts import WRITERS, Transcript, write_transcripts
 from experiments.results import load_results
-from lm.combine import read_weights, rerank, total, winners
+from lm.combine import KEYS, read_weights, rerank, total, winners
 from lm.errors import InputError
 
 LISTS = "lists"
@@ -162,6 +163,7 @@ def write_lists(path: Path, weights: str | None, output: str) -> int:
     if weights is not None:
         used = read_weights(weights)
         table = rerank(table, used)
+    columns = [name for name in table.columns if name not in (*KEYS, *TIMES, "words")]
     scores = table["acoustic"].to_numpy() if weights is None else total(table, used)
     temporary = f"{output}.part"
     Path(output).parent.mkdir(parents=True, exist_ok=True)
@@ -169,10 +171,7 @@ def write_lists(path: Path, weights: str | None, output: str) -> int:
     with open(temporary, "w", encoding="utf-8") as file:
         for utt, rows in table.assign(score=scores).groupby("utt", sort=False):
             ordered = rows.sort_values("rank")
-            hyps = [
-                {"text": text, "score": float(score)}
-                for text, score in zip(ordered["text"], ordered["score"], strict=True)
-            ]
+            hyps = ordered[["text", "score", *columns]].to_dict("records")
             file.write(json.dumps({"utt": utt, "hyps": hyps}, ensure_ascii=False) + "\n")
             number += 1
     os.replace(temporary, output)

@@ -3,8 +3,9 @@
 secondpass import-nbest PATH --format FORMAT -o NBEST.parquet [--refs-out REFS]
 secondpass import-nbest preds_out.tsv --format nemo --manifest test.jsonl -o NBEST.parquet
 
-The system's single score becomes `acoustic`. An utterance whose values are bad is left out and
-told of; the exit code is then 1. Formats:
+A system's single score becomes `acoustic`; jsonl, csv and mlm-scoring keep further scores by their
+names, to be weighed with --columns or in a config. An utterance whose values are bad is left out
+and told of; the exit code is then 1. Formats:
 
 """
 
@@ -14,7 +15,7 @@ import argparse
 import sys
 
 from asr.interchange import FORMATS, import_nbest
-from asr.nbest import write_nbest
+from asr.nbest import COLUMNS, TIMES, write_nbest
 from asr.transcripts import Transcript, write_transcripts
 from lm.errors import InputError
 
@@ -48,10 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
         write_transcripts(texts, arguments.refs_out, "text")
     for reason in found.failures.values():
         print(reason, file=sys.stderr)
+    more = [c for c in found.table.columns if c not in (*COLUMNS, *TIMES)]
+    scores = f" with the scores acoustic, {', '.join(more)}" if more else ""
     failed = f"; {len(found.failures)} failed and are left out" if found.failures else ""
     print(
         f"{arguments.output}: {found.table['utt'].nunique()} utterances, "
-        f"{len(found.table)} hypotheses{failed}",
+        f"{len(found.table)} hypotheses{scores}{failed}",
         file=sys.stderr,
     )
     return 1 if found.failures else 0

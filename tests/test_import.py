@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from asr.interchange import import_nbest
-from asr.nbest import read_nbest
+from asr.nbest import COLUMNS, read_nbest
 from asr.wer import oracle, row_errors
 from experiments.cli import main
 from lm.errors import InputError
@@ -167,6 +167,63 @@ def test_a_bad_utterance_does_not_lose_the_others(
     told, counts = capsys.readouterr().err.splitlines()
     assert re.search(message, told) and told.startswith(str(path))
     assert "2 utterances, 4 hypotheses; 1 failed and are left out" in counts
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv", "tsv"])
+def test_scores_by_name_become_columns(tmp_path: Path, format: str) -> None:
+    rows = [
+        ("a", "X Y", -1.0, -7.5, -3.25, 1),
+        ("a", "X", -2.0, -6.5, -1.5, 0),
+        ("b", "", -0.5, -1.0, float("-inf"), 0),
+    ]
+    names = ("utt", "text", "acoustic", "score", "gpt2", "oov")
+    path = tmp_path / "lists"
+    if format == "jsonl":
+        entries: dict[str, list] = {}
+        for row in rows:
+            entry = dict(zip(names, row, strict=True)) | {"tokens": ["no score"], "words": 9}
+            entries.setdefault(row[0], []).append(entry)
+        lines = (json.dumps({"utt": utt, "hyps": hyps}) for utt, hyps in entries.items())
+        path.write_text("\n".join(lines) + "\n")
+    else:
+        mark = "," if format == "csv" else "\t"
+        table = [(*names, "speaker"), *((*row, "ann") for row in rows)]
+        path.write_text("".join(mark.join(map(str, row)) + "\n" for row in table))
+    table = import_nbest(path, "csv" if format == "tsv" else format).table
+    assert set(table.columns) == {*COLUMNS, "gpt2"}
+    # The list is in the order of `score`, or of the file where it says that it is sorted.
+    table = table.sort_values(["utt", "acoustic"], ascending=[True, False])
+    assert table[["utt", "text", "acoustic", "gpt2", "oov"]].values.tolist() == [
+        list(row[:3] + row[4:]) for row in rows
+    ]
+    assert table["words"].tolist() == [2, 1, 0]
+    ranks = table.set_index("text")["rank"].to_dict()
+    assert ranks == ({"X Y": 1, "X": 2, "": 1} if format == "jsonl" else {"X": 1, "X Y": 2, "": 1})
+
+
+def test_scores_that_not_all_have(tmp_path: Path) -> None:
+    path = tmp_path / "lists.jsonl"
+    lines = [
+        {"utt": "a", "hyps": [{"text": "X", "score": -1, "lm": -2}]},
+        {"utt": "b", "hyps": [{"text": "X", "score": -1, "lm": -2}, {"text": "Y", "score": -1}]},
+        {"utt": "c", "hyps": [{"text": "X", "score": -1, "lm": "n/a"}]},
+    ]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    found = import_nbest(path, "jsonl")
+    assert found.table["lm"].tolist() == [-2.0]
+    for utt in "bc":
+        assert f"utterance {utt}: some of its hypotheses and of those" in found.failures[utt]
+        assert "a score lm, others have not" in found.failures[utt]
+    path.write_text("utt,text,score,lm\na,X,-1,-2\nb,X,-1,n/a\nc,X,-1,inf\n")
+    found = import_nbest(path, "csv")
+    assert found.table["lm"].tolist() == [-2.0]
+    assert "line 3, utterance b: lm 'n/a' is not a number" in found.failures["b"]
+    assert "line 4, utterance c: lm inf is no log-prob" in found.failures["c"]
+    path.write_text("utt,text,score,oov\na,X,-1,0\nb,X,-1,-inf\nc,X,-1,0.5\n")
+    assert {utt: why.split(": ")[1] for utt, why in import_nbest(path, "csv").failures.items()} == {
+        "b": "oov -inf is no number of words",
+        "c": "oov 0.5 is no number of words",
+    }
 
 
 def test_a_truncated_file_is_told(tmp_path: Path) -> None:

@@ -191,11 +191,14 @@ def test_export_of_lists(lists: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert out.read_text() == "1\n00:00:00,000 --> 00:00:00,900\na\n\n"
     assert main([*command, "--format", "lists"]) == 0
     again = import_nbest(out, "jsonl").table
-    assert again[["utt", "text", "acoustic"]].values.tolist() == [
-        ["u", "a", -3.5],
-        ["u", "a b", -5.0],
-        ["v", "", -0.5],
+    # In the order of the weighted scores, each score by itself.
+    assert again[["utt", "rank", "text", "acoustic", "words"]].values.tolist() == [
+        ["u", 1, "a", -1.5, 1],
+        ["u", 2, "a b", -1.0, 2],
+        ["v", 1, "", -0.5, 0],
     ]
+    totals = [entry["score"] for line in map(json.loads, out.open()) for entry in line["hyps"]]
+    assert totals == [-3.5, -5.0, -0.5]
     assert main([*command, "--format", "srt", "--utt", "w"]) == 2
     assert "no utterance w in it (first: u, v)" in capsys.readouterr().err
     assert main([*command, "--format", "trn", "--split", "dev"]) == 2
