@@ -171,8 +171,9 @@ def footer(comparison: Comparison, found: Outcome, failed: int, out: Path) -> st
     meta = found.meta
     first = comparison.baseline or next(iter(comparison.systems))
     dev = " + ".join(comparison.dev)
+    tuned = f"Weights tuned on {dev} only. " if dev else ""
     lines = [
-        f"Weights tuned on {dev} only. Intervals: bootstrap over {comparison.intervals}. "
+        f"{tuned}Intervals: bootstrap over {comparison.intervals}. "
         f"Δ and p (matched pairs, Holm-adjusted) against {first}.",
     ]
     if found.systems["wer_low"].isna().any():

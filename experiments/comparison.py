@@ -83,11 +83,14 @@ class Comparison:
                     f"system {name!r} picks from {system.lists!r}, which is no first pass "
                     f"({', '.join(self.first_passes)})"
                 )
+            if not audio:  # what columns imported lists have is seen when they are read
+                continue
+            own = (*N_BEST_COLUMNS, *self.first_passes[system.lists].more_columns)
             for column in self.columns_of(system):
-                if column not in self.columns and column not in N_BEST_COLUMNS:
+                if column not in self.columns and column not in own:
                     raise InputError(
                         f"system {name!r} weighs {column!r}, which is no column "
-                        f"({', '.join([*N_BEST_COLUMNS, *self.columns])})"
+                        f"({', '.join([*own, *self.columns])})"
                     )
 
     def counting(self) -> Counting:
@@ -106,13 +109,9 @@ class Comparison:
         return tuple(dict.fromkeys(weighed))
 
     def needed(self) -> dict[str, list[str]]:
-        """The LM columns that each first pass's lists need."""
+        """The columns that each first pass's lists need."""
         wanted: dict[str, list[str]] = {}
         for system in self.systems.values():
-            if system.systems:
-                continue
-            columns = wanted.setdefault(system.lists, [])
-            for column in self.columns_of(system):
-                if column in self.columns and column not in columns:
-                    columns.append(column)
-        return wanted
+            if not system.systems:
+                wanted.setdefault(system.lists, []).extend(self.columns_of(system))
+        return {lists: list(dict.fromkeys(columns)) for lists, columns in wanted.items()}

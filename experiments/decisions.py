@@ -95,12 +95,18 @@ def decide(
         references: Of all dev splits.
 
     Raises:
-        InputError: A system is made of one that is not there, or that has no weights.
+        InputError: A system is made of one that is not there, or that has no weights; or there is
+            no dev to tune on.
     """
     found: dict[str, Decision] = {}
     for name, system in sorted(systems.items(), key=lambda item: bool(item[1].systems)):
         weights, tuned = system.weights, None
         if system.columns:
+            if system.lists not in dev:
+                raise InputError(
+                    f"system {name!r} has `columns` to tune, but there is no dev split to do it "
+                    "on; name one in `dev`, or give the system fixed `weights`"
+                )
             tuned = tune_weights(dev[system.lists], system.columns, references)
             weights = tuned.weights
         found[name] = Decision(weights, Choice(system.choose), None, tuned)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from experiments.counting import SPEAKER
 from experiments.first_pass import Acoustic, decode_to, write_emissions
 from experiments.second_pass import Column, Models, add_column
 from experiments.stages import Stage, fingerprint, run_stage
+from lm.combine import score_column
 from lm.errors import InputError
 
 
@@ -105,7 +107,8 @@ def load_split(
         acoustic: The acoustic stage; not needed for imported lists.
         first_passes: Decoders by name; imported lists are the first pass of every name.
         columns: Language models by name.
-        needed: Which columns each first pass needs.
+        needed: Which columns each first pass needs: those of language models are made, the others
+            must be there.
         root: Folder of the stages.
         workers: Threads or processes of the decoder.
         models: Loads the language models.
@@ -122,6 +125,12 @@ def load_split(
     tables, seconds, hashes = dict(loaded.tables), dict(loaded.seconds), dict(loaded.hashes)
     for lists, wanted in needed.items():
         for column in wanted:
+            if column not in columns:
+                has_column(tables[lists], column, f"split {name}")
+    for lists, wanted in needed.items():
+        for column in wanted:
+            if column not in columns:
+                continue
             stage = add_column(name, lists, tables[lists], column, columns[column], root, models)
             scores = pd.read_parquet(stage.folder / "scores.parquet")
             tables[lists] = tables[lists].assign(
@@ -130,6 +139,20 @@ def load_split(
             seconds[f"rescore.{lists}.{column}"] = stage.seconds
             hashes[f"columns.{column}"] = str(stage.facts["model_hash"])
     return replace(loaded, tables=tables, seconds=seconds, hashes=hashes)
+
+
+def has_column(table: pd.DataFrame, column: str, where: str) -> None:
+    """Checks that lists have a score.
+
+    Raises:
+        InputError: They have none of this name.
+    """
+    try:
+        score_column(table, column)
+    except InputError as error:
+        raise InputError(
+            f"{where}: {error}; `columns` of the config are made by language models"
+        ) from error
 
 
 def recognise(
@@ -260,6 +283,13 @@ def imported(name: str, split: Split, needed: Mapping[str, Iterable[str]], root:
     hashes = {f"nbest.{name}": fingerprint(split.nbest)}
     tags = with_speakers(pd.DataFrame(index=pd.Index(list(used), name="utt")), split.speaker)
     tables = {label: table for label in needed}
+    unheard = [utt for utt in references if utt not in used and utt not in failures]
+    if unheard and split.limit is None:
+        print(
+            f"split {name}: {len(unheard)} references have no hypotheses in {split.nbest} (first: "
+            f"{unheard[0]}); they are not counted",
+            file=sys.stderr,
+        )
     return SplitData(used, tables, failures, hashes=hashes, tags=tags)
 
 

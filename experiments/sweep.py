@@ -1,4 +1,7 @@
-"""Grids over settings: a list in the place of a single value stands for each of its values."""
+"""Grids over settings: a list in the place of a single value stands for each of its values.
+
+Where a setting is a list itself, a list of lists does.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from experiments.config import build, read_with_overrides
+from lm.errors import InputError
 
 T = TypeVar("T")
 Keys = tuple[str, ...]
@@ -23,7 +27,8 @@ class Point(Generic[T]):
     """One point of a grid.
 
     Attributes:
-        values: The swept settings' values by `key.path`; empty where nothing is swept.
+        values: The swept settings' values by `key.path`, lists and mappings as one text; empty
+            where nothing is swept.
         config: The whole config with them.
     """
 
@@ -42,10 +47,15 @@ def load_points(
         overrides: `key.path=value`.
 
     Raises:
-        InputError: As `load_config`, for any point.
+        InputError: As `load_config`, for any point; or a list of values is empty, or has one twice.
     """
     data, where = read_with_overrides(path, overrides)
     swept = dict(lists_in(cls, data, ()))
+    for keys, every in swept.items():
+        texts = [str(told(value)) for value in every]
+        if len(set(texts)) != len(texts) or not texts:
+            what = "has a value twice" if texts else "is an empty list"
+            raise InputError(f"{where}: `{'.'.join(keys)}` {what}; give each value to try once")
     points = []
     for values in itertools.product(*swept.values()):
         here = copy.deepcopy(data)
@@ -54,20 +64,34 @@ def load_points(
             for key in keys[:-1]:
                 inner = inner[key]
             inner[keys[-1]] = value
-        named = {".".join(keys): value for keys, value in zip(swept, values, strict=True)}
+        named = {".".join(keys): told(value) for keys, value in zip(swept, values, strict=True)}
         points.append(Point(named, build(cls, here, where, "")))
     return points
 
 
+def told(value: Any) -> Any:
+    """A value of a setting as a table can hold it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={told(part)}" for key, part in value.items())
+    return ", ".join(str(told(part)) for part in value) if isinstance(value, list) else value
+
+
 def lists_in(cls: Any, value: Any, keys: Keys) -> Iterator[tuple[Keys, list[Any]]]:
-    """The lists that stand where the type takes none, with their keys."""
+    """The lists that stand where the type takes none, with their keys.
+
+    Where it takes one, a list of lists.
+    """
     origin, arguments = typing.get_origin(cls), typing.get_args(cls)
-    if cls is Any or origin is tuple:
+    if cls is Any:
         return
-    if origin in (typing.Union, types.UnionType):
-        choices = [choice for choice in arguments if choice is not type(None)]
-        if isinstance(value, list) and not any(typing.get_origin(c) is tuple for c in choices):
+    if origin is tuple:
+        if isinstance(value, list) and value and all(isinstance(part, list) for part in value):
             yield keys, value
+    elif origin in (typing.Union, types.UnionType):
+        choices = [choice for choice in arguments if choice is not type(None)]
+        lists = [choice for choice in choices if typing.get_origin(choice) is tuple]
+        if isinstance(value, list):
+            yield from lists_in(lists[0], value, keys) if lists else [(keys, value)]
         elif isinstance(value, dict):
             for choice in choices:
                 if dataclasses.is_dataclass(choice) or typing.get_origin(choice) is not None:

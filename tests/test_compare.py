@@ -14,6 +14,9 @@ from checkpoints import tiny_gpt2, tiny_wav2vec2
 from asr.nbest import read_nbest
 from asr.wer import word_errors
 from experiments.cli import main
+from experiments.compare import DEMO
+from experiments.comparison import Comparison
+from experiments.config import load_config
 from experiments.results import load_results
 from lm.errors import InputError
 
@@ -313,3 +316,11 @@ def test_older_results_are_read(command: list[str], tmp_path: Path) -> None:
     (folder / "meta.json").write_text(json.dumps(meta | {"schema": 99}))
     with pytest.raises(InputError, match="schema 99, this version reads 1, 2"):
         load_results(folder)
+
+
+def test_columns_that_only_some_decoders_have() -> None:
+    wanted = "systems.beam+ngram.columns=[acoustic, ctc]"
+    with pytest.raises(InputError, match="weighs 'ctc', which is no column"):
+        load_config(Comparison, DEMO, [wanted])
+    found = load_config(Comparison, DEMO, [wanted, "first_passes.ngram.exact=true"])
+    assert "ctc" in found.needed()["ngram"]

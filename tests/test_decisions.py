@@ -147,3 +147,41 @@ def test_empty_lists_everywhere(tmp_path: Path, config: Path) -> None:
     found = found[found["split"] == "test"]
     assert found["wer"].eq(1.0).all() and found["gap_recovered"].isna().all()
     assert found["deletions"].eq(found["ref_words"]).all()
+
+
+def test_lists_with_scores_of_their_own(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    rng = np.random.default_rng(2)
+    for split in ("dev", "test"):
+        table = pd.read_parquet(tmp_path / f"{split}.parquet")
+        write_nbest(table.assign(theirs=-rng.random(len(table))), tmp_path / f"{split}.parquet")
+        with open(tmp_path / f"{split}.txt", "a") as references:
+            references.write("unheard one two\n")
+    content = yaml.safe_load(config.read_text())
+    content["systems"] = {
+        "first": {"lists": "imported"},
+        "tuned": {"lists": "imported", "columns": ["acoustic", "theirs"]},
+        "fixed": {"lists": "imported", "weights": {"acoustic": 1, "theirs": 50}},
+    }
+    config.write_text(yaml.safe_dump(content))
+    out = tmp_path / "out"
+    assert main(["compare", str(config), "--out", str(out)]) == 0
+    assert "split test: 1 references have no hypotheses" in capsys.readouterr().err
+    found = load_results(out)
+    weights = found.systems.set_index(["split", "system"])["weights"]
+    assert set(json.loads(weights["test", "tuned"])) == {"acoustic", "theirs"}
+    lists = found.hypotheses.query("split == 'test'")
+    best = (lists["acoustic"] + 50 * lists["theirs"]).groupby(lists["utt"], sort=False).idxmax()
+    rows = found.utterances.query("split == 'test' and system == 'fixed'")
+    assert rows["chosen"].tolist() == lists.loc[best, "text"].tolist()
+    assert main(["compare", str(config), "systems.tuned.columns=[acoustic, their]"]) == 2
+    assert "split dev: 'their' names no score column" in (err := capsys.readouterr().err)
+    assert "did you mean 'theirs'?" in err
+
+
+def test_nothing_to_tune_on(config: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["compare", str(config), "dev=[]"]) == 2
+    assert (
+        "system 'map' has `columns` to tune, but there is no dev split" in capsys.readouterr().err
+    )

@@ -61,9 +61,24 @@ def test_all_combinations_in_order(tmp_path: Path) -> None:
         )
 
 
+def test_lists_of_lists_and_of_mappings(tmp_path: Path) -> None:
+    one = {"names": [["x"], ["x", "y"], []], "pair": [["a", "b"], ["c", "d"]]}
+    found = points(tmp_path, {"title": "a", "one": one, "weights": [{"lm": 0.5, "am": 1}, None]})
+    assert len(found) == 12
+    assert [tuple(point.values.values()) for point in found[:3]] == [
+        ("x", "a, b", "lm=0.5, am=1"),
+        ("x", "a, b", None),
+        ("x", "c, d", "lm=0.5, am=1"),
+    ]
+    assert found[-1].config.one == Inner(names=(), pair=("c", "d"))
+    assert found[0].config.weights == {"lm": 0.5, "am": 1.0}
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
+        ({"title": "a", "one": {"width": []}}, "`one.width` is an empty list"),
+        ({"title": "a", "one": {"width": [1, 2, 1]}}, "`one.width` has a value twice"),
         ({"title": "a", "one": {"width": [1, "x"]}}, "`one.width` is 'x'"),
         ({"title": "a", "one": {"widht": [1, 2]}}, "`one.width`"),
         ({"one": {"width": [1, 2]}}, "`title` is missing"),
