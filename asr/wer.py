@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import jiwer
@@ -111,6 +111,21 @@ def row_errors(
     return WordErrors(references, alignment).rows(table)
 
 
+def check_references(utts: Iterable[str], references: Mapping[str, str]) -> None:
+    """Checks that utterances have references.
+
+    Raises:
+        InputError: some have none.
+    """
+    missing = [utt for utt in utts if utt not in references]
+    if missing:
+        shown = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")
+        raise InputError(
+            f"no reference for {len(missing)} of the N-best list's utterances: {shown}; "
+            "add them to the references or leave them out of the list"
+        )
+
+
 class WordErrors:
     """Counts word errors against references; what was counted once is not aligned again.
 
@@ -134,13 +149,7 @@ class WordErrors:
         Raises:
             InputError: utterances of the table have no reference.
         """
-        missing = [utt for utt in table["utt"].unique() if utt not in self._references]
-        if missing:
-            shown = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")
-            raise InputError(
-                f"no reference for {len(missing)} of the N-best list's utterances: {shown}; "
-                "add them to the references or leave them out of the list"
-            )
+        check_references(table["utt"].unique(), self._references)
         words, encoded, known = self._words, self._encoded, self._known
         rows = np.empty((len(table), len(COUNTS)), dtype=np.int64)
         for row, (utt, text) in enumerate(zip(table["utt"], table["text"], strict=True)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import sys
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ COMMANDS = {
     "report": "one HTML file of results folders, with an N-best explorer",
     "doctor": "what is installed, which devices, what would run",
 }
+FULL = (errno.ENOSPC, errno.EDQUOT)  # such errors name no file
 DONE, SOME_FAILED, BAD_INPUT = 0, 1, 2
 
 
@@ -70,6 +72,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SecondpassError as error:
         print(f"secondpass {name}: {error}", file=sys.stderr)
         return SOME_FAILED
+    except OSError as error:
+        if error.filename is None and error.errno not in FULL:
+            raise
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(f"secondpass {name}: {where}{error.strerror}", file=sys.stderr)
+        return BAD_INPUT
     except KeyboardInterrupt:
         print(f"secondpass {name}: interrupted; finished stages are kept", file=sys.stderr)
         return 130

@@ -67,7 +67,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if data is None:
         return {}
     if not isinstance(data, dict):
-        raise InputError(f"{path}: a config is a mapping of keys to values, not a {type(data)}")
+        raise InputError(
+            f"{path}: a config is a mapping of keys to values, not a {type(data).__name__}"
+        )
     return data
 
 

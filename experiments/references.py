@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from asr.wer import WordErrors
+from asr.wer import WordErrors, check_references
 from experiments.counting import Counting
 
 
@@ -33,7 +33,13 @@ class References:
         self._errors = WordErrors(self._counted, counting.alignment)
 
     def of(self, utts: Iterable[str]) -> list[str]:
-        """References as they are counted."""
+        """References as they are counted.
+
+        Raises:
+            InputError: As `asr.wer.row_errors`.
+        """
+        utts = list(utts)
+        check_references(utts, self._counted)
         return [self._counted[utt] for utt in utts]
 
     def spell(self, text: str) -> str:

@@ -15,6 +15,7 @@ from experiments.decisions import tune_weights
 from experiments.references import References
 from experiments.stages import fingerprint
 from lm.combine import write_weights
+from lm.errors import InputError
 from lm.text import normaliser
 
 
@@ -34,6 +35,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Tunes, writes the weights, prints what they give."""
     table = read_nbest(arguments.nbest)
     columns = tuple(name.strip() for name in arguments.columns.split(",") if name.strip())
+    if not columns:
+        raise InputError(
+            f"--columns {arguments.columns!r} names no column; give acoustic,ngram,words"
+        )
     counting = Counting(normaliser(arguments.normaliser), seed=arguments.seed)
     references = References(read_references(arguments.refs), counting)
     found = tune_weights(table, columns, references)

@@ -140,6 +140,7 @@ def write_weights(path: str | Path, weights: Mapping[str, float], **notes: Any) 
     path = Path(path)
     content = {"weights": {name: float(weight) for name, weight in weights.items()}, **notes}
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         unfinished.replace(path)

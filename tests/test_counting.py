@@ -200,3 +200,28 @@ def test_score_of_tables_of_one_name(tmp_path: Path, capsys: pytest.CaptureFixtu
     command = ["score", *paths, "--refs", str(references_file(tmp_path)), "--weights", str(weights)]
     assert main(command) == 2
     assert "goes with one table" in capsys.readouterr().err
+
+
+def test_what_is_wrong_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    write_nbest(FIRST, tmp_path / "n.parquet")
+    lists, refs = str(tmp_path / "n.parquet"), str(references_file(tmp_path))
+    (tmp_path / "file").write_text("")
+    (tmp_path / "some.txt").write_text("a-1 one two three\n")
+    inside = str(tmp_path / "file" / "w.json")  # its folder is a file
+    tune = ["tune", lists, "--refs", refs, "-o"]
+    dev = ["--dev", lists, "--dev-refs", str(tmp_path / "some.txt")]
+    for command, message in (
+        ([*tune, inside, "--columns", "acoustic,words"], "file: "),
+        ([*tune, str(tmp_path / "w.json"), "--columns", " , "], "names no column"),
+        (["score", lists, "--refs", refs, "--out", inside], "file"),
+        (
+            ["choose", lists, "--method", "vote", *dev, "-o", str(tmp_path / "c")],
+            "no reference for 2 of the N-best list's utterances: a-2, b-1",
+        ),
+    ):
+        assert main(command) == 2
+        told = capsys.readouterr().err.splitlines()
+        assert message in told[-1] and told[-1].startswith(f"secondpass {command[0]}: ")
+    deep = tmp_path / "new" / "folder" / "w.json"
+    assert main([*tune, str(deep), "--columns", "acoustic,words"]) == 0
+    assert deep.is_file()
