@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import PROJECT
-from result_folders import HOSTILE, random_results, sweep_results
+from result_folders import COUNTING, HOSTILE, random_results, sweep_results
 
 from asr.wer import oracle
 from experiments.breakdown import confusions
@@ -184,6 +185,23 @@ def test_confidences_reach_the_page_word_by_word(tmp_path: Path) -> None:
     # Where normalising changed the number of words, nobody knows whose confidence is whose.
     run.utterances["hyp"] += " more"
     assert split_explorer(run, "test", tmp_path, False)["systems"][1]["sure"] == [None] * len(rows)
+
+
+def test_counted_texts_are_kept_where_they_differ(tmp_path: Path) -> None:
+    counting = replace(COUNTING, normalise=lambda text: text.replace("ZQALPHA", "ZQALFA"))
+    for folder, how in (("plain", COUNTING), ("spelled", counting)):
+        run = read_run(random_results(tmp_path / folder, counting=how))
+        (lists,) = split_explorer(run, "test", tmp_path, anonymous=False)["lists"]
+        changed = ["ZQALPHA" in text for text in lists["text"]]
+        assert any(changed) and not all(changed)
+        if folder == "plain":
+            assert lists["counted"] is None
+            continue
+        assert [counted is not None for counted in lists["counted"]] == changed
+        table = run.hypotheses[run.hypotheses["split"] == "test"]
+        assert {c for c in lists["counted"] if c} <= set(table["counted"])
+        (hidden,) = split_explorer(run, "test", tmp_path, anonymous=True)["lists"]
+        assert hidden["counted"] is None and hidden["text"] is None
 
 
 def test_long_lists_keep_what_matters() -> None:

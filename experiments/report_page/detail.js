@@ -27,7 +27,7 @@ function outputBlock(app, ref, outputs) {
   app.onWidth.set(holder, fit);
   requestAnimationFrame(() => fit());
   const legend = el("p", { class: "note legend" }, "Errors: ", wordNode("sub", "substituted"), " ", wordNode("del", ""), " deleted ", wordNode("ins", "inserted"),
-    rows.some((row) => row.sure) && [" The stronger the bar below a word, the less sure the system: ", ...[90, 50, 10].flatMap((sure) => [wordNode("ok", `${sure} %`, sure), " "])]);
+    rows.some((row) => row.sure) && [" The stronger the bar below a word, the less sure the system: ", ...[90, 50, 10].flatMap((sure) => [wordNode("ok", `${sure}\u00a0%`, sure), " "])]);
   return card("Reference and outputs", null, legend, holder, el("details", {}, el("summary", {}, "Counts"), counts));
 }
 
@@ -42,7 +42,7 @@ function hypothesesOf(system, utt) {
     const scores = Object.fromEntries(columns.map((name) => [name, lists.scores[name][k]]));
     const parts = Object.entries(weights || {}).map(([name, weight]) => [name, weight === 0 ? 0 : scores[name] === null || scores[name] === undefined ? null : weight * scores[name]]);
     const total = weights ? (parts.some(([, x]) => x === null) ? -Infinity : parts.reduce((sum, [, x]) => sum + x, 0)) : null;
-    rows.push({ rank: lists.rank[k], errors: lists.errors[k], text: lists.text ? lists.text[k] : null, counted: (lists.counted || lists.text || [])[k] ?? null, scores, parts: Object.fromEntries(parts), total });
+    rows.push({ rank: lists.rank[k], errors: lists.errors[k], text: lists.text ? lists.text[k] : null, counted: (lists.counted || [])[k] ?? (lists.text ? lists.text[k] : null), scores, parts: Object.fromEntries(parts), total });
   }
   if (weights) rows.sort((x, y) => y.total - x.total || x.rank - y.rank);
   return { rows, columns: columns.filter((name) => worthShowing(rows, name, weights)), weights, lists };

@@ -124,8 +124,8 @@ def hypotheses(
 
     Returns:
         `start` (U + 1) where each utterance's hypotheses begin; `rank`, `errors`, `text`, `counted`
-        (the normalised text; None where all are as they stand) and every score column over them
-        (None for -inf); `left_out`, how many hypotheses are not shown.
+        (the normalised text; None where it is as it stands, or all are) and every score column
+        over them (None for -inf); `left_out`, how many hypotheses are not shown.
     """
     table = table.assign(place=table["utt"].astype(str).map(place))
     table = table.sort_values(["place", "rank"], kind="stable")
@@ -141,14 +141,17 @@ def hypotheses(
     }
     counts = np.bincount(kept["place"], minlength=len(place))
     texts = None if anonymous else kept["text"].astype(str).tolist()
-    counted = None if anonymous or "counted" not in kept else kept["counted"].astype(str).tolist()
+    counted = None
+    if not anonymous and "counted" in kept and (kept["counted"] != kept["text"]).any():
+        pairs = zip(kept["counted"], kept["text"], strict=True)
+        counted = [str(one) if one != text else None for one, text in pairs]
     return {
         "lists": name,
         "start": [0, *np.cumsum(counts).tolist()],
         "rank": kept["rank"].astype(int).tolist(),
         "errors": kept["errors"].astype(int).tolist(),
         "text": texts,
-        "counted": None if counted == texts else counted,
+        "counted": counted,
         "scores": scores,
         "left_out": int((~keep).sum()),
         "limit": limit,
