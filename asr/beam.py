@@ -1,7 +1,7 @@
 """The beam decoder: CTC prefix search with n-gram models, hot words, word times, over chunks.
 
-The search itself is compiled (`asr.search`); here its inputs are built from a vocabulary, options
-and models, and its results are taken apart.
+The search itself is compiled (`asr.search.frames`); here its inputs are built from a vocabulary,
+options and models, and its results are taken apart.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from asr.endings import endings
 from asr.forward import full_sums
-from asr.graph import Graph, build_graph
 from asr.nbest import Hypothesis
 from asr.options import DecoderOptions
-from asr.search import advance
-from asr.state import Limits, State, begin, enough_room, more_room, new_state, tidy
+from asr.search.endings import endings
+from asr.search.frames import advance
+from asr.search.graph import Graph, build_graph
+from asr.search.state import Limits, State, begin, enough_room, more_room, new_state, tidy
 from asr.vocabulary import Vocabulary
 from lm.errors import InputError
-from lm.ngram import NgramModel
+from lm.ngram.model import NgramModel
 
 ROOM = 1 << 13  # prefixes that a search has room for to begin with,
 ROOM_PER_SLOT = 64  # and so many more for each place in the beam

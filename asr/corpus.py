@@ -15,7 +15,7 @@ import numpy as np
 
 from asr.audio import NOISES, RATE, Noise, load_audio, mix_noise
 from lm.errors import InputError
-from lm.prose import open_text
+from lm.text.prose import open_text
 
 MANIFESTS = {".jsonl", ".json", ".csv", ".tsv"}
 STRUCTURED = {"noise", "tags"}  # keys whose values are objects, in a table's field as JSON

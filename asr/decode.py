@@ -55,7 +55,7 @@ def _beam(vocabulary: Vocabulary, options: DecoderOptions) -> Decoder:
 
 
 def _pyctcdecode(vocabulary: Vocabulary, options: DecoderOptions) -> Decoder:
-    from asr.reference import ReferenceDecoder
+    from asr.pyctcdecode_beam import ReferenceDecoder
 
     return ReferenceDecoder.build(vocabulary, options)
 

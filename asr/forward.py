@@ -12,8 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from asr.graph import spellings
-from asr.vocabulary import Vocabulary
+from asr.vocabulary import Vocabulary, spellings
 from lm.jit import inner_kernel
 
 

@@ -13,10 +13,9 @@ from transformers import AutoFeatureExtractor, AutoModelForSpeechSeq2Seq
 from transformers.modeling_outputs import BaseModelOutput
 
 from asr.audio import RATE
-from lm.checkpoint import load_checkpoint
 from lm.errors import InputError
-from lm.options import ScorerOptions
-from lm.scorer import TextError
+from lm.neural.pretrained import load_checkpoint
+from lm.scorer import ScorerOptions, TextError
 
 # Logits of the hypotheses that are computed at once, (B, T, V): Whisper's V is 51,865.
 LOGITS_PER_BATCH = 1 << 26

@@ -11,6 +11,10 @@ from lm.errors import InputError
 WORD_START = "▁"  # what SentencePiece puts before a word's first piece
 DELIMITERS = ("|", " ")
 
+# A language model of which fewer of its words can be spelled was made for other labels. Not none:
+# an apostrophe on its own, or the `I` of text in mixed case, can be spelled by the wrong model too.
+LEAST_SPELLED = 0.1
+
 
 @dataclass(frozen=True)
 class Vocabulary:
@@ -100,3 +104,51 @@ class Vocabulary:
         delimiter = getattr(tokenizer, "word_delimiter_token", None)
         special -= {i for i, label in enumerate(labels) if label == delimiter}
         return cls.from_labels(labels, blank, special)
+
+
+def spellings(vocabulary: Vocabulary) -> tuple[list[str], list[bool], list[bool]]:
+    """Each label's text, whether a word ends before it, and whether it stands for text.
+
+    Raises:
+        InputError: A label has a word boundary elsewhere than at its beginning.
+    """
+    texts, boundary, followed = [], [], []
+    delimiter = vocabulary.word_delimiter
+    for i, label in enumerate(vocabulary.labels):
+        text = label.replace(delimiter or WORD_START, " ")
+        used = i not in vocabulary.special
+        words = text.split()
+        if used and not text:
+            raise InputError(f"label {i} of the vocabulary is empty; make it a special one")
+        if used and (len(words) > 1 or (words and text[-1].isspace())):
+            raise InputError(
+                f"label {label!r} (column {i}) has a word boundary within; the beam decoder takes "
+                "labels with one at their beginning only"
+            )
+        texts.append(words[0] if used and words else "")
+        boundary.append(used and text[:1].isspace())
+        followed.append(used)
+    return texts, boundary, followed
+
+
+def check_spelling(words: Sequence[str], letters: set[str], lm: str) -> None:
+    """Checks that a language model's words can be spelled with a vocabulary.
+
+    Raises:
+        InputError: Hardly any of them can.
+    """
+    spelled = sum(set(word) <= letters for word in words)
+    if spelled >= LEAST_SPELLED * len(words):
+        return
+    cased = "".join(filter(str.isalpha, letters))
+    case = "upper case" if cased.isupper() else "lower case" if cased.islower() else "mixed case"
+    remedy = {
+        "upper case": "estimate it from text with --normaliser librispeech",
+        "lower case": "estimate it from text with --normaliser lower",
+        "mixed case": "estimate it from text that is written with these labels",
+    }[case]
+    raise InputError(
+        f"{lm}: {spelled} of its {len(words)} words ({', '.join(words[:3])}, …) can be spelled "
+        f"with the acoustic model's labels, which are {case} ({' '.join(sorted(cased)[:8])} …); "
+        f"{remedy}"
+    )

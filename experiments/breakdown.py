@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import pandas as pd
 
-from asr.alignment import Method, word_pairs
-from asr.significance import RESAMPLES, bootstrap_interval
+from asr.evaluation.alignment import Method, word_pairs
+from asr.evaluation.significance import RESAMPLES, bootstrap_interval
 
 TAG = "tag."
 

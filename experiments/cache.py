@@ -20,11 +20,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from experiments.stages import fingerprint
+from experiments.comparison.stages import fingerprint
 from lm.cache import SCORES
+from lm.cache_file import Scope, ScoreCache
 from lm.errors import InputError
-from lm.options import ScorerOptions
-from lm.score_file import Scope, ScoreCache
+from lm.scorer import ScorerOptions
 
 DAY = 86_400.0  # seconds
 

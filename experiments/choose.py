@@ -25,16 +25,16 @@ import pandas as pd
 
 from asr.corpus import read_references
 from asr.nbest import TIMES, read_nbest
-from experiments.counting import Counting
-from experiments.decisions import Decision, System, decide, pool_of
-from experiments.references import References
+from experiments.comparison.counting import Counting
+from experiments.comparison.evaluation import evaluate
+from experiments.comparison.references import References
+from experiments.comparison.table import print_systems
+from experiments.comparison.tuning import Decision, System, decide, pool_of
 from experiments.score import names_of
-from experiments.systems import evaluate
-from experiments.table import print_systems
-from lm.choose import METHODS, Trust, choose, confidences
 from lm.combine import read_weights
 from lm.errors import InputError
-from lm.text import normaliser
+from lm.rerank.decision import METHODS, Trust, choose, confidences
+from lm.text.normalisers import normaliser
 
 CHOSEN = "chosen"
 

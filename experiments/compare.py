@@ -22,19 +22,18 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.again import agreement, config_of
-from experiments.comparison import Comparison
-from experiments.outcome import Outcome, run_comparison
-from experiments.pipeline import write_errors
+from experiments.comparison.experiment import Comparison
+from experiments.comparison.pipeline import write_errors
+from experiments.comparison.reproduction import agreement, config_of
+from experiments.comparison.run import Outcome, run_comparison
+from experiments.comparison.second_pass import Models
+from experiments.comparison.sweep import load_points
+from experiments.comparison.table import print_sweep, print_systems
+from experiments.demo import bundled
 from experiments.report import write_report
 from experiments.results import SWEEP, load_results, write_results
-from experiments.second_pass import Models
-from experiments.sweep import load_points
-from experiments.table import print_sweep, print_systems
 from lm.cache import ScoreCache
 from lm.errors import InputError
-
-DEMO = Path(__file__).resolve().parent / "configs" / "demo.yaml"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         if config is not None or overrides:
             raise InputError("--from runs what is in the results; give no config and no overrides")
         return repeat(Path(arguments.again), arguments.out, arguments.workers)
-    points = load_points(Comparison, config or DEMO, overrides)
+    points = load_points(Comparison, config or bundled.CONFIG, overrides)
     out = Path(arguments.out or Path("results") / points[0].config.name)
     if len(points) == 1:
         return compare(points[0].config, out, arguments.workers)

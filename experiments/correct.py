@@ -18,9 +18,9 @@ from tqdm import tqdm
 
 from asr.nbest import read_nbest, write_nbest
 from lm.errors import InputError
-from lm.options import ScorerOptions
 from lm.rescore import check_name, rescore
-from lm.text import normaliser
+from lm.scorer import ScorerOptions
+from lm.text.normalisers import normaliser
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,9 +105,9 @@ def run(arguments: argparse.Namespace) -> int:
         bits=arguments.bits,
     )
     # torch and transformers take seconds to import.
-    from lm.causal import CausalScorer
-    from lm.chat import PROMPT
-    from lm.correct import correct_freely, load_corrector
+    from lm.neural.causal import CausalScorer
+    from lm.neural.chat import PROMPT
+    from lm.neural.correction import correct_freely, load_corrector
 
     prompt = PROMPT if arguments.prompt is None else read_prompt(arguments.prompt)
     model = load_corrector(arguments.model, options, prompt, arguments.hypotheses, arguments.plain)

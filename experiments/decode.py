@@ -17,7 +17,7 @@ from typing import Any
 
 from asr.emissions import Emissions
 from asr.options import DECODERS, DecoderOptions
-from experiments.first_pass import decode_to
+from experiments.comparison.first_pass import decode_to
 from lm.errors import InputError
 
 

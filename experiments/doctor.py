@@ -7,6 +7,7 @@ import importlib.util
 import os
 import sys
 
+from experiments.demo import bundled
 from experiments.results import PACKAGES, provenance
 
 
@@ -17,8 +18,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Prints the findings; exits with 1 if something that is needed is missing."""
     import torch
-
-    from experiments.compare import DEMO
 
     facts = provenance()
     print(f"python {facts['python']}, {facts['machine']}, {os.cpu_count()} processors")
@@ -35,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         print("no GPU: everything runs on the CPU in float32")
     extra = "found" if importlib.util.find_spec("espeakng_loader") else "missing"
     print(f"speech synthesis for rebuilding the demo (extra `demo`): {extra}")
-    print(f"bundled demo: {'found' if DEMO.is_file() else 'MISSING'}")
+    print(f"bundled demo: {'found' if bundled.CONFIG.is_file() else 'MISSING'}")
     if missing:
         print(f"install what is missing: {', '.join(missing)}", file=sys.stderr)
     return 1 if missing else 0

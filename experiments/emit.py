@@ -9,7 +9,7 @@ import argparse
 import sys
 
 from asr.corpus import read_corpus
-from experiments.first_pass import Acoustic, write_emissions
+from experiments.comparison.first_pass import Acoustic, write_emissions
 from lm.errors import InputError
 
 

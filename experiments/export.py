@@ -27,8 +27,8 @@ import numpy as np
 import pandas as pd
 
 from asr.corpus import Utterance, read_corpus
+from asr.formats.transcript_writers import WRITERS, Transcript, write_transcripts
 from asr.nbest import TIMES, read_nbest
-from asr.transcripts import WRITERS, Transcript, write_transcripts
 from experiments.results import load_results
 from lm.combine import KEYS, read_weights, rerank, total, winners
 from lm.errors import InputError

@@ -14,9 +14,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from asr.interchange import FORMATS, import_nbest
+from asr.formats.nbest_import import FORMATS, import_nbest
+from asr.formats.transcript_writers import Transcript, write_transcripts
 from asr.nbest import COLUMNS, TIMES, write_nbest
-from asr.transcripts import Transcript, write_transcripts
 from lm.errors import InputError
 
 

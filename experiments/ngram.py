@@ -22,17 +22,17 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from lm.arpa import Arpa, write_arpa
-from lm.backoff import read_model
-from lm.corpus import most_frequent, read_corpus, read_lines, read_words
-from lm.entropy import prune
 from lm.errors import InputError
-from lm.estimate import estimate
-from lm.interpolate import heldout_perplexity, interpolate
-from lm.ngram import NgramModel
-from lm.spill import Workspace
-from lm.store import compile_model, write_store
-from lm.text import CHOICES, Normaliser, normaliser
+from lm.estimation.backoff_tables import read_model
+from lm.estimation.counted_text import most_frequent, read_corpus, read_lines, read_words
+from lm.estimation.entropy_pruning import prune
+from lm.estimation.external_sort import Workspace
+from lm.estimation.kneser_ney import estimate
+from lm.estimation.mixture import heldout_perplexity, interpolate
+from lm.ngram.arpa import Arpa, write_arpa
+from lm.ngram.model import NgramModel
+from lm.ngram.store import compile_model, write_store
+from lm.text.normalisers import CHOICES, Normaliser, normaliser
 
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 DEFAULT_MEMORY = 4 << 30
@@ -248,7 +248,7 @@ class _Bars:
             self._bar.close()
 
     def advance(self, what: str, more: int, total: int) -> None:
-        """See `lm.corpus.Progress`."""
+        """See `lm.estimation.counted_text.Progress`."""
         if self._bar is None or self._bar.desc != what:
             if self._bar is not None:
                 self._bar.close()

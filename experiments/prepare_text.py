@@ -18,8 +18,8 @@ from pathlib import Path
 
 from asr.corpus import read_corpus
 from lm.errors import InputError
-from lm.prose import open_text, sentences
-from lm.text import normaliser
+from lm.text.normalisers import normaliser
+from lm.text.prose import open_text, sentences
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -22,13 +22,13 @@ from pathlib import Path
 import pandas as pd
 
 from asr.nbest import read_nbest, write_nbest
-from experiments.first_pass import progress
-from experiments.second_pass import Column, Models, score
+from experiments.comparison.progress import progress
+from experiments.comparison.second_pass import Column, Models, score
 from lm.cache import SCORES, ScoreCache
 from lm.context import CONVERSATION, Context
 from lm.errors import InputError
 from lm.rescore import check_name
-from lm.text import normaliser
+from lm.text.normalisers import normaliser
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -170,7 +170,7 @@ def by_ear(
     arguments: argparse.Namespace, table: pd.DataFrame
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """The table with a column of what was heard, and why utterances failed."""
-    from asr.rescore import rescore_audio, rescore_ctc
+    from asr.acoustic_rescore import rescore_audio, rescore_ctc
 
     with progress(len(table), "rescore", "hyp") as bar:
         if arguments.emissions is not None:

@@ -17,21 +17,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from asr.alignment import METHODS
 from asr.corpus import read_references
+from asr.evaluation.alignment import METHODS
 from asr.nbest import read_nbest
-from experiments.config import to_plain
-from experiments.counting import Counting, same_utterances
-from experiments.decisions import Decision, System
-from experiments.outcome import hypotheses_of
-from experiments.references import References
+from experiments.comparison.config import to_plain
+from experiments.comparison.counting import Counting, same_utterances
+from experiments.comparison.evaluation import evaluate
+from experiments.comparison.references import References, hypotheses_of
+from experiments.comparison.stages import fingerprint
+from experiments.comparison.table import print_systems
+from experiments.comparison.tuning import Decision, System
 from experiments.results import write_results
-from experiments.stages import fingerprint
-from experiments.systems import evaluate
-from experiments.table import print_systems
 from lm.combine import read_weights
 from lm.errors import InputError
-from lm.text import normaliser
+from lm.text.normalisers import normaliser
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

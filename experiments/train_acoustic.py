@@ -8,13 +8,13 @@ from __future__ import annotations
 import argparse
 import sys
 
-from asr.train import AcousticTraining, train_acoustic
-from experiments.config import load_config
+from asr.training.ctc import AcousticTraining, train_acoustic
+from experiments.comparison.config import load_config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
-    parser.add_argument("config", metavar="CONFIG.yaml", help="settings of asr.train")
+    parser.add_argument("config", metavar="CONFIG.yaml", help="settings of asr.training.ctc")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win")
     parser.add_argument("--restart", action="store_true", help="ignore existing checkpoints")
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 import argparse
 import sys
 
-from experiments.config import load_config
-from lm.train import LMTraining, train_lm
+from experiments.comparison.config import load_config
+from lm.training.causal_lm import LMTraining, train_lm
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
-    parser.add_argument("config", metavar="CONFIG.yaml", help="settings of lm.train.LMTraining")
+    parser.add_argument(
+        "config", metavar="CONFIG.yaml", help="settings of lm.training.causal_lm.LMTraining"
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win")
     add_resume(parser)
 

@@ -20,21 +20,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.config import load_config
-from experiments.counting import Counting
-from experiments.decisions import Decision, System, tune_weights
-from experiments.pipeline import Split, load_split
-from experiments.references import References
-from experiments.second_pass import Column, Models, score
-from experiments.systems import evaluate
+from experiments.comparison.config import load_config
+from experiments.comparison.counting import Counting
+from experiments.comparison.evaluation import evaluate
+from experiments.comparison.pipeline import load_split
+from experiments.comparison.references import References
+from experiments.comparison.second_pass import Column, Models, score
+from experiments.comparison.split import Split
+from experiments.comparison.tuning import Decision, System, tune_weights
 from experiments.train_lm import add_resume, print_figures
 from lm.cache import SCORES, ScoreCache
 from lm.combine import total
 from lm.context import contexts
-from lm.discriminate import Judged, MWERTraining, train_mwer
 from lm.errors import InputError
 from lm.scorer import Texts
-from lm.text import normaliser
+from lm.text.normalisers import normaliser
+from lm.training.minimum_wer import Judged, MWERTraining, train_mwer
 
 SPEAKER = r"([^-_]+)[-_].*"
 LISTS = "lists"

@@ -8,10 +8,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from experiments.compare import DEMO
+from experiments.demo import bundled
 from lm.errors import SecondpassError
-
-BUNDLED = str(DEMO.parent.parent / "demo" / "acoustic")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="audio that libsndfile reads")
     parser.add_argument(
         "--model",
-        default=BUNDLED,
+        default=str(bundled.ACOUSTIC),
         help="AutoModelForCTC checkpoint, name or folder (default: the demo's, which has heard "
         "synthetic speech only)",
     )

@@ -13,10 +13,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from experiments.first_pass import progress
+from experiments.comparison.progress import progress
 from lm.errors import InputError
-from lm.prose import read_text
-from lm.truecase import count_forms, write_truecaser
+from lm.text.prose import read_text
+from lm.text.truecase import count_forms, write_truecaser
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

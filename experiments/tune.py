@@ -10,13 +10,13 @@ import sys
 
 from asr.corpus import read_references
 from asr.nbest import read_nbest
-from experiments.counting import Counting
-from experiments.decisions import tune_weights
-from experiments.references import References
-from experiments.stages import fingerprint
+from experiments.comparison.counting import Counting
+from experiments.comparison.references import References
+from experiments.comparison.stages import fingerprint
+from experiments.comparison.tuning import tune_weights
 from lm.combine import write_weights
 from lm.errors import InputError
-from lm.text import normaliser
+from lm.text.normalisers import normaliser
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

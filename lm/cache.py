@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lm.cache_file import ScoreCache
 from lm.jit import cache_home
-from lm.score_file import ScoreCache
 from lm.scorer import Progress, Scorer, Scores, TextError, Texts, parts
 
 # Where scores are kept by default.

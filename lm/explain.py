@@ -8,9 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from lm.batching import batches
-from lm.causal import CausalScorer
-from lm.rescore import NgramScorer
+from lm.neural.batching import batches
+from lm.neural.causal import CausalScorer
+from lm.ngram.scorer import NgramScorer
 from lm.scorer import Scorer, Texts
 
 END = "</s>"

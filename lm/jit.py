@@ -28,11 +28,22 @@ def cache_home() -> Path:
 @cache
 def _folder() -> str:
     """The folder of the machine code of these sources."""
-    root = Path(__file__).parent.parent
-    sources = [path for part in ("asr", "lm") for path in sorted((root / part).glob("*.py"))]
-    texts = [path.read_bytes() for path in sources]
-    digest = hashlib.sha256(b"".join(text for text in texts if b"from lm.jit import" in text))
-    return str(cache_home() / "kernels" / digest.hexdigest()[:16])
+    return str(cache_home() / "kernels" / digest_of(Path(__file__).parent.parent))
+
+
+def digest_of(root: Path) -> str:
+    """A hash of every file with compiled functions in `asr` and `lm`, at any depth.
+
+    Args:
+        root: The folder that holds both packages.
+    """
+    digest = hashlib.sha256()
+    for package in ("asr", "lm"):
+        for path in sorted((root / package).rglob("*.py")):
+            text = path.read_bytes()
+            if b"from lm.jit import" in text:
+                digest.update(path.relative_to(root).as_posix().encode() + b"\0" + text)
+    return digest.hexdigest()[:16]
 
 
 def kernel(function: Callable[..., Any]) -> Any:

@@ -2,47 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, is_dataclass, replace
+from collections.abc import Mapping
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from lm.errors import InputError
-from lm.ngram import NgramModel
-from lm.options import ScorerOptions
+from lm.ngram.model import NgramModel
+from lm.ngram.scorer import NgramScorer
 from lm.plugin import load_plugin, plugin_file
-from lm.scorer import Progress, Scorer, Scores, TextError, Texts, parts
-from lm.text import normaliser as normaliser_of
+from lm.scorer import Progress, Scorer, ScorerOptions, TextError, Texts, parts
+from lm.text.normalisers import normaliser as normaliser_of
 
 # These say which hypothesis a row is and how long it is: no score can take their place.
 NOT_SCORES = ("utt", "rank", "text", "words", "oov")
 NGRAM_ENDINGS = (".arpa", ".arpa.gz", ".ngram")
 # Texts that a model gets at once, at most (a list stays whole): memory does not grow with a table.
 TEXTS_AT_ONCE = 50_000
-
-
-@dataclass(frozen=True)
-class NgramScorer:
-    """An n-gram model as a scorer; tokens are the words, and `</s>` where it is scored.
-
-    Attributes:
-        model: the n-gram model.
-        eos: whether `</s>` is scored.
-    """
-
-    model: NgramModel
-    eos: bool = True
-
-    def score(self, batch: Texts | Sequence[str], progress: Progress | None = None) -> Scores:
-        """Scores of the texts, from `<s>` on; words are separated by white space."""
-        texts = Texts.of(batch).texts
-        logprobs, first = self.model.word_logprobs(texts, self.eos)
-        text = np.repeat(np.arange(len(texts)), np.diff(first))
-        if progress is not None:
-            progress(len(texts))
-        return Scores(np.bincount(text, logprobs, len(texts)), np.diff(first))
 
 
 def load_scorer(model: str | Path, options: ScorerOptions | None = None) -> Scorer:
@@ -62,11 +40,11 @@ def load_scorer(model: str | Path, options: ScorerOptions | None = None) -> Scor
     if is_ngram(model):
         return NgramScorer(NgramModel.load(model), options.eos)
     # torch and transformers take seconds to import.
-    from lm.masked import MaskedLM, MaskedScorer, is_masked
+    from lm.neural.masked import MaskedLM, MaskedScorer, is_masked
 
     if is_masked(str(model)):
         return MaskedScorer(MaskedLM.load(str(model), options), options)
-    from lm.causal import CausalLM, CausalScorer
+    from lm.neural.causal import CausalLM, CausalScorer
 
     return CausalScorer(CausalLM.load(str(model), options), options)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.data import PROJECT
+
 # Scores of other runs, perhaps by other code, must not reach a test.
 os.environ["SECONDPASS_SCORES"] = str(Path(tempfile.mkdtemp(prefix="scores")) / "scores.sqlite")
-
-PROJECT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")

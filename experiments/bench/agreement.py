@@ -20,9 +20,9 @@ import numpy as np
 from asr.beam import BeamDecoder
 from asr.nbest import Hypothesis
 from asr.options import DecoderOptions
-from asr.reference import ReferenceDecoder
+from asr.pyctcdecode_beam import ReferenceDecoder
 from asr.vocabulary import Vocabulary
-from experiments.bench.tasks import TASKS, Missing
+from experiments.bench.decoders.tasks import TASKS, Missing
 
 MATCHED = DecoderOptions(beam_width=400, beam_prune_logp=-40.0, lookahead=False)
 EVERY = 10_000  # utterances, more than there are

@@ -16,13 +16,13 @@ import numpy as np
 from rich.console import Console
 
 from experiments.bench import report
-from experiments.bench.emissions import CHANNELS, Units, synthesise
+from experiments.bench.decoders.emissions import CHANNELS, Units, synthesise
+from experiments.bench.decoders.peers import OURS, PEERS
+from experiments.bench.decoders.race import Entry, build, race
+from experiments.bench.decoders.search import NARROW, WIDE, Peer, Search
+from experiments.bench.decoders.tasks import DEMO, PROJECT, TASKS, Missing, Task, bundled
 from experiments.bench.first_call import first_calls
-from experiments.bench.peers import OURS, PEERS
-from experiments.bench.race import Entry, build, race
-from experiments.bench.search import NARROW, WIDE, Peer, Search
-from experiments.bench.tasks import DEMO, PROJECT, TASKS, Missing, Task, bundled
-from experiments.first_pass import progress
+from experiments.comparison.progress import progress
 from lm.errors import InputError
 
 BEAMS = (16, 100, 512)

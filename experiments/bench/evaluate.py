@@ -27,17 +27,17 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from asr.alignment import align
-from asr.significance import RESAMPLES, bootstrap_interval, mapsswe
-from asr.wer import oracle, row_errors
+from asr.evaluation.alignment import align
+from asr.evaluation.significance import RESAMPLES, bootstrap_interval, mapsswe
+from asr.evaluation.wer import oracle, row_errors
 from experiments.results import load_results
-from lm.choose import Choice, choose
 from lm.combine import total, winners
 from lm.errors import InputError
-from lm.lists import Lists
-from lm.mbr import Distances, least_risk
-from lm.pool import Pool
-from lm.tune import tune
+from lm.rerank.decision import Choice, choose
+from lm.rerank.mbr import Distances, least_risk
+from lm.rerank.pool import Pool
+from lm.rerank.score_arrays import Lists
+from lm.rerank.tune import tune
 
 T = TypeVar("T")
 POINTS = 300  # of the grid that are timed

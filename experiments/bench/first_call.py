@@ -46,7 +46,7 @@ def first_calls(lm: str, log_probs: np.ndarray) -> dict[str, dict[str, float]]:
 
     Args:
         lm: ARPA file of a word n-gram model.
-        log_probs: (T, 29) float32, natural log; see `experiments.bench.emissions`.
+        log_probs: (T, 29) float32, natural log; see `experiments.bench.decoders.emissions`.
     """
     with tempfile.TemporaryDirectory() as folder:
         emissions = Path(folder) / "emissions.npy"

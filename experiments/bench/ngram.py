@@ -33,13 +33,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from lm.arpa import GZIP_MAGIC
-from lm.batch import score_in_lanes, score_in_turn
 from lm.errors import InputError
 from lm.jit import cache_home
-from lm.ngram import NgramModel
-from lm.prose import open_text
-from lm.words import number_texts
+from lm.ngram.arpa import GZIP_MAGIC
+from lm.ngram.batch_query import score_in_lanes, score_in_turn
+from lm.ngram.model import NgramModel
+from lm.ngram.words import number_texts
+from lm.text.prose import open_text
 
 WORDS = 200_000  # of the synthetic model
 SHARES = (0.15, 0.35, 0.5)  # its 2-grams to 4-grams

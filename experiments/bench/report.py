@@ -13,9 +13,9 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from experiments.bench.peers import OURS, OURS_LABELS
-from experiments.bench.race import Entry, Figures, processors
-from experiments.bench.search import NARROW, WIDE
+from experiments.bench.decoders.peers import OURS, OURS_LABELS
+from experiments.bench.decoders.race import Entry, Figures, processors
+from experiments.bench.decoders.search import NARROW, WIDE
 
 HEADINGS = (
     *("decoder", "width", "beam", "ms/s", "real time", "all cores", "texts ms/s"),

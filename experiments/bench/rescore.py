@@ -19,12 +19,12 @@ import numpy as np
 from rich.console import Console
 
 from experiments.bench import report
-from experiments.bench.lists import LISTS, Lists, random_gpt2
-from experiments.bench.quality import HEADINGS as QUALITY_HEADINGS
-from experiments.bench.quality import SOURCES, quality_rows
-from experiments.bench.scoring import BATCH_TOKENS, WAYS, Measured
-from experiments.bench.tasks import DEMO, PROJECT, Missing, evenly
-from experiments.first_pass import progress
+from experiments.bench.decoders.tasks import DEMO, PROJECT, Missing, evenly
+from experiments.bench.rescoring.lists import LISTS, Lists, random_gpt2
+from experiments.bench.rescoring.quality import HEADINGS as QUALITY_HEADINGS
+from experiments.bench.rescoring.quality import SOURCES, quality_rows
+from experiments.bench.rescoring.scoring import BATCH_TOKENS, WAYS, Measured
+from experiments.comparison.progress import progress
 from lm.errors import InputError
 
 HEADINGS = (
@@ -174,7 +174,7 @@ def run_way(
 ) -> Measured:
     """Runs one way in a process of its own."""
     output = lists.with_name("measured.npz")
-    command = [sys.executable, "-m", "experiments.bench.scoring", way, "-o", str(output)]
+    command = [sys.executable, "-m", "experiments.bench.rescoring.scoring", way, "-o", str(output)]
     command += ["--lists", str(lists), "--model", model, "--cache", str(cache)]
     for name in ("device", "dtype", "threads"):
         if getattr(arguments, name):

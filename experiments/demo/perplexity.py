@@ -15,10 +15,10 @@ import sys
 from collections.abc import Sequence
 
 from asr.corpus import read_references
-from asr.interchange import import_nbest
+from asr.formats.nbest_import import import_nbest
 from lm.errors import InputError
 from lm.rescore import NgramScorer, load_scorer
-from lm.text import normaliser
+from lm.text.normalisers import normaliser
 
 
 def word_perplexity(texts: Sequence[str], model: str, normalise: str) -> tuple[float, int]:

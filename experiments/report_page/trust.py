@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from asr.alignment import right_words
+from asr.evaluation.alignment import right_words
 from experiments.report_page.run import Run
-from lm.confidence import calibration_error, normalised_cross_entropy, reliability
+from lm.rerank.confidence import calibration_error, normalised_cross_entropy, reliability
 
 
 def split_reliability(run: Run, split: str) -> list[dict[str, Any]]:

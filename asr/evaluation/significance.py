@@ -1,0 +1,233 @@
+"""Is a difference in word error rate more than chance: bootstrap, MAPSSWE, Holm's correction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from asr.evaluation.alignment import Alignment
+
+RESAMPLES = 10_000
+LEVEL = 0.95
+
+# Reference words right in both systems that end a segment: sclite's default.
+BUFFER = 2
+
+
+@dataclass(frozen=True)
+class Mapsswe:
+    """What the matched-pairs test found for a system against a baseline.
+
+    Attributes:
+        segments: number of segments in which at least one of the two systems errs.
+        mean: mean over segments of errors(system) - errors(baseline); negative: fewer errors.
+        z: the mean in units of its standard error; 0.0 where no variance can be estimated.
+        p_value: two-sided, from the normal distribution.
+    """
+
+    segments: int
+    mean: float
+    z: float
+    p_value: float
+
+
+def bootstrap_interval(
+    errors: np.ndarray,
+    words: np.ndarray,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> tuple[float, float] | None:
+    """Percentile bootstrap interval of a word error rate (Bisani & Ney, ICASSP 2004).
+
+    Whole utterances are drawn with replacement, and each resample's rate is its errors over its
+    words. To resample speakers, pass sums by speaker.
+
+    Args:
+        errors: (U,) errors of each utterance.
+        words: (U,) reference words of each utterance.
+        resamples: number of bootstrap samples.
+        level: share of them that the interval holds, between 0 and 1.
+        seed: the same seed draws the same samples.
+
+    Returns:
+        Lower and upper bound as fractions; None where there are fewer than two utterances or no
+        reference word at all, which say nothing about spread.
+
+    Raises:
+        ValueError: the arrays differ in shape, or level or resamples is out of range.
+    """
+    return _interval(errors, words, resamples, level, seed)
+
+
+def delta_interval(
+    system: np.ndarray,
+    baseline: np.ndarray,
+    words: np.ndarray,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> tuple[float, float] | None:
+    """Paired bootstrap interval of a difference in word error rate, system minus baseline.
+
+    Both systems are scored on the same drawn utterances (Bisani & Ney 2004, section 4), so what
+    is hard for both cancels out. An interval that excludes 0 is a significant difference.
+
+    Args:
+        system: (U,) errors of the system by utterance.
+        baseline: (U,) errors of the baseline on the same utterances.
+        words: (U,) reference words of each utterance.
+        resamples: number of bootstrap samples.
+        level: share of them that the interval holds.
+        seed: the same seed draws the same samples.
+
+    Returns:
+        Lower and upper bound as fractions, or None as in `bootstrap_interval`.
+
+    Raises:
+        ValueError: as in `bootstrap_interval`.
+    """
+    system, baseline = np.asarray(system), np.asarray(baseline)
+    if system.shape != baseline.shape:
+        raise ValueError(f"system has shape {system.shape} but baseline {baseline.shape}")
+    return _interval(system.astype(np.int64) - baseline, words, resamples, level, seed)
+
+
+def mapsswe(
+    system: Sequence[Alignment], baseline: Sequence[Alignment], buffer: int = BUFFER
+) -> Mapsswe:
+    """Matched-pairs sentence-segment word error test (Gillick & Cox, ICASSP 1989).
+
+    Segments are those of NIST sc_stats: a segment begins with an error of either system and ends
+    at the first run of `buffer` reference words that both have right, with no insertion between
+    them, or at the end of the utterance. Segments without errors are not counted. With
+    d = errors(system) - errors(baseline) of each of n segments, z = mean(d) / (sd(d) / sqrt(n)),
+    where sd divides by n - 1, and p = erfc(|z| / sqrt(2)). If all d are equal (identical systems,
+    no or one segment), no variance can be estimated: z is 0 and p is 1, as in sc_stats.
+
+    With the alignments of `sclite` (see `asr.evaluation.alignment`) segments, mean and z are
+    those that sc_stats prints; with jiwer's, ties in the alignment move an error now and then.
+
+    Args:
+        system: alignments of the system by utterance, from `asr.evaluation.alignment.align`.
+        baseline: alignments of the baseline on the same utterances in the same order.
+        buffer: reference words right in both that end a segment, at least 1.
+
+    Raises:
+        ValueError: different numbers of utterances, different references, or buffer below 1.
+    """
+    if buffer < 1:
+        raise ValueError(f"buffer is {buffer}; a segment ends after at least one right word")
+    if len(system) != len(baseline):
+        raise ValueError(f"{len(system)} utterances of the system, {len(baseline)} of the baseline")
+    pairs: list[tuple[int, int]] = []
+    for ours, theirs in zip(system, baseline, strict=True):
+        pairs.extend(segments(ours, theirs, buffer))
+    count = len(pairs)
+    difference = np.array([ours - theirs for ours, theirs in pairs], dtype=np.float64)
+    mean = float(difference.mean()) if count else 0.0
+    spread = float(difference.std(ddof=1)) if count > 1 else 0.0
+    z = mean / (spread / math.sqrt(count)) if spread > 0.0 else 0.0
+    return Mapsswe(count, mean, z, math.erfc(abs(z) / math.sqrt(2.0)))
+
+
+def segments(system: Alignment, baseline: Alignment, buffer: int = BUFFER) -> list[tuple[int, int]]:
+    """Errors of both systems in each segment of one utterance, as `mapsswe` defines segments.
+
+    Raises:
+        ValueError: the two alignments have references of different lengths.
+    """
+    length = len(system.wrong)
+    if length != len(baseline.wrong):
+        raise ValueError(f"references of {length} and {len(baseline.wrong)} words: not the same")
+    # Insertions before word i stand in row i; the last row has those after the last word and,
+    # padded, no word.
+    wrong = np.zeros((length + 1, 2), dtype=np.int64)
+    wrong[:length, 0], wrong[:length, 1] = system.wrong, baseline.wrong
+    inserted = np.stack([system.inserted, baseline.inserted], axis=1)
+    if not wrong.any() and not inserted.any():
+        return []
+    found: list[tuple[int, int]] = []
+    ours = theirs = right = 0
+    for (wrong_ours, wrong_theirs), (extra_ours, extra_theirs) in zip(
+        wrong.tolist(), inserted.tolist(), strict=True
+    ):
+        if extra_ours or extra_theirs:
+            right = 0
+        right = 0 if wrong_ours or wrong_theirs else right + 1
+        ours += wrong_ours + extra_ours
+        theirs += wrong_theirs + extra_theirs
+        if right >= buffer and (ours or theirs):
+            found.append((ours, theirs))
+            ours = theirs = 0
+    if ours or theirs:
+        found.append((ours, theirs))
+    return found
+
+
+def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """p-values adjusted for testing several hypotheses at once (Holm 1979, step-down).
+
+    Args:
+        p_values: (K,) p-values; NaN stands for a system that was not tested (the baseline), stays
+            NaN and is not counted.
+
+    Returns:
+        (K,) adjusted p-values, at most 1, in the order given.
+
+    Raises:
+        ValueError: a p-value is outside 0 to 1.
+    """
+    given = np.asarray(p_values, dtype=np.float64)
+    if given.size and (np.nanmin(given, initial=0.0) < 0 or np.nanmax(given, initial=1.0) > 1):
+        raise ValueError(f"p-values lie between 0 and 1: {given.tolist()}")
+    tested = np.flatnonzero(~np.isnan(given))
+    order = tested[np.argsort(given[tested], kind="stable")]
+    factors = np.arange(len(order), 0, -1)
+    adjusted = given.copy()
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(given[order] * factors))
+    return adjusted
+
+
+def _interval(
+    numerator: np.ndarray, words: np.ndarray, resamples: int, level: float, seed: int
+) -> tuple[float, float] | None:
+    """Percentile interval of sum(numerator) / sum(words) over resampled utterances."""
+    numerator, words = np.asarray(numerator), np.asarray(words)
+    if numerator.ndim != 1 or numerator.shape != words.shape:
+        raise ValueError(f"shapes {numerator.shape} and {words.shape} are not one (U,)")
+    if not 0.0 < level < 1.0 or resamples < 1:
+        raise ValueError(f"level {level} is not within 0 and 1, or resamples {resamples} below 1")
+    if len(words) < 2 or not words.any():
+        return None
+    top, bottom = _resampled_sums(numerator, words, resamples, seed)
+    # A resample of empty references only: infinite where there are errors, else 0 (as ErrorRate).
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rates = np.where(bottom > 0, top / bottom, np.where(top == 0, 0.0, np.sign(top) * np.inf))
+    tail = (1.0 - level) / 2.0
+    # An order statistic, not an interpolation: inf - inf between two infinite rates would be NaN.
+    low, high = np.quantile(rates, [tail, 1.0 - tail], method="inverted_cdf")
+    return float(low), float(high)
+
+
+def _resampled_sums(
+    numerator: np.ndarray, words: np.ndarray, resamples: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of both arrays over utterances drawn with replacement, each (resamples,)."""
+    rng = np.random.default_rng(seed)
+    size = len(words)
+    # One gather for both: a sum of numerator·2³² + words holds the two sums apart as long as
+    # neither exceeds 31 bits, which is 2,000 million words.
+    packed = numerator.astype(np.int64) * (1 << 32) + words.astype(np.int64)
+    sums = np.empty(resamples, dtype=np.int64)
+    # Blocks of about a million draws stay in the processor's cache.
+    block = max(1, 1_000_000 // size)
+    for start in range(0, resamples, block):
+        stop = min(start + block, resamples)
+        drawn = rng.integers(0, size, size=(stop - start, size), dtype=np.int32)
+        sums[start:stop] = packed[drawn].sum(axis=1)
+    bottom = sums & ((1 << 32) - 1)
+    return (sums - bottom) >> 32, bottom

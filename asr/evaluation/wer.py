@@ -1,0 +1,181 @@
+"""Word and character errors: counts that add up, N-best lists and their oracle."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import jiwer
+import numpy as np
+import pandas as pd
+
+from asr.evaluation.alignment import Method, WordIds
+from lm.combine import winners
+from lm.errors import InputError
+
+COUNTS = ("hits", "substitutions", "deletions", "insertions")
+
+
+@dataclass(frozen=True)
+class ErrorRate:
+    """Edit counts of one utterance or of many: they add with `+` and cannot be averaged.
+
+    A mean of per-utterance rates is not the error rate of a corpus, so the value has no division
+    and no conversion to float; `sum(rates, ErrorRate())` over utterances is the corpus value.
+
+    Attributes:
+        hits: reference words (or characters) that the hypothesis has right.
+        substitutions: reference words replaced by another word.
+        deletions: reference words that are missing.
+        insertions: hypothesis words that no reference word stands for.
+    """
+
+    hits: int = 0
+    substitutions: int = 0
+    deletions: int = 0
+    insertions: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.hits, self.substitutions, self.deletions, self.insertions) < 0:
+            raise ValueError(f"counts of words cannot be negative: {self}")
+
+    def __add__(self, other: ErrorRate) -> ErrorRate:
+        if not isinstance(other, ErrorRate):
+            return NotImplemented
+        return ErrorRate(
+            self.hits + other.hits,
+            self.substitutions + other.substitutions,
+            self.deletions + other.deletions,
+            self.insertions + other.insertions,
+        )
+
+    @classmethod
+    def total(cls, counts: pd.DataFrame) -> ErrorRate:
+        """The sum over the rows of a table that has the columns of `COUNTS`."""
+        return cls(*(int(counts[name].sum()) for name in COUNTS))
+
+    @property
+    def errors(self) -> int:
+        """Substitutions, deletions and insertions together."""
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
+    def ref_words(self) -> int:
+        """Length of the reference in words (characters where characters were counted)."""
+        return self.hits + self.substitutions + self.deletions
+
+    @property
+    def rate(self) -> float:
+        """Errors per reference word, a fraction that may exceed 1.
+
+        Without reference words it is infinite where there are errors and 0.0 where there are none.
+        """
+        if self.ref_words:
+            return self.errors / self.ref_words
+        return math.inf if self.errors else 0.0
+
+
+def word_errors(reference: str, hypothesis: str) -> ErrorRate:
+    """Word errors of one hypothesis by jiwer's minimal alignment; words are split at white space.
+
+    An empty reference is legal: every hypothesis word is an insertion.
+    """
+    found = jiwer.process_words(_spaced(reference), _spaced(hypothesis))
+    return ErrorRate(found.hits, found.substitutions, found.deletions, found.insertions)
+
+
+def char_errors(reference: str, hypothesis: str) -> ErrorRate:
+    """Character errors of one hypothesis; one space between words counts as a character."""
+    found = jiwer.process_characters(_spaced(reference), _spaced(hypothesis))
+    return ErrorRate(found.hits, found.substitutions, found.deletions, found.insertions)
+
+
+def row_errors(
+    table: pd.DataFrame, references: Mapping[str, str], alignment: Method = "jiwer"
+) -> pd.DataFrame:
+    """Word errors of every hypothesis of one N-best table, see `WordErrors`.
+
+    Args:
+        table: N rows with the columns `utt` and `text`.
+        references: reference text by utterance; more utterances than the table has are fine.
+        alignment: `jiwer` or `sclite`, see `asr.evaluation.alignment.WordIds`.
+
+    Returns:
+        int64 columns hits, substitutions, deletions, insertions and errors (the sum of the last
+        three), N rows with the table's own index.
+
+    Raises:
+        InputError: utterances of the table have no reference.
+    """
+    return WordErrors(references, alignment).rows(table)
+
+
+def check_references(utts: Iterable[str], references: Mapping[str, str]) -> None:
+    """Checks that utterances have references.
+
+    Raises:
+        InputError: some have none.
+    """
+    missing = [utt for utt in utts if utt not in references]
+    if missing:
+        shown = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")
+        raise InputError(
+            f"no reference for {len(missing)} of the N-best list's utterances: {shown}; "
+            "add them to the references or leave them out of the list"
+        )
+
+
+class WordErrors:
+    """Counts word errors against references; what was counted once is not aligned again.
+
+    By default the counts are those of `word_errors`, from jiwer's own backend; going there
+    directly spares an object per aligned piece (ten times faster on 10-best lists).
+
+    Args:
+        references: reference text by utterance.
+        alignment: `jiwer` or `sclite`, see `asr.evaluation.alignment.WordIds`.
+    """
+
+    def __init__(self, references: Mapping[str, str], alignment: Method = "jiwer") -> None:
+        self._references = references
+        self._words = WordIds(alignment)
+        self._encoded: dict[str, list[int]] = {}
+        self._known: dict[tuple[str, str], tuple[int, int, int, int]] = {}
+
+    def rows(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The errors of every row of a table, see `row_errors`.
+
+        Raises:
+            InputError: utterances of the table have no reference.
+        """
+        check_references(table["utt"].unique(), self._references)
+        words, encoded, known = self._words, self._encoded, self._known
+        rows = np.empty((len(table), len(COUNTS)), dtype=np.int64)
+        for row, (utt, text) in enumerate(zip(table["utt"], table["text"], strict=True)):
+            counts = known.get((utt, text))
+            if counts is None:
+                if utt not in encoded:
+                    encoded[utt] = words.encode(self._references[utt])
+                counts = known[utt, text] = words.counts(encoded[utt], words.encode(text))
+            rows[row] = counts
+        counted = pd.DataFrame(rows, columns=list(COUNTS), index=table.index)
+        counted["errors"] = rows[:, 1:].sum(axis=1)
+        return counted
+
+
+def oracle(table: pd.DataFrame, errors: np.ndarray | pd.Series) -> np.ndarray:
+    """The best hypothesis that each list contains: fewest errors, the better rank among equals.
+
+    Args:
+        table: N rows with the columns `utt` and `rank`.
+        errors: (N,) errors of each row.
+
+    Returns:
+        (U,) positions of rows (for `iloc`), one per utterance in the order of the table.
+    """
+    return winners(table, -np.asarray(errors))
+
+
+def _spaced(text: str) -> str:
+    return " ".join(text.split())

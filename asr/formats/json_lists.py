@@ -1,0 +1,150 @@
+"""N-best lists and transcripts in JSON files: mlm-scoring, Hypo2Trans, Whisper.
+
+The readers are of the kind of those in `asr.formats.toolkits`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from asr.corpus import read_corpus
+from asr.formats.records import (
+    NO_SCORES,
+    Candidate,
+    Imported,
+    imported,
+    in_order,
+    new_list,
+    read_json,
+    seconds_of,
+    utt_of,
+)
+from lm.errors import InputError
+
+HYPOTHESIS = re.compile(r"hyp_(\d+)")
+NO_WORDS = "<UNK>"
+
+
+def read_mlm_scoring(path: Path, manifest: Path | None = None) -> Imported:
+    """mlm-scoring's JSON (Shin et al. 2019; Salazar et al. 2020).
+
+    {UTT: {"hyp_1": {"text", "score"}, "hyp_2": …, "ref"}}; the score is the first pass's log-prob.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: not an object of utterances")
+    found: dict[str, dict[int, Candidate]] = {}
+    references = {}
+    for name, entry in content.items():
+        utt = utt_of(name, str(path))
+        where = f"{path}, utterance {utt}"
+        ranks = found.setdefault(utt, {})
+        for key, hypothesis in entry.items() if isinstance(entry, dict) else ():
+            if match := HYPOTHESIS.fullmatch(key):
+                ranks[int(match[1])] = candidate_of(hypothesis, f"{where}, {key}")
+            elif key == "ref":
+                references[utt] = hypothesis
+    return imported(path, in_order(found), references)
+
+
+def read_hypo2trans(path: Path, manifest: Path | None = None) -> Imported:
+    """Hypo2Trans' and HyPoradise's JSON: a list of {"input": [hypotheses], "output": reference}.
+
+    Also the older {"input1": best, "input2": "second. third. …", "output"}, of which the first is
+    read, for the others cannot be told apart. There are no scores and no ids: ids are the
+    manifest's, in its order, or `NAME-000001` after the file's name. `<UNK>` is an empty text.
+    """
+    content = read_json(path)
+    if not isinstance(content, list):
+        raise InputError(f"{path}: not a list of objects with input and output")
+    ids = [f"{path.name.split('.')[0]}-{number:06d}" for number in range(1, len(content) + 1)]
+    if manifest is not None:
+        ids = [utterance.id for utterance in read_corpus(manifest)]
+        if len(ids) != len(content):
+            raise InputError(f"{path}: {len(content)} entries, {manifest} has {len(ids)}")
+    lists: dict[str, list[Candidate]] = {}
+    references = {}
+    for number, (utt, entry) in enumerate(zip(ids, content, strict=True), 1):
+        where = f"{path}, entry {number}"
+        said = entry.get("input", entry.get("input1")) if isinstance(entry, dict) else None
+        texts = [said] if isinstance(said, str) else said
+        if not isinstance(texts, list):
+            raise InputError(f"{where}: no list of texts named input")
+        where = f"{where}, utterance {utt}"
+        new_list(lists, utt, where).extend(
+            Candidate(without_mark(text), 0.0, where) for text in texts
+        )
+        references[utt] = without_mark(entry.get("output"))
+    return imported(path, lists, references)
+
+
+def read_whisper(path: Path, manifest: Path | None = None) -> Imported:
+    """Whisper's JSON (--output_format json), a file or a folder of them, a recording each (1-best).
+
+    An utterance is called as its file is, without .json. Words have times where Whisper wrote them
+    (--word_timestamps True). The score is 0: Whisper writes an average over tokens for each
+    segment, no log-prob of the text.
+    """
+    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+    if not files:
+        raise InputError(f"{path}: no .json files in it")
+    lists: dict[str, list[Candidate]] = {}
+    failures: dict[str, str] = {}
+    for file in files:
+        utt = file.name.split(".json")[0]
+        try:
+            content = read_json(file)
+            if not isinstance(content, dict) or not isinstance(content.get("text"), str):
+                raise InputError(f"{file}: no object with a text; is it Whisper's JSON?")
+            where = f"{file}, utterance {utt}"
+            times = whisper_times(content, where)
+            lists[utt] = [Candidate(content["text"], 0.0, where, times=times)]
+        except InputError as error:
+            failures[utt] = str(error)
+    return imported(path, lists, failures=failures)
+
+
+def whisper_times(content: dict[str, Any], where: str) -> tuple[list[float], list[float]] | None:
+    """Starts and ends of the words of a text; None where they are not known for all.
+
+    A word of Whisper's that does not begin with a blank goes on with the one before it.
+    """
+    words: list[str] = []
+    starts: list[float] = []
+    ends: list[float] = []
+    segments = content.get("segments")
+    for segment in segments if isinstance(segments, list) else ():
+        marked = segment.get("words") if isinstance(segment, dict) else None
+        for entry in marked if isinstance(marked, list) else ():
+            if not isinstance(entry, dict) or not isinstance(entry.get("word"), str):
+                return None
+            end = seconds_of(entry.get("end"), where)
+            if words and not entry["word"][:1].isspace():
+                words[-1] += entry["word"].rstrip()
+                ends[-1] = end
+            else:
+                words.append(entry["word"].strip())
+                starts.append(seconds_of(entry.get("start"), where))
+                ends.append(end)
+    return (starts, ends) if words == content["text"].split() else None
+
+
+def candidate_of(entry: object, where: str) -> Candidate:
+    """A hypothesis of {text, score}; further numbers are scores by their names.
+
+    What lacks is told when it is checked.
+    """
+    known = entry if isinstance(entry, dict) else {}
+    numbers = {
+        str(name): value
+        for name, value in known.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and name not in NO_SCORES
+    }
+    return Candidate(known.get("text"), known.get("score"), where, numbers)
+
+
+def without_mark(text: Any) -> Any:
+    """The text; empty where only the mark of an empty one stands."""
+    return "" if isinstance(text, str) and text.strip() == NO_WORDS else text

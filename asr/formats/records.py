@@ -1,0 +1,304 @@
+"""What readers of other systems' files share: lines with their numbers, scores, lists.
+
+A reader gathers candidates as its file has them. What is wrong with one utterance's values leaves
+that utterance out, with a reason; what says that a file is not whole, or of another format, is an
+error of the whole.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from asr.nbest import Hypothesis, build_nbest
+from lm.errors import InputError
+from lm.text.prose import open_text
+
+# Names in a file that are no scores; words are counted from the text.
+NO_SCORES = ("utt", "rank", "ref", "text", "score", "words")
+# How torch prints a score that was never turned into a number: tensor(-4.06), and with more in it.
+TENSOR = re.compile(r"tensor\(([^,)]+)[^)]*\)")
+BYTE_ORDER_MARK = "\ufeff"
+TICKS = 1000  # of a second, to which word times are rounded
+
+
+@dataclass(frozen=True)
+class Imported:
+    """Lists of another system.
+
+    Attributes:
+        table: N-best table; a system's single score is `acoustic`.
+        references: By utterance of the table, where the format has them.
+        failures: Reason by utterance that was left out.
+    """
+
+    table: pd.DataFrame
+    references: dict[str, str] | None
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A hypothesis as a file has it, not checked yet.
+
+    Attributes:
+        text: Words.
+        score: The system's, natural log, a number or as it is printed.
+        where: File and line or utterance, for messages.
+        more: Scores that the file tells apart, by column: `acoustic` goes before `score`, `ngram`
+            and `oov` are the table's own, every other name is a column more.
+        times: Starts and ends of the words, seconds.
+    """
+
+    text: object
+    score: object
+    where: str
+    more: Mapping[str, object] = field(default_factory=dict)
+    times: tuple[Sequence[float], Sequence[float]] | None = None
+
+
+def _raw_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Every line with its end, and its number.
+
+    Raises:
+        InputError: The file is missing, damaged, or no UTF-8.
+    """
+    number = 0
+    try:
+        with open_text(path) as lines:
+            for number, line in enumerate(lines, 1):
+                yield number, line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
+    except UnicodeDecodeError as error:
+        # Text is decoded in blocks: the lines before the bad one in its block were not given yet.
+        line_number = number + 1 + error.object.count(b"\n", 0, error.start)
+        raise InputError(
+            f"{path}, line {line_number}: not UTF-8 ({error.reason}); convert the file, for "
+            "instance with iconv -f latin1 -t utf-8"
+        ) from error
+    except (EOFError, OSError, lzma.LZMAError) as error:
+        raise InputError(
+            f"{path}: damaged after line {number} ({error}); copy or unpack it again"
+        ) from error
+
+
+def lines_of(path: Path) -> Iterator[tuple[str, str]]:
+    """Lines that are not empty, each with file and number for messages.
+
+    Raises:
+        InputError: The file is missing, damaged, or no UTF-8.
+    """
+    for number, line in _raw_lines(path):
+        if line.strip():
+            yield line.rstrip("\n"), f"{path}, line {number}"
+
+
+def keyed(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Utterance, the rest of its line, and file and line for messages (Kaldi's text files)."""
+    for line, where in lines_of(path):
+        utt, *rest = line.split(maxsplit=1)
+        yield utt, "".join(rest).strip(), where
+
+
+def keyed_once(path: Path) -> dict[str, tuple[str, str]]:
+    """The rest of the line, and where it is, by utterance.
+
+    Raises:
+        InputError: An utterance occurs twice.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for utt, rest, where in keyed(path):
+        if utt in found:
+            raise InputError(f"{where}: {utt} occurs twice; keep one of them")
+        found[utt] = (rest, where)
+    return found
+
+
+def read_json(path: Path) -> Any:
+    """A whole JSON file, plain or compressed.
+
+    Raises:
+        InputError: It is missing, damaged, no JSON, or a key occurs twice in an object.
+    """
+    text = "".join(line for _, line in _raw_lines(path))
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise InputError(f"{path}: {key!r} occurs twice in an object; keep one of them")
+            found[key] = value
+        return found
+
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: no JSON ({error}); is the file whole?") from error
+
+
+def utt_of(value: object, where: str) -> str:
+    """An utterance's id.
+
+    Raises:
+        InputError: It is missing or empty.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
+        raise InputError(f"{where}: {value!r} is no utterance id; give every utterance one")
+    return str(value)
+
+
+def number_of(value: object, where: str, name: str = "score") -> float:
+    """A number, also as it is printed.
+
+    Raises:
+        InputError: It is none, or NaN.
+    """
+    match = TENSOR.fullmatch(value) if isinstance(value, str) else None
+    try:
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise ValueError
+        number = float(match[1] if match else value)
+    except (ValueError, OverflowError) as error:
+        raise InputError(
+            f"{where}: {name} {str(value)[:40]!r} is not a number, nor tensor(NUMBER)"
+        ) from error
+    if math.isnan(number):
+        raise InputError(f"{where}: {name} is NaN, no number; leave that line or entry out")
+    return number
+
+
+def score_of(value: object, where: str, column: str) -> float:
+    """A log-prob, or a count.
+
+    Raises:
+        InputError: It is no number, NaN or +inf; a column that is none of the table's own is named.
+    """
+    name = "score" if column == "acoustic" else column
+    number = number_of(value, where, name)
+    if number == math.inf:
+        raise InputError(f"{where}: {name} inf is no log-prob; leave that line or entry out")
+    return number
+
+
+def seconds_of(value: object, where: str) -> float:
+    """A time.
+
+    Raises:
+        InputError: It is no number, negative or infinite.
+    """
+    seconds = number_of(value, where, "time")
+    if not 0 <= seconds < math.inf:
+        raise InputError(f"{where}: time {value} is not a number of seconds from 0 on")
+    return seconds
+
+
+def new_list(lists: dict[str, list[Candidate]], utt: str, where: str) -> list[Candidate]:
+    """The empty list of an utterance, put among the others.
+
+    Raises:
+        InputError: The utterance has a list already.
+    """
+    if utt in lists:
+        raise InputError(f"{where}: utterance {utt} occurs twice; keep one of them")
+    lists[utt] = []
+    return lists[utt]
+
+
+def in_order(found: Mapping[str, Mapping[int, Candidate]]) -> dict[str, list[Candidate]]:
+    """Candidates by utterance, in the order of their numbers."""
+    return {utt: [ranks[rank] for rank in sorted(ranks)] for utt, ranks in found.items()}
+
+
+def hypothesis_of(found: Candidate) -> Hypothesis:
+    """A candidate, checked; white space becomes single spaces.
+
+    Raises:
+        InputError: Its text is none, or a score is no log-prob.
+    """
+    if not isinstance(found.text, str):
+        raise InputError(f'{found.where}: text {found.text!r} is no string; use "" for no words')
+    given = found.more if "acoustic" in found.more else {"acoustic": found.score, **found.more}
+    scores = {name: score_of(score, found.where, name) for name, score in given.items()}
+    times = None
+    if found.times is not None:
+        starts, ends = ([round(TICKS * second) for second in side] for side in found.times)
+        times = (starts, ends)
+    acoustic, ngram, oov = (scores.pop(name, 0.0) for name in ("acoustic", "ngram", "oov"))
+    if oov < 0 or oov % 1:
+        raise InputError(f"{found.where}: oov {oov} is no number of words")
+    text = " ".join(found.text.split())
+    return Hypothesis(text, acoustic, ngram, int(oov), more=scores, times=times)
+
+
+def distinct(found: Sequence[Candidate], where: str) -> list[Hypothesis]:
+    """Hypotheses in their order; of equal texts the first, which is the better.
+
+    Raises:
+        InputError: As `hypothesis_of`, or there is no hypothesis.
+    """
+    kept: dict[str, Hypothesis] = {}
+    for candidate in found:
+        hypothesis = hypothesis_of(candidate)
+        kept.setdefault(hypothesis.text, hypothesis)
+    if not kept:
+        raise InputError(f"{where}: no hypotheses; give at least one, whose text may be empty")
+    return list(kept.values())
+
+
+def imported(
+    path: Path,
+    lists: Mapping[str, Sequence[Candidate]],
+    references: Mapping[str, object] | None = None,
+    failures: Mapping[str, str] | None = None,
+) -> Imported:
+    """Lists by utterance as a table; word times where every hypothesis has them.
+
+    Args:
+        path: File or folder they are of, for messages.
+        lists: Candidates by utterance, best first.
+        references: By utterance; they count only where every utterance has one.
+        failures: Reason by utterance that is known to be bad already.
+
+    Raises:
+        InputError: There are no utterances, or all of them fail.
+    """
+    references = references or {}
+    failed = dict(failures or {})
+    kept: dict[str, list[Hypothesis]] = {}
+    texts: dict[str, str] = {}
+    names: list[tuple[str, ...]] = []  # of further scores, once they are known
+    for utt, found in lists.items():
+        if utt in failed:
+            continue
+        where = f"{path}, utterance {utt}"
+        try:
+            hypotheses = distinct(found, where)
+            reference = references.get(utt)
+            if isinstance(reference, str):
+                texts[utt] = reference
+            elif reference is not None:
+                raise InputError(f"{where}: reference {reference!r} is no string")
+            names = names or [tuple(hypotheses[0].more or ())]
+            for hypothesis in hypotheses:
+                if other := set(names[0]) ^ set(hypothesis.more or ()):
+                    raise InputError(
+                        f"{where}: some of its hypotheses and of those before have a score "
+                        f"{min(other)}, others have not; give it to all or to none"
+                    )
+            kept[utt] = hypotheses
+        except InputError as error:
+            failed[utt] = str(error)
+    if not kept:
+        first = next(iter(failed.values()), None)
+        told = f"; every one failed, the first: {first}" if first else ""
+        raise InputError(f"{path}: no utterances in it{told}")
+    timed = all(h.times is not None for one in kept.values() for h in one)
+    table = build_nbest(kept, 1 / TICKS, names[0], times=timed)
+    return Imported(table, texts if len(texts) == len(kept) else None, failed)

@@ -1,0 +1,250 @@
+"""N-best lists as other toolkits write them, line by line.
+
+Every reader takes a file or folder and a manifest (None where none was given) and gives lists
+whose score is `acoustic`, a natural log; a format that has no scores gives 0, so that the order of
+the lists alone counts.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from asr.corpus import Utterance, read_corpus
+from asr.formats.records import (
+    Candidate,
+    Imported,
+    imported,
+    in_order,
+    keyed,
+    keyed_once,
+    lines_of,
+    new_list,
+    number_of,
+)
+from lm.errors import InputError
+
+ESPNET_FOLDER = re.compile(r"(\d+)best_recog")
+NEMO_BEAM = re.compile(r"preds_out_(?:width|size)(\d+)_")
+# No leading zeros: 61-70968-0000 is an utterance, not the hypothesis 0 of one.
+NUMBERED = re.compile(r"(.+)-([1-9]\d*)")
+ICEFALL = re.compile(r"(.+?):\t(ref|hyp)=(.*)")
+
+
+def read_espnet(folder: Path, manifest: Path | None = None) -> Imported:
+    """ESPnet's decoding folder, `output.N/{K}best_recog/{text,score}` below it.
+
+    The score is what its beam search ranks by: the weighted sum of its scorers' log-probs. ESPnet
+    writes no score, or no text, of an utterance on which its search failed; such a one is left out.
+    """
+    found: dict[str, dict[int, Candidate]] = {}
+    places = [
+        (int(match[1]), place)
+        for place in sorted(folder.glob("**/*best_recog"))
+        if (match := ESPNET_FOLDER.fullmatch(place.name))
+    ]
+    if not places:
+        raise InputError(f"{folder}: no output.N/1best_recog below it; give ESPnet's decode folder")
+    failures: dict[str, str] = {}
+    for rank, place in places:
+        texts, scores = keyed_once(place / "text"), keyed_once(place / "score")
+        for utt in [*texts, *(utt for utt in scores if utt not in texts)]:
+            if rank in found.setdefault(utt, {}):
+                raise InputError(f"{place}: utterance {utt} occurs twice; keep one of them")
+            text, where = texts.get(utt, (None, f"{place / 'text'}, utterance {utt}"))
+            score, where = scores.get(utt, (None, where))
+            if text is None or score is None:
+                lacking = "text" if text is None else "score"
+                failures.setdefault(utt, f"{place / lacking}: no line of utterance {utt}")
+            found[utt][rank] = Candidate(text, score, f"{where}, utterance {utt}")
+    return imported(folder, in_order(found), failures=failures)
+
+
+def read_nemo(path: Path, manifest: Path | None = None) -> Imported:
+    """NeMo's `preds_out_*.tsv` (eval_beamsearch_ngram_ctc.py): `text TAB score` a line.
+
+    The lines are the beams of the manifest's utterances in its order, best first, without ids; the
+    score is what the beam search ranks by, CTC with the weighted n-gram model and word bonus.
+    Lists that are all as long as the beam that the file's name tells, or of one length, are told
+    apart by their number; lists of several lengths by where the score rises, which must be as
+    often as there are utterances.
+
+    Raises:
+        InputError: There is no manifest, or the lines cannot be told apart.
+    """
+    if manifest is None:
+        raise InputError(f"{path}: NeMo's file has no ids; give the manifest with --manifest")
+    utterances = read_corpus(manifest)
+    rows: list[Candidate] = []
+    for line, where in lines_of(path):
+        text, tab, score = line.rpartition("\t")
+        if not tab:
+            raise InputError(f"{where}: no tab; each line is a text, a tab and its score")
+        rows.append(Candidate(text, score.strip(), where))
+    beam = int(match[1]) if (match := NEMO_BEAM.match(path.name)) else None
+    begins: list[int] | None
+    if beam and len(rows) == beam * len(utterances):
+        begins = list(range(0, len(rows), beam))
+    else:
+        scores = [number_of(row.score, row.where) for row in rows]
+        begins = nemo_begins(scores, len(utterances), beam)
+    if begins is None:
+        told = f", at most {beam} of each" if beam else ""
+        raise InputError(
+            f"{path}: {len(rows)} lines cannot be the lists of the {len(utterances)} utterances of "
+            f"{manifest}{told}; is it the manifest that was decoded, and the file whole?"
+        )
+    ends = [*begins[1:], len(rows)]
+    lists = {
+        utterance.id: rows[begin:end]
+        for utterance, begin, end in zip(utterances, begins, ends, strict=True)
+    }
+    return imported(path, lists, texts_of(utterances))
+
+
+def nemo_begins(scores: list[float], utterances: int, beam: int | None) -> list[int] | None:
+    """Where the lists of so many utterances begin; None where that cannot be said.
+
+    Args:
+        scores: Of all hypotheses.
+        utterances: Their number.
+        beam: No list is longer; None where that is not known.
+    """
+    rises = [n for n in range(1, len(scores)) if scores[n] > scores[n - 1]]
+    size, over = divmod(len(scores), max(utterances, 1))
+    if size and not over and all(n % size == 0 for n in rises):
+        begins = list(range(0, len(scores), size))
+    elif scores and len(rises) + 1 == utterances:
+        begins = [0, *rises]
+    else:
+        return None
+    longest = max(b - a for a, b in zip(begins, [*begins[1:], len(scores)], strict=True))
+    return None if beam and longest > beam else begins
+
+
+def read_kaldi(path: Path, manifest: Path | None = None) -> Imported:
+    """Kaldi's N-best text: `UTT-K words…`, K from 1.
+
+    A folder as steps/rnnlmrescore.sh leaves it (or its `archives.N`) has `words_text` (else
+    `text`), and costs by `UTT-K`, which are negative natural logs: minus `acwt` is `acoustic`, and
+    minus `lmwt.withlm` (else `lmwt`), of graph and language model, is `ngram`. Neither is scaled:
+    lattice-to-nbest takes its scales out again, so the order of a list is that of --acoustic-scale
+    times `acoustic` plus `ngram`.
+    """
+    archives = sorted(path.glob("archives.*")) if path.is_dir() else []
+    found: dict[str, dict[int, Candidate]] = {}
+    failures: dict[str, str] = {}
+    for place in archives or [path]:
+        texts = _one_of(place, "words_text", "text") if place.is_dir() else place
+        if texts is None:
+            raise InputError(f"{place}: no words_text or text in it; give Kaldi's N-best text file")
+        acoustic = _kaldi_costs(_one_of(place, "acwt"))
+        graph = _kaldi_costs(_one_of(place, "lmwt.withlm", "lmwt"))
+        for key, (text, where) in keyed_once(texts).items():
+            match = NUMBERED.fullmatch(key)
+            if match is None:
+                raise InputError(
+                    f"{where}: {key!r} is not UTT-K, K the hypothesis's number from 1; a text "
+                    "with one line an utterance is --format text"
+                )
+            utt, rank = match[1], int(match[2])
+            if rank in found.setdefault(utt, {}):
+                raise InputError(f"{where}: {key} occurs twice; keep one of them")
+            try:
+                scores = [_kaldi_score(costs, key, where) for costs in (acoustic, graph)]
+            except InputError as error:
+                failures.setdefault(utt, str(error))
+                scores = [0.0, 0.0]
+            found[utt][rank] = Candidate(text, scores[0], where, {"ngram": scores[1]})
+    return imported(path, in_order(found), failures=failures)
+
+
+def _kaldi_costs(file: Path | None) -> dict[str, tuple[str, str]] | None:
+    """Costs by `UTT-K` with where they are; None where there is no file."""
+    return None if file is None else keyed_once(file)
+
+
+def _kaldi_score(costs: dict[str, tuple[str, str]] | None, key: str, where: str) -> float:
+    """Minus a cost; 0 where there are none.
+
+    Raises:
+        InputError: A hypothesis has none, or it is no number.
+    """
+    if costs is None:
+        return 0.0
+    if key not in costs:
+        raise InputError(f"{where}: {key} has no cost among acwt and lmwt")
+    cost, at = costs[key]
+    return 0.0 - number_of(cost, f"{at}, {key}", "cost")
+
+
+def _one_of(folder: Path, *names: str) -> Path | None:
+    """The first of these files that is there."""
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def read_icefall(path: Path, manifest: Path | None = None) -> Imported:
+    """icefall's `recogs-*.txt`: `CUT:TABref=[…]` and `CUT:TABhyp=[…]`, lists of words (1-best)."""
+    found: dict[str, dict[str, str]] = {}
+    for line, where in lines_of(path):
+        match = ICEFALL.fullmatch(line)
+        if match is None:
+            if ":\ttimestamp_" in line:
+                continue
+            raise InputError(f"{where}: not CUT:TABref=… or CUT:TABhyp=…")
+        if match[2] in found.setdefault(match[1], {}):
+            raise InputError(f"{where}: {match[2]} of {match[1]} occurs twice; keep one of them")
+        found[match[1]][match[2]] = _icefall_text(match[3], where)
+    without = next((utt for utt, both in found.items() if "hyp" not in both), None)
+    if without is not None:
+        raise InputError(f"{path}: cut {without} has no hyp=; is the file whole?")
+    lists = {
+        utt: [Candidate(both["hyp"], 0.0, f"{path}, utterance {utt}")]
+        for utt, both in found.items()
+    }
+    return imported(path, lists, {u: both["ref"] for u, both in found.items() if "ref" in both})
+
+
+def _icefall_text(printed: str, where: str) -> str:
+    """The words of a printed list; some versions print the text itself.
+
+    Raises:
+        InputError: A list is not whole.
+    """
+    if not printed.startswith("["):
+        return printed.strip("'\"") if printed[:1] in ("'", '"') else printed
+    try:
+        return " ".join(str(word) for word in ast.literal_eval(printed))
+    except (ValueError, SyntaxError) as error:
+        raise InputError(f"{where}: {printed!r} is not a whole list of words") from error
+
+
+def read_wenet(path: Path, manifest: Path | None = None) -> Imported:
+    """WeNet's decoder_main with --output_nbest: `wav UTT`, then `candidate SCORE TEXT` lines.
+
+    The score is a natural log, after rescoring the weighted sum of CTC and attention. An utterance
+    without candidates has the empty text. recognize.py writes the best text only: `--format text`.
+    """
+    lists: dict[str, list[Candidate]] = {}
+    current: list[Candidate] | None = None
+    utt = ""
+    for kind, rest, where in keyed(path):
+        if kind == "wav" and rest:
+            utt, current = rest, new_list(lists, rest, where)
+        elif kind == "candidate" and current is not None and rest:
+            score, *text = rest.split(maxsplit=1)
+            current.append(Candidate("".join(text), score, f"{where}, utterance {utt}"))
+        else:
+            raise InputError(
+                f"{where}: neither `wav UTT` nor a `candidate SCORE TEXT` after one; decode with "
+                "--output_nbest, or use --format text"
+            )
+    silent = [Candidate("", 0.0, str(path))]
+    return imported(path, {utt: one or silent for utt, one in lists.items()})
+
+
+def texts_of(utterances: Iterable[Utterance]) -> dict[str, str]:
+    """The references of a manifest."""
+    return {u.id: u.text for u in utterances if u.text is not None}

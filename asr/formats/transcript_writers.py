@@ -1,0 +1,242 @@
+"""Transcripts as files: what NIST's tools, Kaldi, players and programs read.
+
+One transcript an utterance, with the times and confidences of its words where they are known.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lm.errors import InputError
+
+# A subtitle is shown for at most so long and has at most so many letters; a longer silence ends it.
+CUE_SECONDS, CUE_LETTERS, CUE_GAP = 6.0, 80, 1.0
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What was said in one utterance.
+
+    Attributes:
+        utt: Its id.
+        text: Words separated by single spaces.
+        starts: Start of each word, seconds; empty where not known.
+        ends: End of each word.
+        confidence: Of each word, 0 to 1; empty where not known.
+        speaker: Who speaks.
+        duration: Of the utterance, seconds; None where not known.
+    """
+
+    utt: str
+    text: str
+    starts: Sequence[float] = field(default_factory=tuple)
+    ends: Sequence[float] = field(default_factory=tuple)
+    confidence: Sequence[float] = field(default_factory=tuple)
+    speaker: str | None = None
+    duration: float | None = None
+
+    @property
+    def words(self) -> list[str]:
+        """The words."""
+        return self.text.split()
+
+    def timed(self) -> Iterator[tuple[str, float, float]]:
+        """Every word with its start and end.
+
+        Raises:
+            InputError: The times of the words are not known.
+        """
+        if len(self.starts) != len(self.words) or len(self.ends) != len(self.words):
+            raise InputError(
+                f"utterance {self.utt}: no word times; `secondpass decode` gives them (decoder: "
+                "beam), a transcript that was made of several hypotheses has none"
+            )
+        yield from zip(self.words, map(float, self.starts), map(float, self.ends), strict=True)
+
+
+def write_text(transcripts: Iterable[Transcript]) -> Iterator[str]:
+    """Kaldi's text: `UTT words…`."""
+    for found in transcripts:
+        yield f"{one_token(found.utt)} {found.text}".rstrip()
+
+
+def write_trn(transcripts: Iterable[Transcript]) -> Iterator[str]:
+    """NIST's transcript format (sclite): `words… (UTT)`."""
+    for found in transcripts:
+        if re.search(r"[\s()]", found.utt):
+            raise InputError(f"utterance {found.utt!r}: an id in trn has no blanks or brackets")
+        yield f"{nist_text(found)} ({found.utt})".lstrip()
+
+
+def write_ctm(transcripts: Iterable[Transcript]) -> Iterator[str]:
+    """NIST's time-marked words: `UTT 1 START DURATION WORD [CONFIDENCE]`, seconds."""
+    for found in transcripts:
+        scored = len(found.confidence) == len(found.words)
+        nist_text(found)
+        for number, (word, start, end) in enumerate(found.timed()):
+            line = f"{one_token(found.utt)} 1 {start:.3f} {max(end - start, 0.0):.3f} {word}"
+            yield f"{line} {found.confidence[number]:.4f}" if scored else line
+
+
+def write_stm(transcripts: Iterable[Transcript]) -> Iterator[str]:
+    """NIST's segments: `UTT 1 SPEAKER START END <o> words…`, seconds.
+
+    Where the length of an utterance is not known, its last word ends it.
+    """
+    for found in transcripts:
+        end = found.duration
+        if end is None and len(found.ends) != len(found.words):
+            raise InputError(
+                f"utterance {found.utt}: neither its duration nor word times are known; give the "
+                "manifest, which has durations"
+            )
+        if end is None:
+            end = max(map(float, found.ends), default=0.0)
+        speaker = one_token(found.speaker or found.utt)
+        yield f"{one_token(found.utt)} 1 {speaker} 0.000 {end:.3f} <o> {nist_text(found)}".rstrip()
+
+
+def write_jsonl(transcripts: Iterable[Transcript]) -> Iterator[str]:
+    """An object a line: `utt`, `text` and `words`, each with what is known of it."""
+    for found in transcripts:
+        words = []
+        for number, word in enumerate(found.words):
+            entry: dict[str, str | float] = {"word": word}
+            if len(found.starts) == len(found.words):
+                entry["start"] = round(float(found.starts[number]), 3)
+                entry["end"] = round(float(found.ends[number]), 3)
+            if len(found.confidence) == len(found.words):
+                entry["confidence"] = round(float(found.confidence[number]), 4)
+            words.append(entry)
+        content = {"utt": found.utt, "text": found.text, "words": words}
+        yield json.dumps(content, ensure_ascii=False)
+
+
+def write_csv(transcripts: Iterable[Transcript]) -> Iterator[str]:
+    """A table with the columns `utt` and `text`, separated by commas."""
+    yield "utt,text"
+    for found in transcripts:
+        line = io.StringIO()
+        csv.writer(line, lineterminator="").writerow([found.utt, found.text])
+        yield line.getvalue()
+
+
+def write_json(transcripts: Iterable[Transcript]) -> Iterator[str]:
+    """One JSON list of the objects of `write_jsonl`."""
+    yield "[\n" + ",\n".join(write_jsonl(transcripts)) + "\n]"
+
+
+def write_srt(transcripts: Iterable[Transcript]) -> Iterator[str]:
+    """SubRip subtitles of one recording; several utterances follow one another."""
+    for number, (start, end, text) in enumerate(cues(transcripts), 1):
+        yield f"{number}\n{clock(start, ',')} --> {clock(end, ',')}\n{text}\n"
+
+
+def write_vtt(transcripts: Iterable[Transcript]) -> Iterator[str]:
+    """WebVTT subtitles of one recording (W3C)."""
+    yield "WEBVTT\n"
+    for start, end, text in cues(transcripts):
+        safe = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        yield f"{clock(start, '.')} --> {clock(end, '.')}\n{safe}\n"
+
+
+def cues(transcripts: Iterable[Transcript]) -> Iterator[tuple[float, float, str]]:
+    """Start, end and text of every subtitle."""
+    found = list(transcripts)
+    if len(found) != 1:
+        raise InputError(
+            f"{len(found)} utterances: subtitles are of one recording; choose it with --utt"
+        )
+    line: list[str] = []
+    first = last = 0.0
+    for word, start, end in found[0].timed():
+        full = len(" ".join([*line, word])) > CUE_LETTERS
+        if line and (full or end - first > CUE_SECONDS or start - last > CUE_GAP):
+            yield first, last, " ".join(line)
+            line = []
+        if not line:
+            first = start
+        line.append(word)
+        last = max(end, first)
+    if line:
+        yield first, last, " ".join(line)
+
+
+def clock(seconds: float, mark: str) -> str:
+    """`HH:MM:SS,mmm`."""
+    thousandths = round(seconds * 1000)
+    minutes, rest = divmod(thousandths, 60_000)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}{mark}{rest % 1000:03d}"
+
+
+def nist_text(found: Transcript) -> str:
+    """The text of a transcript that NIST's tools are to read.
+
+    Raises:
+        InputError: sclite would read something else, and not tell: a line that begins with ;; or **
+            is a comment to it, { begins alternatives, and @ is no word.
+    """
+    mark = next((word for word in found.words if word == "@" or word.startswith("{")), None)
+    if mark is None and found.text.startswith((";;", "**")):
+        mark = found.words[0]
+    if mark is not None:
+        raise InputError(
+            f"utterance {found.utt}: {mark!r} is a mark to NIST's tools, no word; normalise the "
+            "texts, or use text or json"
+        )
+    return found.text
+
+
+def one_token(name: str) -> str:
+    """The name.
+
+    Raises:
+        InputError: It is empty or has blanks in it, so that it would be read as several.
+    """
+    if len(name.split()) != 1 or name.split()[0] != name:
+        raise InputError(f"{name!r}: an id in this format has no blanks; use json, or rename it")
+    return name
+
+
+def write_transcripts(transcripts: Iterable[Transcript], path: str | Path, format: str) -> None:
+    """Writes a file, under a temporary name first.
+
+    Args:
+        transcripts: One an utterance.
+        path: The file.
+        format: One of `WRITERS`.
+
+    Raises:
+        InputError: The format is not known, or needs what a transcript lacks.
+    """
+    if format not in WRITERS:
+        raise InputError(f"format {format!r} is not known; one of {', '.join(WRITERS)}")
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.part")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in WRITERS[format](transcripts))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+WRITERS: dict[str, Callable[[Iterable[Transcript]], Iterator[str]]] = {
+    "text": write_text,
+    "trn": write_trn,
+    "ctm": write_ctm,
+    "stm": write_stm,
+    "jsonl": write_jsonl,
+    "csv": write_csv,
+    "json": write_json,
+    "srt": write_srt,
+    "vtt": write_vtt,
+}

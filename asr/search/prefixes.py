@@ -1,0 +1,348 @@
+"""The prefixes that a beam search has met: label sequences as a tree, in arrays.
+
+A prefix is one text with one last label. Pieces can spell a text in several ways; those that end
+with the same label are the same prefix, known by a hash of the text. A prefix keeps all that the
+language models say of it, so that each word is looked up once however long its prefix lives.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from asr.search.graph import LN10, Graph
+from lm.jit import inlined, inner_kernel, kernel
+from lm.ngram.lexicon import follow
+from lm.ngram.query import advance
+
+FNV_OFFSET = np.uint64(14695981039346656037)  # Fowler, Noll and Vo's hash, 64 bits, variant 1a
+FNV_PRIME = np.uint64(1099511628211)
+SPACE = 32
+USUAL_LETTERS = 6.0  # of a word, as in pyctcdecode; the estimate of longer unknown ones grows
+
+
+PREFIX = np.dtype(
+    [
+        ("key", "u8"),  # hash of text and last label
+        ("text", "u8"),  # hash of the text, a space after each finished word
+        ("score", "f8"),  # all that is added to the acoustic log-prob in the search
+        ("fixed", "f8"),  # of it, what the finished words have
+        ("closed_fixed", "f8"),  # the same if the open word ends here
+        ("bonus", "f8"),  # weights of the hot words found
+        ("parent", "i4"),  # the prefix without its last label; -1 for the empty one
+        ("label", "i4"),  # last label; -1 for none
+        ("slot", "i4"),  # place in the beam; -1 outside
+        ("node", "i4"),  # lexicon node of the open word; -1 outside the lexicon
+        ("letters", "i4"),  # of the open word
+        ("hot", "i4"),  # state of the hot words' automaton
+        ("oov", "i4"),  # finished words that no n-gram model knows
+        ("closed_oov", "i4"),  # the same if the open word ends here
+        ("open", "?"),  # whether the last word may go on
+        ("closed", "?"),  # whether what is named closed_ is known
+    ],
+    align=True,
+)
+
+
+class Prefixes(NamedTuple):
+    """Room for N prefixes; row 0 is the empty one.
+
+    Attributes:
+        rows: (N,) PREFIX.
+        state: (N, K) int32, the n-gram models' states after the finished words.
+        ngram: (N, J) natural log of the finished words, unweighted.
+        closed_state: the same if the open word ends here.
+        closed_ngram: the same if the open word ends here.
+        table: (H,) int32, hash table from key to row, -1 where free; H is a power of two.
+    """
+
+    rows: np.ndarray
+    state: np.ndarray
+    ngram: np.ndarray
+    closed_state: np.ndarray
+    closed_ngram: np.ndarray
+    table: np.ndarray
+
+
+def room_for(rows: int, models: int, columns: int) -> Prefixes:
+    """Empty arrays for that many prefixes."""
+    return Prefixes(
+        rows=np.zeros(rows, PREFIX),
+        state=np.zeros((rows, models), np.int32),
+        ngram=np.zeros((rows, columns)),
+        closed_state=np.zeros((rows, models), np.int32),
+        closed_ngram=np.zeros((rows, columns)),
+        table=np.full(1 << int(2 * rows - 1).bit_length(), -1, np.int32),
+    )
+
+
+@kernel
+def start(graph: Graph, prefixes: Prefixes, bos: np.ndarray) -> None:
+    """Makes the empty prefix the only one."""
+    prefixes.table[:] = -1
+    empty = prefixes.rows[0]
+    empty.text = FNV_OFFSET
+    empty.key = mixed(FNV_OFFSET, -1)
+    empty.parent, empty.label, empty.slot, empty.node = -1, -1, 0, 0
+    # A hot word may begin where the text does.
+    empty.hot = graph.goto[0, graph.classes[SPACE]]
+    empty.score = graph.partial[empty.hot]
+    empty.fixed, empty.bonus, empty.oov = 0.0, 0.0, 0
+    empty.open, empty.closed, empty.letters = False, False, 0
+    prefixes.state[0] = bos
+    prefixes.ngram[0] = 0.0
+    enter(prefixes.rows, prefixes.table, 0)
+
+
+@inlined
+def mixed(text: int, label: int) -> np.uint64:
+    """Hash of a text and a label: the finaliser of Appleby's MurmurHash3."""
+    h = np.uint64(text) ^ (np.uint64(label + 2) * np.uint64(0x9E3779B97F4A7C15))
+    h = (h ^ (h >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
+    h = (h ^ (h >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
+    return h ^ (h >> np.uint64(33))
+
+
+@inlined
+def enter(rows: np.ndarray, table: np.ndarray, row: int) -> None:
+    """Puts a row into the hash table."""
+    mask = np.uint64(len(table) - 1)
+    place = rows[row].key & mask
+    while table[place] >= 0:
+        place = (place + np.uint64(1)) & mask
+    table[place] = row
+
+
+@inlined
+def find(rows: np.ndarray, table: np.ndarray, key: int) -> int:
+    """The row with that key, or -1."""
+    mask = np.uint64(len(table) - 1)
+    place = np.uint64(key) & mask
+    row = table[place]
+    while row >= 0 and rows[row].key != np.uint64(key):
+        place = (place + np.uint64(1)) & mask
+        row = table[place]
+    return row
+
+
+@inlined
+def copy_row(source: np.ndarray, i: int, target: np.ndarray, j: int) -> None:
+    """target[j] = source[i], without the copy that numba makes for it."""
+    for column in range(source.shape[1]):
+        target[j, column] = source[i, column]
+
+
+@inner_kernel
+def mixture(
+    graph: Graph, state: np.ndarray, ids: np.ndarray, after: np.ndarray, out: np.ndarray
+) -> float:
+    """Adds the log-probs of one word or label to `out` (J,); returns their weighted sum.
+
+    Args:
+        state: (K,) states before it.
+        ids: (K,) each model's id of it; -1 where a model cannot score it, which then takes no part.
+        after: (K,) takes the states that follow; may be `state`.
+        out: (J,) natural log, one column of a linear mixture, else one for each model.
+    """
+    weighted, used = 0.0, 0.0
+    total = -np.inf
+    for k in range(len(graph.parts)):
+        logprob = 0.0
+        follows = state[k]
+        if ids[k] >= 0:
+            part = (graph.parts[k, 0], graph.parts[k, 1], graph.parts[k, 2])
+            log10, follows = advance(graph.models, part, state[k], ids[k])
+            logprob = log10 * LN10
+        after[k] = follows
+        if len(graph.linear):
+            if ids[k] >= 0:
+                total = np.logaddexp(total, graph.linear[k] + logprob)
+                used += math.exp(graph.linear[k])
+        else:
+            out[k] += logprob
+            weighted += graph.weights[k] * logprob
+    if len(graph.linear) and used > 0.0:
+        # The shares of those that can score it.
+        total -= math.log(used)
+        out[0] += total
+        weighted = graph.weights[0] * total
+    return weighted
+
+
+@inner_kernel
+def close(graph: Graph, prefixes: Prefixes, row: int) -> None:
+    """Ends the open word of a prefix and remembers what the models say."""
+    prefix = prefixes.rows[row]
+    prefix.closed = True
+    copy_row(prefixes.state, row, prefixes.closed_state, row)
+    copy_row(prefixes.ngram, row, prefixes.closed_ngram, row)
+    prefix.closed_oov = prefix.oov
+    prefix.closed_fixed = prefix.fixed + graph.word_bonus
+    if len(graph.parts) and not len(graph.tokens):
+        # -1, the last row, is for words outside the lexicon
+        word = graph.lexicon.word[prefix.node] if prefix.node >= 0 else -1
+        states, columns = prefixes.closed_state[row], prefixes.closed_ngram[row]
+        prefix.closed_fixed += mixture(graph, states, graph.ids[word], states, columns)
+        if graph.unseen[word]:
+            prefix.closed_oov += 1
+            prefix.closed_fixed += graph.unknown
+
+
+@inlined
+def extended(
+    graph: Graph, prefixes: Prefixes, row: int, label: int, state: np.ndarray, ngram: np.ndarray
+) -> tuple[float, int]:
+    """The score of a prefix with one more label, and its lexicon node.
+
+    Args:
+        state: (K,) and
+        ngram: (J,) are overwritten.
+    """
+    prefix = prefixes.rows[row]
+    score, node = prefix.fixed, prefix.node
+    ends = graph.boundary[label] and prefix.open
+    if ends:
+        if not prefix.closed:
+            close(graph, prefixes, row)
+        score, node = prefix.closed_fixed, 0
+    low, high = graph.spelled[label], graph.spelled[label + 1]
+    if len(graph.tokens):
+        score += mixture(graph, prefixes.state[row], graph.tokens[label], state, ngram)
+        if graph.unseen[label]:
+            score += graph.unknown
+    elif high > low and len(graph.parts):
+        for i in range(low, high):
+            node = follow(graph.lexicon, node, graph.spelling[i])
+        if node >= 0:
+            score += graph.estimate[node]
+        else:
+            # Else one long unknown word would be cheaper than several known ones.
+            letters = graph.letters[label] + (0 if ends else prefix.letters)
+            score += graph.outside * max(1.0, letters / USUAL_LETTERS)
+    if len(graph.goto) > 1:
+        hot, gained = hot_words(graph, prefix.hot, label, ends)
+        score += prefix.bonus + gained + graph.partial[hot]
+    return score, node
+
+
+@inner_kernel
+def hot_words(graph: Graph, hot: int, label: int, ends: bool) -> tuple[int, float]:
+    """The automaton's state after a label, and the weights of the hot words that it completes."""
+    gained = 0.0
+    if ends:
+        hot = graph.goto[hot, graph.classes[SPACE]]
+        gained += graph.completed[hot]
+    for i in range(graph.spelled[label], graph.spelled[label + 1]):
+        hot = graph.goto[hot, graph.classes[graph.spelling[i]]]
+        gained += graph.completed[hot]
+    return hot, gained
+
+
+@inlined
+def text_of(graph: Graph, prefixes: Prefixes, row: int, label: int) -> np.uint64:
+    """Hash of the text of a prefix with one more label."""
+    prefix = prefixes.rows[row]
+    text = prefix.text
+    if len(graph.tokens):
+        # Models over labels tell apart how a text is spelled, so prefixes are label sequences.
+        text = (text ^ np.uint64(label + 1)) * FNV_PRIME
+    else:
+        if graph.boundary[label] and prefix.open:
+            text = (text ^ np.uint64(SPACE)) * FNV_PRIME
+        for i in range(graph.spelled[label], graph.spelled[label + 1]):
+            text = (text ^ np.uint64(graph.spelling[i])) * FNV_PRIME
+    return text
+
+
+@inlined
+def create(
+    graph: Graph,
+    prefixes: Prefixes,
+    row: int,
+    parent: int,
+    label: int,
+    node: int,
+    score: float,
+    text: int,
+    key: int,
+) -> None:
+    """Makes `row` the prefix `parent` with one more label, given what `extended` returned."""
+    prefix, shorter = prefixes.rows[row], prefixes.rows[parent]
+    ends = graph.boundary[label] and shorter.open
+    if ends:
+        prefix.fixed, prefix.oov = shorter.closed_fixed, shorter.closed_oov
+        copy_row(prefixes.closed_state, parent, prefixes.state, row)
+        copy_row(prefixes.closed_ngram, parent, prefixes.ngram, row)
+    else:
+        prefix.fixed, prefix.oov = shorter.fixed, shorter.oov
+        copy_row(prefixes.state, parent, prefixes.state, row)
+        copy_row(prefixes.ngram, parent, prefixes.ngram, row)
+    if len(graph.tokens):
+        states = prefixes.state[row]
+        prefix.fixed += mixture(graph, states, graph.tokens[label], states, prefixes.ngram[row])
+        if graph.unseen[label]:
+            prefix.oov += 1
+            prefix.fixed += graph.unknown
+    prefix.hot, prefix.bonus = shorter.hot, shorter.bonus
+    if len(graph.goto) > 1:
+        hot, gained = hot_words(graph, shorter.hot, label, ends)
+        prefix.hot = hot
+        prefix.bonus += gained
+    letters = graph.letters[label]
+    prefix.letters = letters if graph.boundary[label] else shorter.letters + letters
+    prefix.open = prefix.letters > 0
+    prefix.parent, prefix.label, prefix.node, prefix.slot = parent, label, node, -1
+    prefix.score, prefix.text, prefix.key = score, np.uint64(text), np.uint64(key)
+    prefix.closed = False
+    enter(prefixes.rows, prefixes.table, row)
+
+
+@kernel
+def compact(prefixes: Prefixes, count: int, beam: np.ndarray) -> int:
+    """Keeps the prefixes of the beam and all that they grew from, in their order.
+
+    Args:
+        prefixes: The first `count` rows are in use.
+        beam: Their places are renumbered.
+
+    Returns:
+        The rows that are left.
+    """
+    rows = prefixes.rows
+    number = np.full(count, -1, np.int32)
+    number[0] = 0
+    for slot in range(len(beam)):
+        row = beam[slot].row
+        while number[row] < 0:
+            number[row] = 0
+            row = rows[row].parent
+    left = 0
+    for row in range(count):
+        if number[row] >= 0:
+            number[row] = left
+            left += 1
+    for row in range(count):
+        new = number[row]
+        if new < 0:
+            continue
+        rows[new] = rows[row]
+        if rows[new].parent >= 0:
+            rows[new].parent = number[rows[new].parent]
+        copy_row(prefixes.state, row, prefixes.state, new)
+        copy_row(prefixes.ngram, row, prefixes.ngram, new)
+        copy_row(prefixes.closed_state, row, prefixes.closed_state, new)
+        copy_row(prefixes.closed_ngram, row, prefixes.closed_ngram, new)
+    for slot in range(len(beam)):
+        beam[slot].row = number[beam[slot].row]
+    enter_all(prefixes, left)
+    return left
+
+
+@inner_kernel
+def enter_all(prefixes: Prefixes, count: int) -> None:
+    """Makes the hash table anew."""
+    prefixes.table[:] = -1
+    for row in range(count):
+        enter(prefixes.rows, prefixes.table, row)

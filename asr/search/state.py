@@ -1,0 +1,206 @@
+"""The state of a beam search, all of it arrays, and how it makes room for more."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from asr.search.candidates import CANDIDATE
+from asr.search.graph import Graph
+from asr.search.prefixes import Prefixes, compact, enter_all, room_for, start
+from lm.jit import inlined, kernel
+
+
+class Limits(NamedTuple):
+    """Pruning: see `asr.decode.DecoderOptions`."""
+
+    beam_width: int
+    token_min_logp: float
+    beam_prune_logp: float
+
+
+SLOT = np.dtype(
+    [
+        ("total", "f8"),  # log-prob of all paths of the prefix so far, without the `offset`
+        ("rest", "f8"),  # the share of it that ends in a blank, 0 to 1,
+        ("held", "f8"),  # and the share that ends in the label
+        ("score", "f8"),  # total and what the language models add
+        ("path_rest", "f8"),  # log-prob of the best single path that ends in a blank,
+        ("path_label", "f8"),  # and of that which ends in the label; without the `offset`
+        ("row", "i4"),  # the prefix
+        ("trace_rest", "i4"),  # last label of the first of these paths in the traces,
+        ("trace_label", "i4"),  # and of the second
+        ("until_rest", "i4"),  # last frame of that label,
+        ("until_label", "i4"),  # and of the second
+    ],
+    align=True,
+)
+
+# Labels of best single paths with their times, as lists that share their beginnings.
+TRACE = np.dtype(
+    [
+        ("before", "i4"),  # the label before it; -1 for none
+        ("label", "i4"),
+        ("since", "i4"),  # its first frame
+        ("until", "i4"),  # the last frame of the label before it
+    ]
+)
+
+
+class Scratch(NamedTuple):
+    """Room that is reused from frame to frame.
+
+    Attributes:
+        labels: (V,) int32, followed labels, best first.
+        logs: (V,) their log-probs.
+        log_of: (V,) log-prob by label, -inf where not followed.
+        share_of: (V,) the same as probability.
+        stamp: (V,) int32, the last slot whose child in the beam has the label.
+        child: (B,) int32, a slot's first child in the beam, and
+        sibling: (B,) int32, the next one.
+        values: (C,) to find the n-th best.
+        state: (K,) int32, and
+        ngram: (J,), for the language models.
+    """
+
+    labels: np.ndarray
+    logs: np.ndarray
+    log_of: np.ndarray
+    share_of: np.ndarray
+    stamp: np.ndarray
+    child: np.ndarray
+    sibling: np.ndarray
+    values: np.ndarray
+    state: np.ndarray
+    ngram: np.ndarray
+
+
+class Counters(NamedTuple):
+    """What changes besides the arrays.
+
+    Attributes:
+        whole: (4,) int64: prefixes in the beam, rows of prefixes, rows of traces, frames so far.
+        offset: (1,) log-prob that all prefixes of the beam share.
+    """
+
+    whole: np.ndarray
+    offset: np.ndarray
+
+
+BEAM, ROWS, TRACES, FRAMES = 0, 1, 2, 3
+
+
+class State(NamedTuple):
+    """A search between two chunks of frames.
+
+    Attributes:
+        beam: (B,) SLOT, prefixes that are alive.
+        stayed: (B,) SLOT, the same after a frame in which they did not grow.
+        after: (B,) SLOT, the next beam.
+        prefixes: All that have been met.
+        traces: (R,) TRACE.
+        candidates: (C,) CANDIDATE.
+        scratch: See there.
+        counters: See there.
+    """
+
+    beam: np.ndarray
+    stayed: np.ndarray
+    after: np.ndarray
+    prefixes: Prefixes
+    traces: np.ndarray
+    candidates: np.ndarray
+    scratch: Scratch
+    counters: Counters
+
+
+@inlined
+def enough_room(limits: Limits, state: State) -> bool:
+    """Whether one more frame fits."""
+    whole = state.counters.whole
+    return whole[ROWS] + limits.beam_width <= len(state.prefixes.rows) and whole[
+        TRACES
+    ] + 2 * limits.beam_width <= len(state.traces)
+
+
+@kernel
+def tidy(state: State) -> None:
+    """Forgets prefixes and traces that nothing in the beam stands on."""
+    whole, traces = state.counters.whole, state.traces
+    beam = state.beam[: whole[BEAM]]
+    whole[ROWS] = compact(state.prefixes, whole[ROWS], beam)
+    number = np.full(whole[TRACES], -1, np.int32)
+    for slot in range(len(beam)):
+        for trace in (beam[slot].trace_rest, beam[slot].trace_label):
+            while trace >= 0 and number[trace] < 0:
+                number[trace] = 0
+                trace = traces[trace].before
+    left = 0
+    for trace in range(whole[TRACES]):
+        if number[trace] < 0:
+            continue
+        number[trace] = left
+        traces[left] = traces[trace]
+        if traces[left].before >= 0:
+            traces[left].before = number[traces[left].before]
+        left += 1
+    for slot in range(len(beam)):
+        if beam[slot].trace_rest >= 0:
+            beam[slot].trace_rest = number[beam[slot].trace_rest]
+        if beam[slot].trace_label >= 0:
+            beam[slot].trace_label = number[beam[slot].trace_label]
+    whole[TRACES] = left
+
+
+def new_state(graph: Graph, width: int, rows: int, columns: int) -> State:
+    """Room for a search."""
+    labels, models, most = len(graph.followed), len(graph.parts), 4 * width
+    return State(
+        beam=np.zeros(width, SLOT),
+        stayed=np.zeros(width, SLOT),
+        after=np.zeros(width, SLOT),
+        prefixes=room_for(rows, models, columns),
+        traces=np.zeros(2 * rows, TRACE),
+        candidates=np.zeros(most, CANDIDATE),
+        scratch=Scratch(
+            labels=np.zeros(labels, np.int32),
+            logs=np.zeros(labels),
+            log_of=np.full(labels, -np.inf),
+            share_of=np.zeros(labels),
+            stamp=np.zeros(labels, np.int32),
+            child=np.zeros(width, np.int32),
+            sibling=np.zeros(width, np.int32),
+            values=np.zeros(most),
+            state=np.zeros(models, np.int32),
+            ngram=np.zeros(columns),
+        ),
+        counters=Counters(whole=np.zeros(4, np.int64), offset=np.zeros(1)),
+    )
+
+
+def begin(graph: Graph, bos: np.ndarray, state: State) -> None:
+    """Forgets everything; the beam holds the empty prefix."""
+    start(graph, state.prefixes, bos)
+    empty = state.beam[:1]
+    empty["row"], empty["total"], empty["rest"], empty["held"] = 0, 0.0, 1.0, 0.0
+    empty["score"] = state.prefixes.rows["score"][0]
+    empty["path_rest"], empty["path_label"] = 0.0, -np.inf
+    for name in ("trace_rest", "trace_label", "until_rest", "until_label"):
+        empty[name] = -1
+    state.scratch.log_of[:] = -np.inf
+    state.scratch.share_of[:] = 0.0
+    state.counters.whole[:] = (1, 1, 0, 0)
+    state.counters.offset[0] = 0.0
+
+
+def more_room(state: State) -> State:
+    """The same search with twice the room for prefixes and traces."""
+    old, used = state.prefixes, int(state.counters.whole[ROWS])
+    prefixes = room_for(2 * len(old.rows), old.state.shape[1], old.ngram.shape[1])
+    for column, wider in zip(old[:-1], prefixes[:-1], strict=True):
+        wider[:used] = column[:used]
+    enter_all(prefixes, used)
+    traces = np.zeros(2 * len(state.traces), TRACE)
+    traces[: len(state.traces)] = state.traces
+    return state._replace(prefixes=prefixes, traces=traces)

@@ -1,0 +1,93 @@
+"""The dev splits as one: what weights are tuned on, and what they give on lists left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from asr.evaluation.wer import ErrorRate
+from experiments.comparison.counting import SPEAKER, Counting
+from experiments.comparison.references import References
+from experiments.comparison.split import SplitData
+from experiments.comparison.tuning import System
+from lm.rerank.cross_validation import cross_validate
+
+
+@dataclass(frozen=True)
+class Dev:
+    """Lists of all dev splits together.
+
+    Utterances have the split's name before their own, `dev_clean/1272-128104-0000`: the splits may
+    be the same utterances under several conditions.
+
+    Attributes:
+        tables: N-best table by first pass; none where there is no dev split.
+        references: Of all of them.
+        groups: By utterance its speaker or, where not all are known, its own name.
+        grouped_by: `speaker` or `utterance`.
+    """
+
+    tables: Mapping[str, pd.DataFrame]
+    references: References
+    groups: Mapping[str, str]
+    grouped_by: str
+
+    @classmethod
+    def of(
+        cls,
+        splits: Sequence[str],
+        data: Mapping[str, SplitData],
+        kept: Mapping[str, Mapping[str, pd.DataFrame]],
+        counting: Counting,
+    ) -> Dev:
+        """Joins the dev splits.
+
+        Args:
+            splits: Their names.
+            data: All splits.
+            kept: Tables by split and first pass, without what failed.
+            counting: How words are counted.
+        """
+        found: dict[str, list[pd.DataFrame]] = {}
+        references: dict[str, str] = {}
+        speakers: dict[str, Any] = {}
+        own: dict[str, str] = {}
+        for split in splits:
+            for lists, table in kept[split].items():
+                found.setdefault(lists, []).append(table.assign(utt=f"{split}/" + table["utt"]))
+            tags = data[split].tags
+            known = tags[SPEAKER] if SPEAKER in tags else pd.Series(dtype=object)
+            for utt, text in data[split].references.items():
+                name = f"{split}/{utt}"
+                references[name], own[name] = text, utt
+                speakers[name] = known.get(utt)
+        told = not pd.isna(list(speakers.values())).any()
+        return cls(
+            {lists: pd.concat(parts, ignore_index=True) for lists, parts in found.items()},
+            References(references, counting),
+            speakers if told else own,
+            "speaker" if told else "utterance",
+        )
+
+    def validated(self, system: System, folds: int, seed: int) -> dict[str, Any]:
+        """What tuning gives on lists that were left out of it.
+
+        Returns:
+            `words` of the references, `validated_errors`, `folds` and `groups` (what is never in
+            two folds); the errors are None where nothing was left out.
+        """
+        table = self.tables[system.lists]
+        counts = self.references.counts(table)
+        words = ErrorRate.total(counts[~table["utt"].duplicated()]).ref_words
+        facts = {"words": words, "validated_errors": None, "folds": folds}
+        if not folds:
+            return facts
+        groups = table["utt"].map(self.groups).tolist()
+        found = cross_validate(
+            table, counts["errors"], system.columns, groups, folds, seed, restarts=4
+        )
+        errors = None if found is None else found.errors
+        return facts | {"validated_errors": errors, "groups": self.grouped_by}

@@ -1,0 +1,117 @@
+"""One comparison: what an experiment's config says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from asr.evaluation.alignment import Method
+from asr.evaluation.significance import RESAMPLES
+from asr.options import DecoderOptions
+from experiments.comparison.counting import Counting, Unit
+from experiments.comparison.first_pass import Acoustic
+from experiments.comparison.second_pass import Column
+from experiments.comparison.split import Split
+from experiments.comparison.tuning import System, parts_of
+from lm.cache import SCORES
+from lm.errors import InputError
+from lm.text.normalisers import normaliser
+
+N_BEST_COLUMNS = ("acoustic", "ngram", "words", "oov")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An experiment.
+
+    Attributes:
+        name: Of the run; results go to `results/NAME` unless --out says otherwise.
+        splits: Evaluation sets by name.
+        systems: Rows of the table by name.
+        baseline: The system that the others are tested against; by default the first.
+        dev: Names of the splits that weights are tuned on.
+        acoustic: The acoustic stage, for splits of audio.
+        first_passes: Decoders by name, for splits of audio.
+        columns: Language models by name, whose scores systems may use.
+        normaliser: Applied to references and hypotheses before words are counted.
+        alignment: Of hypotheses with references: `jiwer`, or `sclite` as NIST's tool does it.
+        intervals: What the bootstrap draws, `utterances` or `speakers`.
+        note: Printed below the table.
+        seed: Of tuning and of the bootstrap.
+        resamples: Of the bootstrap.
+        folds: Of the cross-validation of tuned weights, by speaker where speakers are known; 0
+            leaves it out.
+        explain: Of how many utterances of a split, on whose transcript systems differ, the
+            transcripts are kept with their tokens' log-probs.
+        cache: File of scores that are kept between runs, shared by all; null keeps none.
+    """
+
+    name: str
+    splits: Mapping[str, Split]
+    systems: Mapping[str, System]
+    dev: tuple[str, ...] = ("dev",)
+    acoustic: Acoustic | None = None
+    first_passes: Mapping[str, DecoderOptions] = field(default_factory=dict)
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    normaliser: str = "librispeech"
+    alignment: Method = "jiwer"
+    intervals: Unit = "utterances"
+    baseline: str | None = None
+    note: str | None = None
+    seed: int = 1
+    resamples: int = RESAMPLES
+    folds: int = 5
+    explain: int = 300
+    cache: str | None = str(SCORES)
+
+    def __post_init__(self) -> None:
+        if self.baseline is not None and self.baseline not in self.systems:
+            raise InputError(
+                f"baseline {self.baseline!r} is not one of the systems ({', '.join(self.systems)})"
+            )
+        for name in self.dev:
+            if name not in self.splits and any(s.columns for s in self.systems.values()):
+                raise InputError(
+                    f"dev split {name!r} is not one of the splits ({', '.join(self.splits)})"
+                )
+        audio = any(split.manifest is not None for split in self.splits.values())
+        for name, system in self.systems.items():
+            if parts_of(name, self.systems) != (name,):
+                continue
+            if audio and system.lists not in self.first_passes:
+                raise InputError(
+                    f"system {name!r} picks from {system.lists!r}, which is no first pass "
+                    f"({', '.join(self.first_passes)})"
+                )
+            if not audio:  # what columns imported lists have is seen when they are read
+                continue
+            own = (*N_BEST_COLUMNS, *self.first_passes[system.lists].more_columns)
+            for column in self.columns_of(system):
+                if column not in self.columns and column not in own:
+                    raise InputError(
+                        f"system {name!r} weighs {column!r}, which is no column "
+                        f"({', '.join([*own, *self.columns])})"
+                    )
+
+    def counting(self) -> Counting:
+        """How words are counted and rates compared.
+
+        Raises:
+            InputError: There is no such normaliser.
+        """
+        clean = normaliser(self.normaliser)
+        return Counting(clean, self.alignment, self.intervals, self.resamples, self.seed)
+
+    def columns_of(self, system: System) -> tuple[str, ...]:
+        """Every column that a system weighs, or those do that it is made of."""
+        parts = [self.systems[name] for name in system.systems] or [system]
+        weighed = [c for part in parts for c in part.columns or tuple(part.weights or ())]
+        return tuple(dict.fromkeys(weighed))
+
+    def needed(self) -> dict[str, list[str]]:
+        """The columns that each first pass's lists need."""
+        wanted: dict[str, list[str]] = {}
+        for system in self.systems.values():
+            if not system.systems:
+                wanted.setdefault(system.lists, []).extend(self.columns_of(system))
+        return {lists: list(dict.fromkeys(columns)) for lists, columns in wanted.items()}

@@ -1,0 +1,119 @@
+"""The first pass, stage by stage, to disk and with progress bars: emissions, then N-best lists."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from asr.corpus import Utterance
+from asr.decode import decode
+from asr.emissions import Emissions, EmissionsMeta, EmissionsWriter
+from asr.nbest import NbestWriter
+from asr.options import DecoderOptions
+from experiments.comparison.progress import progress, progress_over
+from lm.errors import InputError, SecondpassError
+
+
+@dataclass(frozen=True)
+class Acoustic:
+    """The acoustic stage.
+
+    Attributes:
+        model: Any AutoModelForCTC checkpoint, hub name or folder.
+        batch_seconds: Audio in one batch, seconds.
+        device: torch device; by default the GPU if there is one.
+        dtype: Of the computation, `float32` or `float16`; by default float16 on a GPU only.
+        save_dtype: Of the stored log-probs.
+    """
+
+    model: str
+    batch_seconds: float = 60.0
+    device: str | None = None
+    dtype: str | None = None
+    save_dtype: str = "float16"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What the acoustic stage did.
+
+    Attributes:
+        failures: Reason by utterance that failed.
+        audio_seconds: Audio that was recognised.
+    """
+
+    failures: dict[str, str]
+    audio_seconds: float
+
+
+def write_emissions(
+    folder: str | Path, utterances: list[Utterance], acoustic: Acoustic, label: str
+) -> Written:
+    """Audio to log-probs in a folder; utterances that fail are noted, the others go on."""
+    from asr.acoustic import CTCModel, emit  # torch takes seconds to import
+
+    model = CTCModel.load(acoustic.model, acoustic.device, acoustic.dtype)
+    meta = EmissionsMeta(model.vocabulary, model.frame_seconds, model.name, acoustic.save_dtype)
+    failures: dict[str, str] = {}
+    frames = 0
+    with EmissionsWriter(folder, meta) as writer:
+        found = emit(model, utterances, acoustic.batch_seconds)
+        for utt, result in progress_over(found, len(utterances), label, "utt"):
+            if isinstance(result, SecondpassError):
+                failures[utt] = str(result)
+            else:
+                writer.add(utt, result)
+                frames += len(result)
+    return Written(failures, frames * model.frame_seconds)
+
+
+@dataclass(frozen=True)
+class DecodeSummary:
+    """What a first pass did.
+
+    Attributes:
+        failures: Reason by utterance that failed.
+        utterances: How many were decoded.
+        hypotheses: In all lists.
+        audio_seconds: Of them.
+        seconds: Wall time, the loading of language models included.
+    """
+
+    failures: dict[str, str]
+    utterances: int
+    hypotheses: int
+    audio_seconds: float
+    seconds: float
+
+
+def decode_to(
+    path: Path, emissions: Emissions, options: DecoderOptions, workers: int | None, label: str
+) -> DecodeSummary:
+    """Decodes to an N-best table on disk, list by list.
+
+    Raises:
+        InputError: A language model is wrong, or not one utterance could be decoded.
+    """
+    begun, audio = time.perf_counter(), 0.0
+    failures: dict[str, str] = {}
+    meta = emissions.meta
+    times = options.decoder == "beam"
+    with (
+        NbestWriter(path, meta.frame_seconds, options.more_columns, times) as writer,
+        progress(len(emissions), label, "utt") as bar,
+    ):
+        for found in decode(emissions, options, workers):
+            if found.hypotheses is None:
+                failures[found.utt] = found.reason
+            else:
+                writer.add(found.utt, found.hypotheses)
+                audio += found.frames * meta.frame_seconds
+                factor = (time.perf_counter() - begun) / max(audio, meta.frame_seconds)
+                bar.set_postfix_str(f"real-time factor {factor:.5f}", refresh=False)
+            bar.update(1)
+        if not writer.utterances and failures:
+            reason = next(iter(failures.values()))
+            raise InputError(f"{emissions.folder}: not one utterance could be decoded: {reason}")
+    seconds = time.perf_counter() - begun
+    return DecodeSummary(failures, writer.utterances, writer.hypotheses, audio, seconds)

@@ -1,0 +1,82 @@
+"""References of some utterances as they are counted, and the errors of texts against them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from asr.evaluation.wer import WordErrors, check_references
+from experiments.comparison.counting import Counting
+
+
+class References:
+    """References, and the word errors of whatever is held against them.
+
+    Systems choose from the same lists, so every text is normalised once, and aligned once with
+    its reference.
+
+    Args:
+        texts: Reference by utterance, as it was read.
+        counting: How words are counted.
+
+    Attributes:
+        texts: As given.
+        counting: As given.
+    """
+
+    def __init__(self, texts: Mapping[str, str], counting: Counting) -> None:
+        self.texts = texts
+        self.counting = counting
+        self._spelled: dict[str, str] = {}
+        self._counted = {utt: self.spell(text) for utt, text in texts.items()}
+        self._errors = WordErrors(self._counted, counting.alignment)
+
+    def of(self, utts: Iterable[str]) -> list[str]:
+        """References as they are counted.
+
+        Raises:
+            InputError: As `asr.evaluation.wer.row_errors`.
+        """
+        utts = list(utts)
+        check_references(utts, self._counted)
+        return [self._counted[utt] for utt in utts]
+
+    def spell(self, text: str) -> str:
+        """A text as it is counted."""
+        if text not in self._spelled:
+            self._spelled[text] = self.counting.normalise(text)
+        return self._spelled[text]
+
+    def spelled(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The N-best table with every text as it is counted."""
+        return table.assign(text=[self.spell(text) for text in table["text"]])
+
+    def counts(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Word errors of every hypothesis, see `asr.evaluation.wer.row_errors`.
+
+        Raises:
+            InputError: As `row_errors`.
+        """
+        return self._errors.rows(self.spelled(table))
+
+
+def hypotheses_of(
+    split: str,
+    lists: str,
+    table: pd.DataFrame,
+    references: References,
+) -> pd.DataFrame:
+    """A table of hypotheses with their errors, for the results folder.
+
+    `counted` is each text as its words are counted, normalised.
+    """
+    errors = references.counts(table)["errors"].to_numpy()
+    kept = [c for c in table.columns if pd.api.types.is_numeric_dtype(table[c])]
+    kept = [c for c in kept if c not in ("utt", "rank", "text")]
+    first = {"split": split, "lists": lists}
+    rows = table[["utt", "rank", "text", *kept]].assign(
+        counted=references.spelled(table)["text"], errors=errors.astype(np.int64), **first
+    )
+    return rows[[*first, "utt", "rank", "text", "counted", "errors", *kept]]

@@ -1,0 +1,149 @@
+"""The second pass as a stage: models loaded when they are needed, one column of scores each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.comparison.progress import progress
+from experiments.comparison.stages import Stage, fingerprint, run_stage
+from lm.cache import CachedScorer, ScoreCache
+from lm.context import Context, contexts
+from lm.plugin import plugin_file
+from lm.rescore import is_ngram, load_scorer, rescore, with_options
+from lm.scorer import LOADING, Scorer, ScorerOptions
+from lm.text.normalisers import normaliser_file
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column(ScorerOptions):
+    """One language model whose score is added to the lists.
+
+    Attributes:
+        model: A causal or masked language model's checkpoint (hub name or folder), or an n-gram
+            model's file.
+        normaliser: From the hypotheses' spelling to the LM's, see `lm.text.normalisers`.
+        context: What was said before, for models that read it.
+    """
+
+    model: str
+    normaliser: str = "none"
+    context: Context = field(default_factory=Context)
+
+    @property
+    def options(self) -> ScorerOptions:
+        """How the model scores."""
+        return ScorerOptions(**{f.name: getattr(self, f.name) for f in fields(ScorerOptions)})
+
+
+class Models:
+    """The models of one run, each loaded when a text must be scored, and once for all settings.
+
+    Attributes:
+        cache: Where scores are kept between runs; None keeps none.
+    """
+
+    def __init__(self, cache: ScoreCache | None = None) -> None:
+        self.cache = cache
+        self._loaded: dict[tuple[Any, ...], Scorer] = {}
+
+    def scorer(self, model: str | Path, options: ScorerOptions) -> Scorer:
+        """The model behind the cache."""
+        if self.cache is None:
+            return self._load(str(model), options)
+        scope = score_scope(model, options)
+        by_list = options.history != "exact"
+        return CachedScorer(lambda: self._load(str(model), options), scope, self.cache, by_list)
+
+    def loaded(self, model: str | Path, options: ScorerOptions) -> Scorer:
+        """The model itself."""
+        return self._load(str(model), options)
+
+    def _load(self, model: str, options: ScorerOptions) -> Scorer:
+        key = (model, *(getattr(options, name) for name in LOADING))
+        if key not in self._loaded:
+            self._loaded[key] = load_scorer(model, options)
+        return with_options(self._loaded[key], options)
+
+
+def score_scope(model: str | Path, options: ScorerOptions) -> str:
+    """What tells a model's scores from all others', texts and contexts apart."""
+    facts = {"model": fingerprint(model), **options.identity()}
+    if options.dtype is None and not is_ngram(model) and plugin_file(model) is None:
+        from lm.neural.pretrained import (  # torch takes seconds to import
+            usable_device,
+            usable_dtype,
+        )
+
+        facts["dtype"] = str(usable_dtype(None, usable_device(options.device)))
+    return f"{Path(model).name} {json.dumps(facts, sort_keys=True)}"
+
+
+def score(
+    table: pd.DataFrame,
+    models: Models,
+    name: str,
+    column: Column,
+    label: str,
+    overwrite: bool = False,
+) -> pd.DataFrame:
+    """Adds a column to an N-best table, with a progress bar."""
+    before = contexts(table, column.context) if column.context.previous else None
+    scorer = models.scorer(column.model, column.options)
+    with progress(len(table), label, "hyp") as bar:
+        return rescore(
+            table,
+            scorer,
+            name,
+            column.normaliser,
+            before,
+            column.context.prompt,
+            bar.update,
+            overwrite,
+        )
+
+
+def add_column(
+    split: str,
+    lists: str,
+    table: pd.DataFrame,
+    name: str,
+    column: Column,
+    root: Path,
+    models: Models,
+) -> Stage:
+    """Scores of one LM for every hypothesis of a table, row by row, unless they are there."""
+    model_hash = fingerprint(column.model)
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        scored = score(table, models, name, column, f"{split}: rescore {lists} with {name}")
+        scored[[name, f"{name}.tokens"]].to_parquet(folder / "scores.parquet", index=False)
+        return {"model_hash": model_hash}
+
+    rows = pd.util.hash_pandas_object(table[["utt", "rank", "text"]], index=False).to_numpy()
+    inputs = {"texts": fingerprint_array(rows), "name": name, **identity_of(column)}
+    return run_stage(root, f"rescore-{split}-{lists}-{name}", inputs, make)
+
+
+def identity_of(column: Column) -> dict[str, Any]:
+    """All that a column's scores depend on, but for the texts."""
+    case_file = normaliser_file(column.normaliser)
+    return {
+        "model": fingerprint(column.model),
+        "normaliser": column.normaliser,
+        "normaliser_file": fingerprint(case_file) if case_file else None,
+        "context": asdict(column.context),
+        **column.options.identity(),
+    }
+
+
+def fingerprint_array(values: np.ndarray) -> str:
+    """A hash of an array's content."""
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:16]

@@ -1,0 +1,179 @@
+"""Texts as numbers: words read from files, counted, and kept for `lm.estimation.counts`."""
+
+from __future__ import annotations
+
+import lzma
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count, islice
+from pathlib import Path
+
+import numpy as np
+
+from lm.errors import InputError
+from lm.estimation.external_sort import Tape, Workspace
+from lm.ngram.arpa import BOS, EOS, UNKNOWN
+from lm.text.prose import open_text
+
+SPECIAL = (UNKNOWN, BOS, EOS)
+BOS_ID = SPECIAL.index(BOS)
+LINES_PER_READ = 20_000
+
+# Called as work goes on with what is being done, how much more of it is done, and how much there
+# is in all, 0 where that is not known.
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A text as numbers.
+
+    Attributes:
+        tokens: int32, every sentence from `<s>` to `</s>`, indices into `vocabulary`.
+        vocabulary: `<unk>`, `<s>`, `</s>`, then the words in order of their first occurrence.
+        counts: (V,) int64, how often each occurs, in texts of weight w counted w times.
+        parts: where each text ends in `tokens`, and its weight.
+    """
+
+    tokens: Tape
+    vocabulary: list[str]
+    counts: np.ndarray
+    parts: tuple[tuple[int, int], ...]
+
+    @property
+    def sentences(self) -> int:
+        """Number of sentences, by weight."""
+        return int(self.counts[BOS_ID])
+
+    @property
+    def words(self) -> int:
+        """Number of running words, by weight, without `<s>` and `</s>`."""
+        return int(self.counts.sum()) - 2 * self.sentences
+
+
+def read_corpus(
+    paths: Sequence[str | Path],
+    normalise: Callable[[str], str] | None = None,
+    weights: Sequence[float] | None = None,
+    workspace: Workspace | None = None,
+    progress: Progress | None = None,
+) -> Corpus:
+    """Reads texts, one sentence a line, split into words at white space.
+
+    An empty line is a sentence without words, as it is for KenLM's lmplz.
+
+    Args:
+        paths: Plain, .gz, .bz2 or .xz files of UTF-8 text.
+        normalise: Applied to every line; None takes the text as it is.
+        weights: One whole number per text: it counts as if it were given so many times. Other
+            numbers would give fractional counts, for which the discounts, made from the numbers
+            of n-grams that occur exactly once, twice, ..., are not defined.
+        workspace: Memory and disk for the words; 2 GiB by default.
+        progress: See `Progress`.
+
+    Raises:
+        InputError: A file is missing or damaged, `<s>`, `</s>` or `<unk>` occurs as a word, there
+            is no word at all, or the weights are not as they should be.
+    """
+    checked = _weights(weights, len(paths))
+    tokens = Tape(workspace or Workspace(), np.int32)
+    numbers: defaultdict[str, int] = defaultdict(count().__next__)
+    for special in SPECIAL:
+        numbers[special]
+    number_of = numbers.__getitem__
+    counts = np.zeros(1 << 16, np.int64)
+    parts = []
+    for path, weight in zip(paths, checked, strict=True):
+        for first, lines in _blocks(path):
+            if normalise is not None:
+                lines = [normalise(line) for line in lines]
+            words = f"{BOS} {f' {EOS} {BOS} '.join(lines)} {EOS}".split()
+            block = np.fromiter(map(number_of, words), np.int32, len(words))
+            if np.count_nonzero(block < len(SPECIAL)) != 2 * len(lines):
+                _report_special(path, first, lines)
+            tokens.append(block)
+            if len(numbers) > len(counts):
+                counts = np.append(counts, np.zeros(2 * len(numbers), np.int64))
+            counts += weight * np.bincount(block, minlength=len(counts))
+            if progress:
+                progress("reading", len(words), 0)
+        parts.append((len(tokens), weight))
+    if len(numbers) == len(SPECIAL):
+        raise InputError(f"no words in {', '.join(map(str, paths))}; give text, a sentence a line")
+    return Corpus(tokens, list(numbers), counts[: len(numbers)], tuple(parts))
+
+
+def read_words(path: str | Path) -> set[str]:
+    """Reads a word list, separated by any white space.
+
+    Raises:
+        InputError: The file is missing or damaged.
+    """
+    return {word for _, lines in _blocks(path) for line in lines for word in line.split()}
+
+
+def read_lines(path: str | Path, normalise: Callable[[str], str] | None = None) -> list[str]:
+    """Reads a whole text, one sentence a line.
+
+    Raises:
+        InputError: The file is missing or damaged.
+    """
+    lines = [line.rstrip("\n") for _, block in _blocks(path) for line in block]
+    return lines if normalise is None else [normalise(line) for line in lines]
+
+
+def most_frequent(corpus: Corpus, size: int) -> set[str]:
+    """The most frequent words of a text; of equally frequent ones those that occur first.
+
+    Raises:
+        InputError: `size` is below 1.
+    """
+    if size < 1:
+        raise InputError(f"a vocabulary of {size} words has none; give 1 or more")
+    by_count = np.argsort(-corpus.counts[len(SPECIAL) :], kind="stable")[:size]
+    return {corpus.vocabulary[len(SPECIAL) + word] for word in by_count.tolist()}
+
+
+def _weights(weights: Sequence[float] | None, texts: int) -> list[int]:
+    """One whole number per text."""
+    if weights is None:
+        return [1] * texts
+    given = " ".join(f"{weight:g}" for weight in weights)
+    if len(weights) != texts:
+        raise InputError(
+            f"--weights {given}: {len(weights)} weights for {texts} texts; give one per text"
+        )
+    if not all(weight >= 1 and weight % 1 == 0 for weight in weights):
+        raise InputError(
+            f"--weights {given}: give whole numbers from 1 on, as discounts need whole counts; for "
+            "other proportions estimate a model per text and mix them with --models"
+        )
+    return [int(weight) for weight in weights]
+
+
+def _blocks(path: str | Path) -> Iterator[tuple[int, list[str]]]:
+    """Yields (number of the first line, lines)."""
+    first = 1
+    try:
+        with open_text(path) as file:
+            while lines := list(islice(file, LINES_PER_READ)):
+                yield first, lines
+                first += len(lines)
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error, lzma.LZMAError) as error:
+        raise InputError(
+            f"{path}: cannot be read after line {first - 1}: {error}; give UTF-8 text, plain, "
+            "or whole .gz, .bz2 or .xz files"
+        ) from error
+
+
+def _report_special(path: str | Path, first: int, lines: Sequence[str]) -> None:
+    """Names the line that has a reserved word."""
+    for number, line in enumerate(lines, first):
+        for word in SPECIAL:
+            if word in line.split():
+                raise InputError(
+                    f"{path}:{number}: the text has the reserved word {word}; remove it: sentences "
+                    "are bounded by lines, unknown words come from the model"
+                )

@@ -1,0 +1,178 @@
+"""N-best lists as questions to an instruction model, hypotheses as its replies.
+
+The chat template is the checkpoint's own; see `lm.neural.correction` for what is done with both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lm.errors import InputError
+from lm.neural.encoding import Encoder, Sequences
+from lm.scorer import ScorerOptions, TextError, Texts
+
+HYPOTHESES = "{hypotheses}"
+# What the model is asked. {hypotheses} becomes the list, numbered, best first; {count} its length.
+PROMPT = """\
+A speech recogniser heard one utterance and wrote down the {count} most likely transcriptions, the \
+most likely first. Words may be wrong in all of them.
+
+{hypotheses}
+
+Write the transcription of what was said, in the same spelling as above. Write it on one line and \
+write nothing else."""
+# What ends the prompt of a model without a chat template, and what an answer to it begins with.
+PLAIN_ENDING, PLAIN_LEAD = "\n\nTranscription:", " "
+
+TOKENS_MORE = 16  # that a free answer may have beyond 1.5 × those of the longest hypothesis
+MARK = "REPLY"  # stands for the reply where a chat template is taken apart
+
+
+@dataclass(frozen=True)
+class ChatEncoder(Encoder):
+    """Texts as an assistant's replies to the prompt that shows their list.
+
+    Attributes:
+        prompt: with `{hypotheses}`.
+        most: hypotheses that are shown, best first.
+        plain: whether the prompt goes in as it is, without a chat template.
+        lead: what the template puts before a reply.
+        trail: what it puts after one, before the end of the turn.
+        end: id of the end of the turn; None where the trail is all there is.
+    """
+
+    prompt: str
+    most: int
+    plain: bool
+    lead: str
+    trail: str
+    end: int | None
+
+    @classmethod
+    def of(
+        cls, encoder: Encoder, prompt: str = PROMPT, most: int = 10, plain: bool = False
+    ) -> ChatEncoder:
+        """Takes the tokenizer's chat template apart.
+
+        Raises:
+            InputError: There is no template, or it cannot be used; or the prompt lacks its
+                placeholder.
+        """
+        if HYPOTHESES not in prompt:
+            raise InputError(f"the prompt has no {HYPOTHESES}, which becomes the list; put it in")
+        if most < 1:
+            raise InputError(f"{most} hypotheses in the prompt: show at least 1")
+        of = (encoder.name, encoder.tokenizer, encoder.context, encoder.vocabulary_size)
+        if plain:
+            return cls(*of, prompt, most, True, PLAIN_LEAD, "\n", None)
+        if not getattr(encoder.tokenizer, "chat_template", None):
+            raise InputError(
+                f"{encoder.name}: its tokenizer has no chat template, so it is no instruction "
+                "model; give one, or use a plain prompt (--plain)"
+            )
+        try:
+            asked = _rendered(encoder.tokenizer, "Q")
+            whole = _rendered(encoder.tokenizer, "Q", MARK)
+            at = whole.rindex(MARK)
+        # A template is a program, which may fail in any way.
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"{encoder.name}: its chat template takes no question and answer ({reason}); use a "
+                "plain prompt (--plain)"
+            ) from error
+        lead = whole[len(asked) : at] if whole.startswith(asked) else ""
+        trail, end = _end_of_turn(encoder.tokenizer, whole[at + len(MARK) :])
+        return cls(*of, prompt, most, False, lead, trail, end)
+
+    def encode(self, batch: Texts, options: ScorerOptions) -> Sequences:
+        """Prompt and reply as one sequence each, of which the reply and its end are scored.
+
+        Of the options and of what was said before, nothing is used.
+
+        Raises:
+            TextError: Prompt and reply are longer than the model's context.
+        """
+        replies = [f"{self.lead}{text}{self.trail}" for text in batch.texts]
+        spelled = self._ids(Texts(replies), set())
+        numbers = np.arange(len(batch)) if batch.lists is None else batch.lists
+        lists: dict[int, list[str]] = {}
+        for number, text in zip(numbers.tolist(), batch.texts, strict=True):
+            lists.setdefault(number, []).append(text)
+        prompts = {number: self.prompt_ids(texts) for number, texts in lists.items()}
+        end = [] if self.end is None else [self.end]
+        ids, first = [], []
+        for index, (number, reply) in enumerate(zip(numbers.tolist(), replies, strict=True)):
+            before, own = prompts[number], [*spelled[reply], *end]
+            if self.context is not None and len(before) + len(own) - 1 > self.context:
+                raise TextError(index, batch.texts[index], self.too_long(len(before), len(own)))
+            ids.append(np.array([*before, *own], dtype=np.int32))
+            first.append(len(before))
+        self._check_known(ids)
+        return Sequences(ids, np.array(first, dtype=np.int64), np.arange(len(ids)))
+
+    def prompt_ids(self, texts: Sequence[str]) -> list[int]:
+        """Ids of the prompt for a list, up to where the reply begins.
+
+        What looks like a special token in a hypothesis is the characters that it is made of.
+        """
+        shown = texts[: self.most]
+        numbered = "\n".join(f"{i}. {' '.join(text.split())}" for i, text in enumerate(shown, 1))
+        # The count first: what stands in a hypothesis is no placeholder.
+        content = self.prompt.replace("{count}", str(len(shown))).replace(HYPOTHESES, numbered)
+        if self.plain:
+            return [self._boundaries(False)[0], *self._tokenize([content + PLAIN_ENDING])[0]]
+        settings = {"tokenize": True, "return_dict": False, "sanitize_control_tokens": True}
+        messages = [{"role": "user", "content": content}]
+        return list(_template(self.tokenizer, messages, add_generation_prompt=True, **settings))
+
+    def question(self, texts: Sequence[str]) -> tuple[list[int], int]:
+        """A list's prompt, and how many tokens a free answer to it may have.
+
+        Raises:
+            InputError: The model cannot read both.
+        """
+        different = list(dict.fromkeys(texts))
+        prompt = self.prompt_ids(different)
+        most = int(1.5 * max(map(len, self._tokenize(different)))) + TOKENS_MORE
+        if self.context is not None and len(prompt) + most - 1 > self.context:
+            raise InputError(self.too_long(len(prompt), most))
+        self._check_known([np.array(prompt)])
+        return prompt, most
+
+    def too_long(self, prompt: int, reply: int) -> str:
+        """Why prompt and reply cannot be read, in tokens."""
+        return (
+            f"has a prompt of {prompt:,} tokens and a reply of {reply:,}, and {self.name} can read "
+            f"{self.context:,}; show fewer hypotheses (--hypotheses), shorten the prompt, or use a "
+            "model of longer context"
+        )
+
+
+def _template(tokenizer: Any, messages: list[dict[str, str]], **settings: Any) -> Any:
+    # Models that think aloud before they answer are told not to; other templates ignore it.
+    return tokenizer.apply_chat_template(messages, enable_thinking=False, **settings)
+
+
+def _rendered(tokenizer: Any, question: str, answer: str | None = None) -> str:
+    """A conversation as text, up to where the answer begins or with it."""
+    messages = [{"role": "user", "content": question}]
+    if answer is not None:
+        messages.append({"role": "assistant", "content": answer})
+    text: str = _template(tokenizer, messages, add_generation_prompt=answer is None, tokenize=False)
+    return text
+
+
+def _end_of_turn(tokenizer: Any, after: str) -> tuple[str, int | None]:
+    """What stands between a reply and the token that ends the turn, and that token's id."""
+    added = {token.content: i for i, token in tokenizer.added_tokens_decoder.items()}
+    found = [(after.index(t), -len(t), t) for t in added if t in after and not t.isspace()]
+    if not found:
+        # Not every template closes the last turn; a model ends it all the same.
+        return "", tokenizer.eos_token_id
+    at, _, token = min(found)
+    return after[:at], added[token]

@@ -1,0 +1,364 @@
+"""Masked language models: pseudo-log-likelihoods under any AutoModelForMaskedLM.
+
+Salazar et al. 2020, "Masked Language Model Scoring" (ACL): every token is masked in turn and
+predicted from all others, and the log-probs are summed. With `within_word`, as Kauf & Ivanova 2023
+("A Better Way to Do Masked Language Model Scoring", ACL), the pieces of its word that follow are
+masked too.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoModelForMaskedLM
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+from lm.errors import InputError
+from lm.neural.batching import Halving, Told, batches
+from lm.neural.encoding import fitting
+from lm.neural.pretrained import context_length, load_checkpoint
+from lm.scorer import Progress, ScorerOptions, Scores, TextError, Texts, parts
+
+# Logits of a batch where a model gives them for all positions.
+LOGITS_PER_BATCH = 1 << 28
+TEXTS_AT_ONCE = 2_000  # each is masked as often as it has tokens
+
+
+@dataclass(frozen=True)
+class Masked:
+    """Texts with masks, each as often as it has tokens, and equal ones once.
+
+    Attributes:
+        ids: M arrays int64 of token ids with masks among them.
+        place: (M,) index of the token that is predicted.
+        row: (P,) which of them each of the P predictions takes.
+        target: (P,) token ids.
+        text: (P,) index of the text.
+    """
+
+    ids: list[np.ndarray]
+    place: np.ndarray
+    row: np.ndarray
+    target: np.ndarray
+    text: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedLM:
+    """A loaded masked language model.
+
+    Attributes:
+        name: hub name or folder that it came from.
+        model: transformers' model, in evaluation mode.
+        tokenizer: its tokenizer.
+        context: most tokens that it can read at once, with those around the text; None if any.
+        around: what its tokenizer puts before and after a text.
+        narrow: whether its output layer can be run on the masked positions alone.
+    """
+
+    name: str
+    model: Any = field(repr=False)
+    tokenizer: Any = field(repr=False)
+    context: int | None
+    around: tuple[list[int], list[int]]
+    narrow: bool
+
+    @classmethod
+    def load(cls, name: str | Path, options: ScorerOptions | None = None) -> MaskedLM:
+        """Loads a checkpoint with its tokenizer; safetensors only, no code from the checkpoint.
+
+        Raises:
+            InputError: There is no such checkpoint, it is no masked language model, its tokenizer
+                has no mask token, or as `lm.neural.pretrained.load_checkpoint`.
+        """
+        name = str(name)
+        options = options or ScorerOptions()
+        model, tokenizer = load_checkpoint(name, AutoModelForMaskedLM, "masked", options)
+        if tokenizer.mask_token_id is None:
+            raise InputError(f"{name}: its tokenizer has no mask token; name one in its folder")
+        context = context_length(model.config)
+        if context is not None:
+            context = min(context - _unused_positions(model), int(tokenizer.model_max_length))
+        lm = cls(name, model, tokenizer, context, _around(tokenizer), False)
+        return cls(name, model, tokenizer, context, lm.around, lm._can_be_narrow())
+
+    def score(
+        self,
+        batch: Texts | Sequence[str],
+        options: ScorerOptions | None = None,
+        progress: Progress | None = None,
+    ) -> Scores:
+        """Pseudo-log-likelihoods of texts: of their own tokens, without those around them.
+
+        What was said before is read and not scored; what of it does not fit is left out, oldest
+        first. A text of no tokens has 0. The softmax is in float32, the sums in float64.
+
+        Args:
+            batch: N texts, with or without what was said before.
+            options: How they are scored.
+            progress: Told how many more texts have been scored.
+
+        Raises:
+            TextError: A text is longer than the model's context, or its score is NaN.
+            InputError: The tokenizer does not belong to the model, or a single text does not fit
+                into the memory.
+        """
+        batch = Texts.of(batch)
+        options = options or ScorerOptions()
+        if options.too_long == "window":
+            raise InputError(
+                f"{self.name} is a masked model, and these have no windows; leave `too_long` out"
+            )
+        scores = Scores(np.zeros(len(batch)), np.zeros(len(batch), dtype=np.int64))
+        lists = np.arange(len(batch)) if batch.lists is None else batch.lists
+        for rows in parts(lists, TEXTS_AT_ONCE):
+            chosen = np.arange(len(batch))[rows]
+            try:
+                found = self._score(batch.chosen(chosen), options, progress)
+                self._mend(batch.chosen(chosen), options, found)
+            except TextError as error:
+                raise error.moved(chosen) from None
+            scores.logprob[rows], scores.tokens[rows] = found.logprob, found.tokens
+        return scores
+
+    def _score(self, batch: Texts, options: ScorerOptions, progress: Progress | None) -> Scores:
+        """Scores of some texts, NaN where the model has no other; see `score`."""
+        masked = self._mask(batch, options.within_word)
+        tokens = np.bincount(masked.text, minlength=len(batch)).astype(np.int64)
+        logprob = np.zeros(len(masked.row))
+        told = Told(progress, masked.text, len(batch))
+        if progress is not None:
+            progress(int((tokens == 0).sum()))
+        order = np.argsort(masked.row, kind="stable")
+        first = np.searchsorted(masked.row[order], np.arange(len(masked.ids) + 1))
+
+        def run(part: Sequence[int]) -> None:
+            wanted = [order[first[i] : first[i + 1]] for i in part]
+            found = self._logprobs(
+                [masked.ids[i] for i in part],
+                masked.place[list(part)],
+                [masked.target[predictions] for predictions in wanted],
+            )
+            logprob[np.concatenate(wanted)] = found
+            told.done(np.concatenate(wanted))
+
+        limit = options.batch_tokens
+        if not self.narrow:
+            limit = min(limit, LOGITS_PER_BATCH // self.model.config.get_text_config().vocab_size)
+        lengths = np.array([len(ids) for ids in masked.ids], dtype=np.int64)
+        read = Halving(run, self.name)
+        for part in batches(range(len(masked.ids)), lengths, limit):
+            read(part)
+        return Scores(np.bincount(masked.text, logprob, len(batch)), tokens)
+
+    def _mend(self, batch: Texts, options: ScorerOptions, scores: Scores) -> None:
+        """Scores again in float32 what half precision spoilt."""
+        wrong = np.flatnonzero(np.isnan(scores.logprob))
+        if not len(wrong):
+            return
+        half = self.model.dtype != torch.float32
+        if half and options.bits is None:
+            better = replace(self, model=copy.deepcopy(self.model).float())
+            scores.logprob[wrong] = better._score(batch.chosen(wrong), options, None).logprob
+        for index in np.flatnonzero(np.isnan(scores.logprob)):
+            remedy = "load it in float32" if half else "its weights are damaged: get them again"
+            raise TextError(int(index), batch.texts[index], f"has no score but NaN; {remedy}")
+
+    def _mask(self, batch: Texts, within_word: bool) -> Masked:
+        """All texts with each of their tokens masked."""
+        mask = self.tokenizer.mask_token_id
+        said = {text for before in batch.contexts or () for text in before}
+        spelled = self._spelled({*batch.texts, *said, *batch.prompt})
+        longest = batch.longest(np.array([len(spelled[t][0]) for t in batch.texts], np.int64))
+        number: dict[tuple[bytes, int], int] = {}
+        found: list[np.ndarray] = []
+        places, rows, targets, texts = [], [], [], []
+        for index, text in enumerate(batch.texts):
+            ids, words = spelled[text]
+            before = self._before(batch, index, int(longest[index]), spelled)
+            whole = np.array([*before, *ids, *self.around[1]], dtype=np.int64)
+            for i, token in enumerate(ids):
+                stop = i + 1
+                while within_word and stop < len(ids) and words[stop] == words[i] is not None:
+                    stop += 1
+                one = whole.copy()
+                one[len(before) + i : len(before) + stop] = mask
+                key = (one.tobytes(), len(before) + i)
+                if key not in number:
+                    number[key] = len(found)
+                    found.append(one)
+                    places.append(len(before) + i)
+                rows.append(number[key])
+                targets.append(token)
+                texts.append(index)
+        arrays = (np.array(values, dtype=np.int64) for values in (places, rows, targets, texts))
+        return Masked(found, *arrays)
+
+    def _spelled(self, texts: set[str]) -> dict[str, tuple[list[int], list[int | None]]]:
+        """Token ids and the word that each belongs to, by text."""
+        if not texts:
+            return {}
+        different = sorted(texts)
+        encoded = self.tokenizer(
+            different, add_special_tokens=False, split_special_tokens=True, verbose=False
+        )
+        size = self.model.get_input_embeddings().weight.shape[0]
+        found = {}
+        for number, text in enumerate(different):
+            ids = encoded["input_ids"][number]
+            if max(ids, default=0) >= size:
+                raise InputError(
+                    f"{self.name}: its tokenizer gives token {max(ids)}, and the model knows "
+                    f"{size}: they do not belong together"
+                )
+            found[text] = (ids, encoded.word_ids(number))
+        return found
+
+    def _before(
+        self,
+        batch: Texts,
+        index: int,
+        longest: int,
+        spelled: dict[str, tuple[list[int], list[int | None]]],
+    ) -> list[int]:
+        """What is read before a text: the start, the prompt, and what fits of earlier texts.
+
+        As much fits as has room beside the longest text of the list.
+        """
+        start, end = self.around
+        before = [*start, *(token for text in batch.prompt for token in spelled[text][0])]
+        said = [spelled[text][0] for text in batch.said(index)]
+        if self.context is not None:
+            own = len(before) + len(spelled[batch.texts[index]][0]) + len(end)
+            if own > self.context:
+                raise TextError(
+                    index,
+                    batch.texts[index],
+                    f"has {own:,} tokens{' with the prompt' if batch.prompt else ''}, and "
+                    f"{self.name} can read {self.context:,}; shorten it, or use a model of "
+                    "longer context",
+                )
+            said = fitting(said, self.context - len(before) - len(end) - longest)
+        return [*before, *(token for ids in said for token in ids)]
+
+    def _logprobs(
+        self, ids: Sequence[np.ndarray], place: np.ndarray, targets: Sequence[np.ndarray]
+    ) -> np.ndarray:
+        """Log-probs of each sequence's targets at its place, one after another."""
+        width = max(map(len, ids))
+        padded = np.zeros((len(ids), width), dtype=np.int64)
+        mask = np.zeros((len(ids), width), dtype=np.int64)
+        for row, sequence in enumerate(ids):
+            padded[row, : len(sequence)] = sequence
+            mask[row, : len(sequence)] = 1
+        with torch.inference_mode():
+            logits = self._logits(torch.from_numpy(padded), torch.from_numpy(mask), place)
+            logprobs = logits.float().log_softmax(dim=1)
+            rows = np.repeat(np.arange(len(ids)), [len(t) for t in targets])
+            chosen = logprobs[torch.from_numpy(rows), torch.from_numpy(np.concatenate(targets))]
+        found: np.ndarray = chosen.double().cpu().numpy()
+        return found
+
+    def _logits(
+        self, ids: torch.Tensor, mask: torch.Tensor, place: np.ndarray, narrow: bool | None = None
+    ) -> torch.Tensor:
+        """Logits (B, V) at one place of each sequence (B, T)."""
+        device = self.model.device
+        rows = torch.arange(len(ids), device=device)
+        places = torch.from_numpy(place).to(device)
+        inputs = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
+        if self.narrow if narrow is None else narrow:
+            with _only(self.model.get_output_embeddings(), rows, places):
+                logits: torch.Tensor = self.model(**inputs).logits
+            return logits
+        return torch.as_tensor(self.model(**inputs).logits[rows, places])
+
+    def _can_be_narrow(self) -> bool:
+        """Whether the output layer on masked positions alone gives the model's own logits."""
+        size = self.model.get_input_embeddings().weight.shape[0]
+        ids = torch.arange(8).reshape(2, 4) % size
+        place = np.array([1, 3])
+        try:
+            with torch.inference_mode():
+                whole = self._logits(ids, torch.ones_like(ids), place, False).float()
+                part = self._logits(ids, torch.ones_like(ids), place, True).float()
+        # Architectures differ in more ways than can be listed; whatever fails is not used.
+        except Exception:
+            return False
+        tolerance = 1e-4 if self.model.dtype == torch.float32 else 0.1
+        return whole.shape == part.shape and bool((whole - part).abs().max() <= tolerance)
+
+
+@dataclass(frozen=True)
+class MaskedScorer:
+    """A masked language model as a scorer.
+
+    Attributes:
+        model: the loaded model.
+        options: how it scores.
+    """
+
+    model: MaskedLM
+    options: ScorerOptions = field(default_factory=ScorerOptions)
+
+    def score(self, batch: Texts | Sequence[str], progress: Progress | None = None) -> Scores:
+        """Scores of the texts, see `MaskedLM.score`."""
+        return self.model.score(batch, self.options, progress)
+
+
+def is_masked(name: str) -> bool:
+    """Whether a checkpoint is a masked language model, by its configuration."""
+    try:
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+    # What is wrong with it is said when it is loaded.
+    except Exception:
+        return False
+    names = getattr(config, "architectures", None) or []
+    if any("ForCausalLM" in n or "LMHead" in n for n in names):
+        return False
+    if any("ForMaskedLM" in n for n in names):
+        return True
+    known = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    return known and not getattr(config, "is_decoder", False)
+
+
+@contextmanager
+def _only(layer: Any, rows: torch.Tensor, places: torch.Tensor) -> Iterator[None]:
+    """While this lasts, a layer is given one place of each sequence instead of all."""
+
+    def hook(module: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (inputs[0][rows, places], *inputs[1:])
+
+    handle = layer.register_forward_pre_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _unused_positions(model: Any) -> int:
+    """Positions that no token has: RoBERTa counts from the padding's number on."""
+    for name, module in model.named_modules():
+        if (
+            name.endswith("position_embeddings")
+            and getattr(module, "padding_idx", None) is not None
+        ):
+            return int(module.padding_idx) + 1
+    return 0
+
+
+def _around(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """What a tokenizer puts before and after a text."""
+    plain = tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("a")["input_ids"]
+    for start in range(len(whole) - len(plain) + 1):
+        if whole[start : start + len(plain)] == plain:
+            return whole[:start], whole[start + len(plain) :]
+    return [], []

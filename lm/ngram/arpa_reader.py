@@ -1,0 +1,286 @@
+"""Reading n-gram models as ARPA text: sections of millions of lines in machine code.
+
+Unigrams, headers and everything that is wrong go through Python, line by line; the lines of longer
+n-grams are taken apart block by block, and one that is not as it should be is handed back.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from array import array
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from lm.errors import InputError
+from lm.ngram.arpa import REMEDY, Arpa, Section, open_arpa
+from lm.ngram.arpa_parser import BACKSLASH, MORE, NOT_WORD, SECTION_ENDS, TOO_MANY, parse
+from lm.ngram.words import Words, hashed, text_of
+
+BLOCK = 8 << 20
+
+
+@dataclass(frozen=True)
+class ArpaStream:
+    """An open file.
+
+    Attributes:
+        vocabulary: The words.
+        unigrams: Their n-grams.
+        longer: For each length from 2 on, in order, the n-grams piece by piece; to be used up.
+        order: Length of the longest.
+    """
+
+    vocabulary: list[str]
+    unigrams: Section
+    longer: Iterator[Iterator[Section]]
+    order: int
+
+
+@contextmanager
+def stream_arpa(path: str | Path) -> Iterator[ArpaStream]:
+    """Opens a model whose longer n-grams are read as they are asked for.
+
+    Raises:
+        InputError: The file is missing, truncated or malformed; names the line.
+    """
+    with open_arpa(path) as file:
+        lines = Lines(file, path)
+        counts = read_counts(lines)
+        read_title(lines, 1)
+        vocabulary, unigrams = read_unigrams(lines, counts[0])
+        text = np.frombuffer(b"".join(word + b"\n" for word in vocabulary), np.uint8)
+        longer = read_longer(lines, counts, hashed(text))
+        yield ArpaStream([text_of(word) for word in vocabulary], unigrams, longer, len(counts))
+
+
+def read_longer(lines: Lines, counts: Sequence[int], words: Words) -> Iterator[Iterator[Section]]:
+    """The n-grams of each length from 2 on, and what follows them."""
+    for order, count in enumerate(counts[1:], 2):
+        read_title(lines, order)
+        yield read_section(lines, order, count, words)
+    end = lines.next_text()
+    if end is None:
+        raise lines.error(f"ends in the {len(counts)}-grams, without \\end\\; {REMEDY}")
+    if end != b"\\end\\":
+        raise lines.error(f"expected \\end\\; {REMEDY}")
+
+
+def read_arpa(path: str | Path) -> Arpa:
+    """Reads a whole model into arrays.
+
+    Raises:
+        InputError: As `stream_arpa`.
+    """
+    with stream_arpa(path) as arpa:
+        sections = [arpa.unigrams]
+        for order, pieces in enumerate(arpa.longer, 2):
+            nothing = Section(np.zeros((0, order), np.int32), *np.zeros((2, 0), np.float32))
+            columns = zip(
+                *((p.words, p.logprob, p.backoff) for p in (nothing, *pieces)), strict=True
+            )
+            sections.append(Section(*map(np.concatenate, columns)))
+        return Arpa(arpa.vocabulary, sections)
+
+
+def line_of(path: str | Path, order: int, row: int) -> tuple[int, str]:
+    """The number of the line of an n-gram, and its words.
+
+    Args:
+        path: A file that has been read up to there.
+        order: Length of the n-gram.
+        row: Which of that length it is, from 0.
+    """
+    title = b"\\%d-grams:" % order
+    with open_arpa(path) as file:
+        lines = enumerate(file, 1)
+        next(number for number, line in lines if line.strip() == title)
+        filled = ((number, line.split()) for number, line in lines if line.strip())
+        number, fields = next(islice(filled, row, None))
+    return number, text_of(b" ".join(fields[1 : order + 1]))
+
+
+class Lines:
+    """A file as blocks of whole lines, with the number of the line that was read last.
+
+    Attributes:
+        path: For messages.
+        block: (B,) uint8, whole lines.
+        at: Where the next line begins.
+        number: Of the last line read, from 1.
+    """
+
+    def __init__(self, file: IO[bytes], path: str | Path) -> None:
+        self.file = file
+        self.path = path
+        self.content = b""
+        self.block = np.zeros(0, np.uint8)
+        self.at = 0
+        self.number = 0
+        self._rest = b""
+
+    def fill(self) -> bool:
+        """Reads the next block if this one is used up; False at the end of the file."""
+        while self.at >= len(self.content):
+            try:
+                read = self.file.read(BLOCK)
+            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+                self.number += 1
+                raise self.error(f"gzip data ends or breaks here; {REMEDY}") from error
+            if not read and not self._rest:
+                return False
+            joined = self._rest + read
+            cut = joined.rfind(b"\n") + 1 if read else len(joined)
+            self.content, self._rest, self.at = joined[:cut], joined[cut:], 0
+            self.block = np.frombuffer(self.content, np.uint8)
+        return True
+
+    def next(self) -> bytes | None:
+        """The next line; None at the end of the file."""
+        if not self.fill():
+            return None
+        end = self.content.find(b"\n", self.at)
+        end = len(self.content) if end < 0 else end + 1
+        line = self.content[self.at : end]
+        self.at = end
+        self.number += 1
+        return line
+
+    def next_text(self) -> bytes | None:
+        """The next line that is not blank, without white space around it."""
+        while (line := self.next()) is not None:
+            if text := line.strip():
+                return text
+        return None
+
+    def error(self, message: str) -> InputError:
+        """An error at the last line."""
+        return InputError(f"{self.path}:{self.number}: {message}")
+
+
+def read_counts(lines: Lines) -> list[int]:
+    """Reads the header up to the blank line after it."""
+    while (text := lines.next_text()) != b"\\data\\":
+        if text is None:
+            raise InputError(f"{lines.path}: has no \\data\\ line: this is not an ARPA model")
+        if not text.startswith(b"#"):
+            raise lines.error("expected \\data\\: this is not an ARPA model")
+    counts: list[int] = []
+    while (line := lines.next()) is not None:
+        if not line.strip():
+            if counts:
+                return counts
+            raise lines.error(f"no `ngram 1=…` after \\data\\; {REMEDY}")
+        order, equals, count = line.strip().removeprefix(b"ngram").strip().partition(b"=")
+        if not (equals and order.strip() == b"%d" % (len(counts) + 1) and count.strip().isdigit()):
+            raise lines.error(f"expected `ngram {len(counts) + 1}=…`; {REMEDY}")
+        counts.append(int(count))
+    raise lines.error(f"ends within the header; {REMEDY}")
+
+
+def read_title(lines: Lines, order: int) -> None:
+    """Reads the line that begins a section."""
+    text = lines.next_text()
+    where = f"in the {order - 1}-grams" if order > 1 else "after the header"
+    if text is None:
+        raise lines.error(f"ends {where}, without \\end\\; {REMEDY}")
+    if text != b"\\%d-grams:" % order:
+        raise lines.error(f"expected \\{order}-grams:; {REMEDY}")
+
+
+def read_unigrams(lines: Lines, limit: int) -> tuple[list[bytes], Section]:
+    """The words, and the unigrams in their order."""
+    numbers: dict[bytes, int] = {}
+    logprobs, backoffs = array("f"), array("f")
+    while lines.fill() and lines.block[lines.at] != BACKSLASH:
+        line = lines.next() or b""
+        fields = line.split()
+        if not fields:
+            continue
+        if len(numbers) == limit:
+            raise lines.error(too_many(1, limit))
+        if len(fields) not in (2, 3):
+            raise lines.error("not a 1-gram with its log10 probability")
+        if numbers.setdefault(fields[1], len(numbers)) != len(logprobs):
+            raise lines.error(f"{text_of(fields[1])} is listed a second time")
+        logprob, backoff = numbers_of(lines, fields, 1)
+        logprobs.append(logprob)
+        backoffs.append(backoff)
+    check_count(lines, 1, len(numbers), limit)
+    words = np.arange(len(numbers), dtype=np.int32)[:, None]
+    columns = (np.frombuffer(values, np.float32) for values in (logprobs, backoffs))
+    return list(numbers), Section(words, *columns)
+
+
+def numbers_of(lines: Lines, fields: Sequence[bytes], order: int) -> tuple[float, float]:
+    """The log10 probability and the back-off weight of a line's fields, checked."""
+    try:
+        logprob = float(fields[0])
+        backoff = float(fields[-1]) if len(fields) == order + 2 else 0.0
+    except ValueError as error:
+        raise lines.error(f"{error}; {REMEDY}") from error
+    if not -np.inf < logprob <= 0:
+        raise lines.error("a log10 probability must be 0 or less, and finite")
+    if not abs(backoff) < np.inf:
+        raise lines.error(f"a back-off weight cannot be {backoff}; {REMEDY}")
+    return logprob, backoff
+
+
+def too_many(order: int, limit: int) -> str:
+    """Why a section has one n-gram too many."""
+    return f"the header says {limit} {order}-grams and here is one more; {REMEDY}"
+
+
+def check_count(lines: Lines, order: int, seen: int, limit: int) -> None:
+    """Checks that a section, at whose end the lines are, is as long as the header says."""
+    if not lines.fill():
+        raise lines.error(f"ends in the {order}-grams, without \\end\\; {REMEDY}")
+    if seen < limit:
+        lines.number += 1
+        raise lines.error(
+            f"the header says {limit} {order}-grams and the section that ends here has {seen}; "
+            f"{REMEDY}"
+        )
+
+
+def read_section(lines: Lines, order: int, limit: int, words: Words) -> Iterator[Section]:
+    """The n-grams of one length from 2 on, piece by piece."""
+    seen = 0
+    while lines.fill():
+        # Every field takes two bytes at least, the space after it counted in.
+        room = (len(lines.block) - lines.at) // (2 * order + 2) + 1
+        grams = np.empty((room, order), np.int32)
+        logprob, backoff = np.empty(room, np.float32), np.empty(room, np.float32)
+        state = np.array([lines.at, 0, lines.number], np.int64)
+        stopped = parse(lines.block, order, limit - seen, words, grams, logprob, backoff, state)
+        lines.at, count, lines.number = state.tolist()
+        seen += count
+        yield Section(grams[:count].copy(), logprob[:count].copy(), backoff[:count].copy())
+        if stopped == SECTION_ENDS:
+            break
+        if stopped != MORE:
+            raise wrong_line(lines, order, limit, stopped)
+    check_count(lines, order, seen, limit)
+
+
+def wrong_line(lines: Lines, order: int, limit: int, stopped: int) -> InputError:
+    """What is wrong with the next line."""
+    fields = (lines.next() or b"").split()
+    if stopped == TOO_MANY:
+        return lines.error(too_many(order, limit))
+    if stopped == NOT_WORD:
+        gram = text_of(b" ".join(fields[1 : order + 1]))
+        return lines.error(f"a word of {gram!r} is not among the unigrams")
+    if len(fields) not in (order + 1, order + 2):
+        return lines.error(f"not a {order}-gram with its log10 probability")
+    try:
+        numbers_of(lines, fields, order)
+    except InputError as error:
+        return error
+    return lines.error(f"a number is not written as in an ARPA file; {REMEDY}")

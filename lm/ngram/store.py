@@ -1,0 +1,238 @@
+"""n-gram models in a file that is opened without reading it.
+
+A file is in safetensors' format (a header of 8 bytes with the length of a JSON text, that text,
+then the arrays): the arrays of `lm.ngram.query.NgramArrays`, the records among them as bytes, and
+the words; in the metadata `format`, `version` and `order`. The system maps it into memory, so
+processes share it.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lm.errors import InputError
+from lm.ngram.arpa import REMEDY, UNKNOWN, UNKNOWN_IN_CAPITALS, Arpa, Section
+from lm.ngram.arpa_reader import line_of, stream_arpa
+from lm.ngram.quantise import CODES, quantised
+from lm.ngram.query import INNER, LEAF, SMALL_INNER, SMALL_LEAF, NgramArrays
+from lm.ngram.trie import Misfit, Trie, pieces_of
+
+FORMAT = "secondpass-ngram"
+VERSION = "2"
+UNSEEN = -100.0  # log10 probability of <unk> where a model has none, as in KenLM
+# In the file's order, with which the larger numbers are aligned.
+TYPES = {
+    "bounds": "I64",
+    "logprob_book": "F32",
+    "backoff_book": "F32",
+    "inner": "U8",
+    "leaf": "U8",
+    "text": "U8",
+}
+NUMBERS = {"I64": np.int64, "F32": np.float32, "U8": np.uint8}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A model in arrays.
+
+    Attributes:
+        arrays: The n-grams.
+        text: uint8, the words, each with a line feed after it.
+        order: Length of the longest n-grams.
+    """
+
+    arrays: NgramArrays
+    text: np.ndarray
+    order: int
+
+
+def compile_model(model: Arpa, where: str, quantise: bool = False) -> Stored:
+    """A model as arrays that can be queried.
+
+    Args:
+        model: As read or estimated.
+        where: What to call it in messages.
+        quantise: Whether to keep 256 values of log-probs and of back-off weights for each length.
+
+    Raises:
+        InputError: An n-gram is there twice, or one's first words are not an n-gram themselves.
+    """
+    longer = (pieces_of(section) for section in model.sections[1:])
+    try:
+        return _compiled(model.vocabulary, model.sections[0], longer, model.order, quantise)
+    except Misfit as misfit:
+        words = model.sections[misfit.order - 1].words[misfit.row]
+        gram = " ".join(model.vocabulary[i] for i in words)
+        raise InputError(f"{where}: {gram!r} {misfit.reason}; make the model again") from misfit
+
+
+def compile_arpa(path: str | Path, quantise: bool = False) -> Stored:
+    """The same from an ARPA file, which is not held in memory.
+
+    Raises:
+        InputError: As `compile_model`, or the file is missing, truncated or malformed; names the
+            line.
+    """
+    try:
+        with stream_arpa(path) as arpa:
+            return _compiled(arpa.vocabulary, arpa.unigrams, arpa.longer, arpa.order, quantise)
+    except Misfit as misfit:
+        number, gram = line_of(path, misfit.order, misfit.row)
+        raise InputError(f"{path}:{number}: {gram!r} {misfit.reason}; {REMEDY}") from misfit
+
+
+def _compiled(
+    vocabulary: Sequence[str],
+    unigrams: Section,
+    longer: Iterable[Iterable[Section]],
+    order: int,
+    quantise: bool,
+) -> Stored:
+    """See `compile_model`; `longer` has the n-grams of each length from 2 on."""
+    words, numbers = list(vocabulary), unigrams.words[:, 0]
+    has_unknown = UNKNOWN in words or UNKNOWN_IN_CAPITALS in words
+    if not has_unknown:
+        words.append(UNKNOWN)
+    logprob, backoff = np.full(len(words), UNSEEN, np.float32), np.zeros(len(words), np.float32)
+    logprob[numbers], backoff[numbers] = unigrams.logprob, unigrams.backoff
+    trie = Trie(logprob, backoff)
+    for length, pieces in enumerate(longer, 2):
+        trie.lengthen(pieces, length == order)
+    trie.finish()
+    if quantise:
+        arrays = quantised(trie.inner, trie.leaf, trie.bounds)
+    else:
+        arrays = NgramArrays(trie.inner, trie.leaf, *no_books())
+    text = "".join(f"{word}\n" for word in words).encode(errors="surrogateescape")
+    return Stored(frozen(arrays), np.frombuffer(text, np.uint8), order)
+
+
+def no_books() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The last three of `NgramArrays` of a model that is not quantised."""
+    return np.zeros((0, CODES), np.float32), np.zeros((0, CODES), np.float32), np.zeros(0, np.int64)
+
+
+def frozen(arrays: NgramArrays) -> NgramArrays:
+    """Read-only, as the arrays of a file are, so that both meet the same machine code."""
+    for array in arrays:
+        array.flags.writeable = False
+    return arrays
+
+
+def save(stored: Stored, path: str | Path) -> None:
+    """Writes a model; the file takes its name when it is whole.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    path = Path(path)
+    arrays = {**stored.arrays._asdict(), "text": stored.text}
+    facts = {"format": FORMAT, "version": VERSION, "order": str(stored.order)}
+    header: dict[str, Any] = {"__metadata__": facts}
+    at = 0
+    for name, dtype in TYPES.items():
+        array = arrays[name]
+        shape = [array.nbytes] if dtype == "U8" else list(array.shape)
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + array.nbytes]}
+        at += array.nbytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.partial")
+    try:
+        with open(partial, "wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            for name in TYPES:
+                # Not `array.tofile`, which does not say why it fails.
+                file.write(np.ascontiguousarray(arrays[name]).view(np.uint8).data)
+        os.replace(partial, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_store(model: Arpa, path: str | Path, quantise: bool = False) -> None:
+    """Writes a model in our own format.
+
+    Raises:
+        InputError: As `compile_model`, or the file cannot be written.
+    """
+    save(compile_model(model, str(path), quantise), path)
+
+
+def is_store(path: str | Path) -> bool:
+    """Whether a file is in our own format, by its content.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(4096)
+    except OSError as error:
+        raise InputError(f"cannot read the language model {path}: {error.strerror}") from None
+    return start[8:9] == b"{" and FORMAT.encode() in start
+
+
+def open_store(path: str | Path) -> Stored:
+    """Opens a file in our own format; its arrays are read when they are needed.
+
+    Raises:
+        InputError: It is cut off, of another version, or no such file.
+    """
+    remedy = "make it again with `secondpass ngram`"
+    try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            size = os.fstat(file.fileno()).st_size
+            text = file.read(min(length, size))
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        header = json.loads(text)
+        facts = header["__metadata__"]
+        if facts["format"] != FORMAT:
+            raise ValueError("it is something else")
+        if facts["version"] != VERSION:
+            raise InputError(
+                f"{path}: version {facts['version']} of the format, this is {VERSION}; {remedy}"
+            )
+        if size != 8 + length + max(header[name]["data_offsets"][1] for name in TYPES):
+            raise InputError(f"{path}: is cut off; {remedy}")
+        is_small = header["bounds"]["shape"] != [0]
+        records = {
+            "inner": SMALL_INNER if is_small else INNER,
+            "leaf": SMALL_LEAF if is_small else LEAF,
+        }
+        arrays = {
+            name: _array(content, 8 + length, header[name], records.get(name)) for name in TYPES
+        }
+        order, words = int(facts["order"]), arrays.pop("text")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; give an n-gram model") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: no n-gram model in our format ({error}); {remedy}") from error
+    return Stored(frozen(NgramArrays(**arrays)), words, order)
+
+
+def _array(
+    content: mmap.mmap, start: int, entry: dict[str, Any], record: np.dtype | None
+) -> np.ndarray:
+    """One of a file's arrays, which begin at `start`."""
+    begin, end = entry["data_offsets"]
+    dtype = record or np.dtype(NUMBERS[entry["dtype"]])
+    flat = np.frombuffer(content, dtype, (end - begin) // dtype.itemsize, start + begin)
+    return flat if record else flat.reshape(entry["shape"])
+
+
+def words_of(text: np.ndarray) -> Sequence[str]:
+    """The words of `Stored.text`."""
+    return text.tobytes().decode(errors="surrogateescape").split("\n")[:-1]

@@ -1,0 +1,204 @@
+"""Which transcript to give for an utterance, and how far to trust each of its words.
+
+Three ways: the hypothesis of the best weighted sum (`map`), the one of least expected word errors
+(`mbr`), and a vote word by word (`vote`), whose result may stand in no list. The last two need
+posteriors, and so a temperature, which is tuned on dev.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
+
+import numpy as np
+
+from lm.errors import InputError
+from lm.rerank.confidence import Calibration, normalised_cross_entropy
+from lm.rerank.confusion import Network, networks
+from lm.rerank.mbr import Distances, least_risk
+from lm.rerank.pool import Pool
+
+Method = Literal["map", "mbr", "vote"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+TEMPERATURES = tuple(np.geomspace(0.0625, 64, 16).round(4).tolist())
+NOTHING = (1.0, 0.7, 1.4, 0.5, 2.0)
+FACTORS = (0.25, 0.5, 2.0, 4.0)  # of one system's share, the others' following
+
+# Counts the word errors (U,) of a transcript for each utterance of a pool.
+Count = Callable[[Sequence[str]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a transcript is chosen.
+
+    Attributes:
+        method: `map`, `mbr` or `vote`.
+        temperature: of the posteriors, see `Pool.posterior`; `map` needs none.
+        nothing: factor of the mass of no word in a vote.
+        shares: of several systems, with sum 1; empty: all alike.
+    """
+
+    method: Method = "map"
+    temperature: float = 1.0
+    nothing: float = 1.0
+    shares: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise InputError(f"no way to choose named {self.method!r}; use {', '.join(METHODS)}")
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How word confidences are made.
+
+    Attributes:
+        temperature: of the posteriors whose mass a word's confidence is.
+        calibration: what that mass becomes.
+    """
+
+    temperature: float = 1.0
+    calibration: Calibration = field(default_factory=Calibration)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A transcript for each of U utterances.
+
+    Attributes:
+        texts: the transcripts.
+        positions: int (U,), which hypothesis of the pool it is; -1 where it stands in no list.
+    """
+
+    texts: list[str]
+    positions: np.ndarray
+
+
+def choose(pool: Pool, choice: Choice) -> Chosen:
+    """A transcript for every utterance.
+
+    Args:
+        pool: the lists; with several systems `map` takes the likeliest hypothesis of all.
+        choice: how.
+    """
+    if choice.method == "vote":
+        texts = _vote(networks(pool, pool.posterior(choice.temperature, choice.shares)), choice)
+        return Chosen(texts, _found(pool, texts))
+    best = _best(pool, choice, Distances.of(pool) if choice.method == "mbr" else None)
+    return Chosen([pool.texts[n] for n in best], best)
+
+
+def tune_choice(pool: Pool, method: Method, count: Count) -> Choice:
+    """The temperature, and a vote's other settings, with the fewest word errors on dev.
+
+    Every temperature of a fixed grid is tried (with every factor of no word, for a vote), then the
+    systems' shares one after the other until none lowers the errors. Equals go to the lower
+    temperature, to a factor of 1, to equal shares.
+
+    Args:
+        pool: the dev lists.
+        method: `map` has nothing to tune with one system.
+        count: word errors of transcripts.
+    """
+    systems = int(pool.system.max()) + 1
+    if method == "map" and systems == 1:
+        return Choice()
+    distances = Distances.of(pool) if method == "mbr" else None
+    tried: dict[Choice, int] = {}
+
+    def errors(choice: Choice) -> int:
+        if choice not in tried:
+            if method == "vote":
+                built = networks(pool, pool.posterior(choice.temperature, choice.shares))
+                for nothing in NOTHING:  # the same networks
+                    other = replace(choice, nothing=nothing)
+                    tried[other] = int(count(_vote(built, other)).sum())
+            else:
+                texts = [pool.texts[n] for n in _best(pool, choice, distances)]
+                tried[choice] = int(count(texts).sum())
+        return tried[choice]
+
+    factors = NOTHING if method == "vote" else (1.0,)
+    grid = [Choice(method, t, n) for t in TEMPERATURES for n in factors]
+    best = min(grid, key=errors)
+    while systems > 1:
+        shares = np.array(best.shares or np.full(systems, 1 / systems))
+        trials = [best]
+        for system, factor in itertools.product(range(systems), FACTORS):
+            moved = shares.copy()
+            moved[system] *= factor
+            moved /= moved.sum()
+            trials += [replace(best, shares=tuple(moved.tolist()), nothing=n) for n in factors]
+        found = min(trials, key=errors)
+        if errors(found) == errors(best):
+            break
+        best = found
+    return best
+
+
+def confidences(
+    pool: Pool, texts: Sequence[str], trust: Trust, shares: Sequence[float] = ()
+) -> list[np.ndarray]:
+    """The confidence of every word of each transcript, U arrays.
+
+    It is the posterior mass of the word where it falls in the utterance's confusion network,
+    calibrated.
+    """
+    built = networks(pool, pool.posterior(trust.temperature, shares))
+    masses = [n.confidences(text) for n, text in zip(built, texts, strict=True)]
+    return [trust.calibration(mass) if len(mass) else mass for mass in masses]
+
+
+def tune_trust(
+    pool: Pool, texts: Sequence[str], right: np.ndarray, shares: Sequence[float] = ()
+) -> Trust:
+    """The temperature and calibration that say most of which words are right, on dev.
+
+    Args:
+        pool: the dev lists.
+        texts: the transcripts that were chosen, U.
+        right: bool (W,), whether each of their words is right, one after the other.
+        shares: of several systems.
+
+    Returns:
+        The identity at temperature 1 where all words are right, or all wrong.
+    """
+    best, most = Trust(), -np.inf
+    for temperature in TEMPERATURES[::2]:  # the calibration takes up what lies between
+        raw = np.concatenate(confidences(pool, texts, Trust(temperature), shares))
+        calibration = Calibration.fit(raw, right)
+        told = normalised_cross_entropy(calibration(raw), right)
+        if told > most:
+            best, most = Trust(temperature, calibration), told
+    return best
+
+
+def _best(pool: Pool, choice: Choice, distances: Distances | None) -> np.ndarray:
+    """The position of the chosen hypothesis of every utterance, (U,)."""
+    posterior = pool.posterior(choice.temperature, choice.shares)
+    if distances is not None:
+        return least_risk(pool, distances, posterior)
+    # The totals decide: where all but one underflow, their posteriors are alike.
+    order = np.lexsort((pool.rank, -pool.totals, -posterior, pool.owner))
+    found: np.ndarray = order[pool.lists[:-1]]
+    return found
+
+
+def _vote(built: Sequence[Network], choice: Choice) -> list[str]:
+    """The winning words of every network."""
+    return [" ".join(network.vote(choice.nothing)[0]) for network in built]
+
+
+def _found(pool: Pool, texts: Sequence[str]) -> np.ndarray:
+    """Where each text stands in its utterance's lists, the best total of equals; -1 if nowhere."""
+    found = np.full(len(texts), -1)
+    for utt, text in enumerate(texts):
+        for position in range(pool.lists[utt], pool.lists[utt + 1]):
+            better = found[utt] < 0 or pool.totals[position] > pool.totals[found[utt]]
+            if better and " ".join(pool.texts[position].split()) == text:
+                found[utt] = position
+    return found

@@ -1,0 +1,121 @@
+"""Text between systems that spell differently: normalisers by name."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import unicodedata
+from collections.abc import Callable
+
+from lm.errors import InputError
+from lm.text.prose import APOSTROPHES
+from lm.text.truecase import Truecaser, capitalised
+
+Normaliser = Callable[[str], str]
+
+# Letters that NFKD does not take apart, in upper case.
+LETTERS = str.maketrans({"Æ": "AE", "Œ": "OE", "Ø": "O", "Đ": "D", "Ð": "D", "Ł": "L", "Þ": "TH"})
+# Combining accents, soft hyphens and zero-width marks: they vanish, and leave no space.
+INVISIBLE = re.compile("[\u0300-\u036f\u00ad\u200b-\u200d\u2060\ufeff]")
+UNSPOKEN = re.compile("[^A-Z']+")
+# LibriSpeech spells these titles out; "St." is a saint only before a name.
+TITLES = {"MR": "MISTER", "MRS": "MISSUS", "DR": "DOCTOR"}
+TITLE = re.compile(r"\b(?:MR|MRS|DR)\b")
+PRONOUN = re.compile(r"\bi\b")
+SAINT = re.compile(r"\bS[tT]\.(?=\s+[A-Z])")
+
+
+def as_it_is(text: str) -> str:
+    """The text itself."""
+    return text
+
+
+def librispeech(text: str) -> str:
+    """LibriSpeech's spelling: upper case, the letters A to Z, apostrophes inside words, one space.
+
+    Accents are dropped, and typographic apostrophes become plain ones. Hyphens, digits and every
+    other mark become spaces: digits are not spelled out, so spell them before where they matter.
+    Apostrophes at the edges of words are dropped too, as in LibriSpeech, where they would not be
+    told from quotation marks. MR, MRS, DR and "St." before a name are spelled out, as there.
+    """
+    text = SAINT.sub("SAINT", text.translate(APOSTROPHES))
+    if not text.isascii():
+        text = unicodedata.normalize("NFKD", text)
+    text = text.upper()
+    if not text.isascii():
+        text = INVISIBLE.sub("", text).translate(LETTERS)
+    text = TITLE.sub(lambda title: TITLES[title[0]], text)
+    words = (word.strip("'") for word in UNSPOKEN.sub(" ", text).split())
+    return " ".join(word for word in words if word)
+
+
+def lower(text: str) -> str:
+    """As `librispeech`, in lower case."""
+    return librispeech(text).lower()
+
+
+def sentence(text: str) -> str:
+    """As `lower`, with the pronoun I and the first letter in upper case."""
+    return capitalised(PRONOUN.sub("I", lower(text)))
+
+
+def whisper() -> Normaliser:
+    """Whisper's normaliser for English (Radford et al. 2022, appendix C), from whisper-normalizer.
+
+    It writes numbers as digits, expands contractions, and takes British to American spelling. The
+    one in transformers lacks the list of spellings.
+    """
+    # Imported here: no other normaliser needs it.
+    from whisper_normalizer.english import EnglishTextNormalizer
+
+    english = EnglishTextNormalizer()
+    return lambda text: " ".join(english(text).split())
+
+
+# Each makes the function when it is asked for. A new normaliser is one line here.
+NORMALISERS: dict[str, Callable[[], Normaliser]] = {
+    "none": lambda: as_it_is,
+    "librispeech": lambda: librispeech,
+    "lower": lambda: lower,
+    "sentence": lambda: sentence,
+    "whisper": whisper,
+}
+# Those that read a file, `NAME:FILE`.
+FROM_FILE: dict[str, Callable[[str], Normaliser]] = {"truecase": Truecaser.load}
+STOP = "+stop"
+CHOICES = ", ".join(
+    [*sorted(NORMALISERS), *(f"{name}:FILE" for name in FROM_FILE), f"each with {STOP}"]
+)
+
+
+def normaliser(name: str) -> Normaliser:
+    """The normaliser of that name, a function from text to text.
+
+    Args:
+        name: One of `NORMALISERS`, or `truecase:FILE`; with `+stop` after it, a text that does
+            not end a sentence gets a full stop.
+
+    Raises:
+        InputError: There is none of that name; the message names the nearest.
+    """
+    if name.endswith(STOP):
+        clean = normaliser(name.removesuffix(STOP))
+        return lambda text: with_stop(clean(text))
+    if path := normaliser_file(name):
+        return FROM_FILE[name.partition(":")[0]](path)
+    if name not in NORMALISERS:
+        near = difflib.get_close_matches(name.lower(), [*NORMALISERS, *FROM_FILE], n=1, cutoff=0.4)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise InputError(f"'{name}' names no normaliser: {hint}there are {CHOICES}")
+    return NORMALISERS[name]()
+
+
+def normaliser_file(name: str) -> str | None:
+    """The file that a normaliser of that name reads, if it reads one."""
+    kind, _, path = name.removesuffix(STOP).partition(":")
+    return path or None if kind in FROM_FILE else None
+
+
+def with_stop(text: str) -> str:
+    """The text with a full stop, unless it is empty or ends a sentence already."""
+    return text if not text or text[-1] in ".?!" else text + "."

@@ -1,0 +1,293 @@
+"""Training of acoustic models: what it learns, writes, resumes and refuses."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from transformers import AutoModelForCTC, AutoProcessor
+
+from asr.acoustic import CTCModel
+from asr.corpus import read_corpus
+from asr.training.augment import Augmentation, change_signal, mask_features
+from asr.training.ctc import (
+    AcousticTraining,
+    CTCTrainer,
+    SpeechBatches,
+    load_or_create,
+    train_acoustic,
+)
+from experiments.cli import main
+from experiments.comparison.config import load_config
+from lm.errors import InputError
+from tests.support.data import PROJECT
+
+RATE = 16_000
+TEXTS = {"first": "A CAB", "second": "BAD"}
+LETTER_SECONDS = 0.25
+TINY = {
+    "model_type": "parakeet_ctc",
+    "encoder_config": {
+        "hidden_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 96,
+        "subsampling_factor": 4,
+        "subsampling_conv_channels": 8,
+        "scale_input": False,
+        "dropout": 0.0,
+        "layerdrop": 0.0,
+        "activation_dropout": 0.0,
+        "attention_dropout": 0.0,
+    },
+}
+PLAIN = Augmentation(time_masks=0.0, mel_masks=0)
+
+
+def spell(text: str) -> np.ndarray:
+    """Audio whose pitch spells the text: one tone a letter, quiet between words."""
+    time = np.arange(int(LETTER_SECONDS * RATE)) / RATE
+    window = np.hanning(len(time))
+    tones = [
+        window * (0.0 if c == " " else 0.3) * np.sin(2 * np.pi * (300 + 500 * (ord(c) - 65)) * time)
+        for c in text
+    ]
+    noise = np.random.default_rng(len(text)).standard_normal(len(text) * len(time))
+    return (np.concatenate(tones) + 0.001 * noise).astype(np.float32)
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    """Two utterances, spelled in tones."""
+    with (tmp_path / "train.jsonl").open("w", encoding="utf-8") as lines:
+        for name, text in TEXTS.items():
+            signal = spell(text)
+            soundfile.write(tmp_path / f"{name}.flac", signal, RATE)
+            entry = {
+                "audio_filepath": f"{name}.flac",
+                "duration": len(signal) / RATE,
+                "text": text.lower(),
+            }
+            lines.write(json.dumps(entry) + "\n")
+    return tmp_path / "train.jsonl"
+
+
+@pytest.fixture
+def settings(tmp_path: Path, manifest: Path) -> AcousticTraining:
+    return AcousticTraining(
+        output=str(tmp_path / "model"),
+        train=(str(manifest),),
+        architecture=TINY,
+        batch_seconds=10.0,
+        epochs=3,
+        learning_rate=3e-3,
+        schedule="constant",
+        augmentation=PLAIN,
+        save_steps=2,
+    )
+
+
+@pytest.mark.slow
+def test_learns_two_utterances(settings: AcousticTraining, manifest: Path) -> None:
+    """Loss near zero, greedy text equal to the reference, through the file that was saved."""
+    figures = train_acoustic(
+        replace(settings, epochs=90, valid=str(manifest), save_steps=45, save_dtype="float16")
+    )
+    assert figures["steps"] == 90
+    assert figures["valid_wer"] == 0.0
+    assert figures["valid_loss"] < 1.0 < figures["loss"]
+
+    model = CTCModel.load(settings.output)
+    for utterance in read_corpus(manifest):
+        assert model.transcribe(utterance.audio_filepath) == TEXTS[utterance.id]
+    assert model.frame_seconds == pytest.approx(0.04)
+
+
+def test_saved_folder_is_an_ordinary_checkpoint(settings: AcousticTraining) -> None:
+    train_acoustic(replace(settings, epochs=1, save_dtype="float16"))
+    model = AutoModelForCTC.from_pretrained(settings.output, dtype="auto")
+    assert type(model).__name__ == "ParakeetForCTC"
+    assert model.dtype == torch.float16
+    processor = AutoProcessor.from_pretrained(settings.output)
+    assert processor.feature_extractor.hop_length == 160
+    ids = processor.tokenizer("A CAB")["input_ids"]
+    assert processor.tokenizer.decode(ids, group_tokens=False) == "A CAB"
+    assert list(Path(settings.output).glob("*.safetensors"))
+
+
+@pytest.mark.slow
+def test_resumes_to_the_same_weights(settings: AcousticTraining) -> None:
+    """Stopped after 4 of 6 steps and resumed, or in one go: the same model."""
+    whole = replace(settings, output=settings.output + "-whole", epochs=6)
+    train_acoustic(whole)
+    train_acoustic(replace(settings, epochs=4))
+    figures = train_acoustic(replace(settings, epochs=6))
+    assert figures["steps"] == 6
+    state = json.loads(
+        (Path(settings.output) / "checkpoints" / "checkpoint-6" / "trainer_state.json").read_text()
+    )
+    assert state["global_step"] == 6
+    one = AutoModelForCTC.from_pretrained(whole.output).state_dict()
+    two = AutoModelForCTC.from_pretrained(settings.output).state_dict()
+    for name, weights in one.items():
+        torch.testing.assert_close(two[name], weights, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_fine_tunes_a_checkpoint_with_other_features(settings: AcousticTraining) -> None:
+    """From a saved folder, with a shorter hop: the weights move on from there, in a new folder."""
+    train_acoustic(replace(settings, epochs=1))
+    tuned = replace(
+        settings,
+        output=settings.output + "-tuned",
+        model=settings.output,
+        architecture={},
+        features={"hop_length": 125},
+        learning_rate=1e-5,
+        epochs=3,
+    )
+    train_acoustic(tuned)
+    before = AutoModelForCTC.from_pretrained(settings.output).state_dict()
+    after = AutoModelForCTC.from_pretrained(tuned.output).state_dict()
+    moved = [(after[n] - w).abs().max().item() for n, w in before.items() if w.is_floating_point()]
+    weights = [m for n, m in zip(before, moved, strict=False) if "norm" not in n]
+    assert 0 < max(weights) < 1e-2
+    assert CTCModel.load(tuned.output).frame_seconds == pytest.approx(4 * 125 / RATE)
+
+
+def test_loss_is_the_mean_over_utterances_of_all_alignments(settings: AcousticTraining) -> None:
+    """-log p(y|x) by brute force over every path of 4 frames, averaged over utterances."""
+    model, _, tokenizer = load_or_create(settings, Path(settings.output))
+    model.eval()
+    labels = torch.tensor([[5, 5], [3, -100]])
+    inputs = torch.randn(2, 16, 80, generator=torch.Generator().manual_seed(1))
+    mask = torch.ones(2, 16, dtype=torch.bool)
+    batch = {"input_features": inputs, "attention_mask": mask, "labels": labels}
+    trainer = object.__new__(CTCTrainer)  # the loss needs none of what __init__ prepares
+    with torch.no_grad():
+        found = float(trainer.compute_loss(model, batch))
+        log_probs = (
+            model(input_features=inputs, attention_mask=mask).logits.log_softmax(-1).double()
+        )
+    blank = tokenizer.pad_token_id
+    losses = []
+    for row, target in zip(log_probs, ([5, 5], [3]), strict=True):
+        total = 0.0
+        # Only the blank and the target's own label can be on a path that collapses to it.
+        for path in itertools.product({blank, *target}, repeat=len(row)):
+            if [k for k, _ in itertools.groupby(path) if k != blank] == target:
+                total += math.exp(sum(float(row[t, k]) for t, k in enumerate(path)))
+        losses.append(-math.log(total))
+    assert len(log_probs[0]) == 4
+    assert found == pytest.approx(sum(losses) / 2, rel=1e-5)
+
+
+def test_batches_hold_every_utterance_once(settings: AcousticTraining, manifest: Path) -> None:
+    """Batches stay within their seconds, padding counted in, and lose nothing."""
+    first = read_corpus(manifest)[0]
+    rng = np.random.default_rng(0)
+    many = [
+        replace(first, id=str(i), duration=float(seconds))
+        for i, seconds in enumerate(rng.uniform(0.5, 9.0, 200))
+    ]
+    batches = SpeechBatches(many, None, None, settings, augment=False)
+    assert sorted(np.concatenate(batches.batches)) == list(range(200))
+    real = padded = 0.0
+    for chosen in batches.batches:
+        lengths = [many[i].duration or 0.0 for i in chosen]
+        assert len(chosen) == 1 or len(chosen) * max(lengths) <= settings.batch_seconds
+        real, padded = real + sum(lengths), padded + len(lengths) * max(lengths)
+    assert real / padded > 0.85
+
+
+def test_an_utterance_that_ctc_cannot_align_is_left_out(
+    settings: AcousticTraining, manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """25 frames a second: one second holds 13 times the same letter, and no 14th."""
+    lines = manifest.read_text().splitlines()
+    soundfile.write(manifest.parent / "long.flac", np.zeros(RATE, np.float32), RATE)
+    for text in ("a" * 13, "a" * 14):
+        entry = {"audio_filepath": "long.flac", "duration": 1.0, "id": text, "text": text}
+        lines.append(json.dumps(entry))
+    manifest.write_text("\n".join(lines) + "\n")
+    assert train_acoustic(replace(settings, epochs=1))["left_out"] == 1
+    assert "1 of 4 utterances have more letters" in capsys.readouterr().err
+
+
+def test_noise_and_speed_are_as_asked() -> None:
+    rng = np.random.default_rng(0)
+    signal = np.sin(np.arange(RATE) * 0.3).astype(np.float32)
+    noisy = change_signal(signal, RATE, replace(PLAIN, noise=1.0, snr_db=(7.0, 7.0)), rng)
+    snr = 10 * math.log10(np.mean(signal**2) / np.mean((noisy - signal) ** 2))
+    assert snr == pytest.approx(7.0, abs=0.01)
+    faster = change_signal(signal, RATE, replace(PLAIN, speeds=(1.25,)), rng)
+    assert len(faster) == RATE / 1.25
+    louder = change_signal(signal, RATE, replace(PLAIN, gain_db=6.0), rng)
+    ratio = louder[signal != 0] / signal[signal != 0]
+    assert np.ptp(ratio) < 1e-5 and abs(20 * math.log10(ratio[0])) <= 6.0
+
+
+def test_masks_cover_the_expected_share() -> None:
+    """Poisson number of uniform widths: mean masked share, up to overlaps, is rate x width / 2."""
+    features = torch.ones(400, 1000, 80)
+    settings = Augmentation(time_masks=0.5, time_width=0.4, mel_masks=0)
+    mask_features(features, 10.0, settings, np.random.default_rng(0))
+    masked = float((features == 0).float().mean())
+    assert masked == pytest.approx(1 - math.exp(-0.5 * 0.4 / 2), abs=0.01)
+    features = torch.ones(400, 10, 80)
+    mask_features(features, 0.1, Augmentation(time_masks=0, mel_masks=1), np.random.default_rng(0))
+    assert float((features == 0).float().mean()) == pytest.approx(10 / 80, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("architecture={}", "give either `model`"),
+        ("precision=float8", "precision is 'float8'"),
+        ("learing_rate=1", "nearest valid one is `learning_rate`"),
+        ("train=[nothing.jsonl]", "nothing.jsonl: no such manifest"),
+    ],
+)
+def test_wrong_settings_are_one_line(
+    change: str,
+    message: str,
+    tmp_path: Path,
+    manifest: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        json.dumps(
+            {"output": str(tmp_path / "out"), "train": [str(manifest)], "architecture": TINY}
+        )
+    )
+    assert main(["train-acoustic", str(config), change]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert "\n" not in error
+
+
+def test_missing_text_or_duration_is_named(settings: AcousticTraining, manifest: Path) -> None:
+    entry = json.loads(manifest.read_text().splitlines()[0])
+    for key in ("text", "duration"):
+        manifest.write_text(json.dumps({k: v for k, v in entry.items() if k != key}) + "\n")
+        with pytest.raises(InputError, match=f"utterance first.*`{key}`"):
+            train_acoustic(settings)
+
+
+def test_configs_of_the_project_are_valid(tmp_path: Path) -> None:
+    folder = PROJECT / "experiments" / "configs"
+    names = sorted(path.name for path in folder.glob("train-*-acoustic*.yaml"))
+    assert len(names) == 4
+    for name in names:
+        settings = load_config(AcousticTraining, folder / name, [f"output={tmp_path}"])
+        if settings.architecture:
+            model, features, _ = load_or_create(settings, Path(settings.output))
+            assert features.hop_length == settings.features.get("hop_length", 160)
+            assert sum(p.numel() for p in model.parameters()) * 2 < 9e6  # bytes, float16
