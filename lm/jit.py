@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,10 @@ import numba
 # numba's type hints lack what is set here.
 compiler: Any = numba.njit
 settings: Any = numba.config
+
+
+COMPILED = re.compile(rb"^@(kernel|inner_kernel|inlined)$", re.M)
+IMPORTED = re.compile(rb"^from ((?:asr|lm)\.[\w.]+) import", re.M)
 
 
 def cache_home() -> Path:
@@ -32,17 +37,28 @@ def _folder() -> str:
 
 
 def digest_of(root: Path) -> str:
-    """A hash of every file with compiled functions in `asr` and `lm`, at any depth.
+    """A hash of all that machine code is made of.
+
+    These are the files with compiled functions in `asr` and `lm`, at any depth, and the files that
+    they import from: constants become part of the machine code.
 
     Args:
         root: The folder that holds both packages.
     """
+    texts = {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for package in ("asr", "lm")
+        for path in sorted((root / package).rglob("*.py"))
+    }
+    compiled = [name for name, text in texts.items() if COMPILED.search(text)]
+    imported = [
+        f"{module.decode().replace('.', '/')}.py"
+        for name in compiled
+        for module in IMPORTED.findall(texts[name])
+    ]
     digest = hashlib.sha256()
-    for package in ("asr", "lm"):
-        for path in sorted((root / package).rglob("*.py")):
-            text = path.read_bytes()
-            if b"from lm.jit import" in text:
-                digest.update(path.relative_to(root).as_posix().encode() + b"\0" + text)
+    for name in sorted({*compiled, *imported} & texts.keys()):
+        digest.update(name.encode() + b"\0" + texts[name])
     return digest.hexdigest()[:16]
 
 

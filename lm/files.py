@@ -1,0 +1,97 @@
+"""Files and folders that appear under their name only when they are complete.
+
+A crash, a full disk or Ctrl-C leaves what was there before, never half of what was to come.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Gives a temporary name to write to; the file gets its own name when the block ends.
+
+    The folder of the file is made. A symbolic link stays a link: the file that it points to is
+    replaced. An existing file keeps its permissions. What is no ordinary file, such as
+    `/dev/stdout` or a pipe, is written directly.
+
+    Args:
+        path: The file to write. The temporary name has the same ending, so that libraries which
+            choose a format or a compression by it choose the same.
+
+    Yields:
+        A new path in the same folder, on which nothing exists yet.
+
+    Raises:
+        OSError: The folder cannot be made, or the file cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        if target.is_dir():
+            raise IsADirectoryError(21, "is a folder, but a file is to be written", str(path))
+        yield target
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _beside(target)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        if target.exists():
+            shutil.copymode(target, temporary)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: str | Path) -> Iterator[Path]:
+    """Gives a temporary folder to write to; it takes the place of `path` when the block ends.
+
+    Its files are flushed to the disk. A folder that was there before is removed at the end.
+
+    Args:
+        path: The folder to write; its parents are made.
+
+    Yields:
+        A new, empty folder beside it.
+
+    Raises:
+        OSError: The folder cannot be made or replaced.
+    """
+    target = Path(os.path.realpath(path))
+    temporary, old = _beside(target), _beside(target)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file() and not file.is_symlink():
+                with file.open("rb") as content:
+                    os.fsync(content.fileno())
+        if target.exists():
+            os.replace(target, old)
+        os.replace(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes a UTF-8 text file as a whole.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _beside(path: Path) -> Path:
+    """A name that nothing has, hidden, in the same folder and with the same ending."""
+    return path.with_name(f".{secrets.token_hex(4)}.{path.name}")
