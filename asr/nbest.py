@@ -2,7 +2,8 @@
 
 Columns: `utt`, `rank` (1 is best), `text`, `acoustic`, `ngram` (0 where no n-gram model took part),
 `words`, `oov` (words unknown to the n-gram model), then one column for each further language model
-and its `NAME.tokens`. -inf is legal, NaN is not.
+and its `NAME.tokens`. -inf is legal, NaN is not. Imported lists may have `tokens`, the number of
+units that the first pass used for the text.
 
 Some decoders add `ngram2`, `ngram3`, … (further n-gram models of a log-linear mixture), `hotwords`
 (summed weights of the hot words in the text), `ctc` (log-prob over all paths of the text, whatever
@@ -23,9 +24,11 @@ import pyarrow
 from pyarrow.parquet import ParquetWriter
 
 from lm.errors import InputError
+from lm.rerank.score_arrays import is_count
 
 COLUMNS = ("utt", "rank", "text", "acoustic", "ngram", "words", "oov")
 TIMES = ("word_starts", "word_ends")
+LARGEST_COUNT = 1 << 53  # float64 holds every whole number below it
 ROWS_PER_GROUP = 100_000  # that a writer gathers before it writes
 
 
@@ -76,7 +79,7 @@ def build_nbest(
         "oov": np.array([h.oov for h in found], dtype=np.int64),
     }
     for name in more:
-        columns[name] = np.array([(h.more or {})[name] for h in found], dtype=float)
+        columns[name] = _column(name, [(h.more or {})[name] for h in found])
     if times:
         for i, name in enumerate(TIMES):
             seconds = [np.array(h.times[i] if h.times else ()) * frame_seconds for h in found]
@@ -85,6 +88,13 @@ def build_nbest(
                 [s.round(3).astype(np.float32) for s in seconds], dtype=object
             )
     return pd.DataFrame(columns)
+
+
+def _column(name: str, values: Sequence[float]) -> np.ndarray:
+    """A further column; counts are whole numbers where they are so everywhere."""
+    column = np.array(values, dtype=float)
+    whole = is_count(name) and (np.abs(column) < LARGEST_COUNT).all() and not (column % 1).any()
+    return column.astype(np.int64) if whole else column
 
 
 class NbestWriter:

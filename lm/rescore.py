@@ -17,7 +17,7 @@ from lm.scorer import Progress, Scorer, ScorerOptions, TextError, Texts, parts
 from lm.text.normalisers import normaliser as normaliser_of
 
 # These say which hypothesis a row is and how long it is: no score can take their place.
-NOT_SCORES = ("utt", "rank", "text", "words", "oov")
+NOT_SCORES = ("utt", "rank", "text", "words", "oov", "tokens")
 NGRAM_ENDINGS = (".arpa", ".arpa.gz", ".ngram")
 # Texts that a model gets at once, at most (a list stays whole): memory does not grow with a table.
 TEXTS_AT_ONCE = 50_000

@@ -27,6 +27,7 @@ from asr.formats.records import (
 from lm.errors import InputError
 
 ESPNET_FOLDER = re.compile(r"(\d+)best_recog")
+ESPNET_TOKENS = "token_int"
 NEMO_BEAM = re.compile(r"preds_out_(?:width|size)(\d+)_")
 # No leading zeros: 61-70968-0000 is an utterance, not the hypothesis 0 of one.
 NUMBERED = re.compile(r"(.+)-([1-9]\d*)")
@@ -34,10 +35,12 @@ ICEFALL = re.compile(r"(.+?):\t(ref|hyp)=(.*)")
 
 
 def read_espnet(folder: Path, manifest: Path | None = None) -> Imported:
-    """ESPnet's decoding folder, `output.N/{K}best_recog/{text,score}` below it.
+    """ESPnet's decoding folder, `output.N/{K}best_recog/{text,score,token_int}` below it.
 
-    The score is what its beam search ranks by: the weighted sum of its scorers' log-probs. ESPnet
-    writes no score, or no text, of an utterance on which its search failed; such a one is left out.
+    The score is what its beam search ranks by: the weighted sum of its scorers' log-probs. Where
+    there are `token_int` files, the column `tokens` has the number of tokens of each hypothesis.
+    ESPnet writes no score, or no text, of an utterance on which its search failed; such an
+    utterance is left out.
     """
     found: dict[str, dict[int, Candidate]] = {}
     places = [
@@ -48,18 +51,58 @@ def read_espnet(folder: Path, manifest: Path | None = None) -> Imported:
     if not places:
         raise InputError(f"{folder}: no output.N/1best_recog below it; give ESPnet's decode folder")
     failures: dict[str, str] = {}
+    names = ["text", "score", *_espnet_tokens([place for _, place in places])]
     for rank, place in places:
-        texts, scores = keyed_once(place / "text"), keyed_once(place / "score")
-        for utt in [*texts, *(utt for utt in scores if utt not in texts)]:
+        files = {name: keyed_once(place / name) for name in names}
+        for utt in dict.fromkeys(utt for lines in files.values() for utt in lines):
             if rank in found.setdefault(utt, {}):
                 raise InputError(f"{place}: utterance {utt} occurs twice; keep one of them")
-            text, where = texts.get(utt, (None, f"{place / 'text'}, utterance {utt}"))
-            score, where = scores.get(utt, (None, where))
-            if text is None or score is None:
-                lacking = "text" if text is None else "score"
+            lacking = next((name for name, lines in files.items() if utt not in lines), None)
+            if lacking is not None:
                 failures.setdefault(utt, f"{place / lacking}: no line of utterance {utt}")
-            found[utt][rank] = Candidate(text, score, f"{where}, utterance {utt}")
+                continue
+            try:
+                found[utt][rank] = _espnet_candidate(
+                    utt, {name: lines[utt] for name, lines in files.items()}
+                )
+            except InputError as error:
+                failures.setdefault(utt, str(error))
     return imported(folder, in_order(found), failures=failures)
+
+
+def _espnet_tokens(places: list[Path]) -> list[str]:
+    """The name of the file that lists a hypothesis's tokens, if the folders have it.
+
+    Raises:
+        InputError: Some folders have it and others do not.
+    """
+    without = [place for place in places if not (place / ESPNET_TOKENS).is_file()]
+    if without and len(without) < len(places):
+        raise InputError(
+            f"{without[0]}: {ESPNET_TOKENS} is missing, and other folders have it; copy it, or "
+            f"remove {ESPNET_TOKENS} from all folders"
+        )
+    return [] if without else [ESPNET_TOKENS]
+
+
+def _espnet_candidate(utt: str, lines: dict[str, tuple[str, str]]) -> Candidate:
+    """A hypothesis from its line in each file, which comes with the line's place.
+
+    Raises:
+        InputError: A token is no number.
+    """
+    text, (score, where) = lines["text"][0], lines["score"]
+    if ESPNET_TOKENS not in lines:
+        return Candidate(text, score, f"{where}, utterance {utt}")
+    printed, place = lines[ESPNET_TOKENS]
+    tokens = printed.split()
+    wrong = next((token for token in tokens if not token.isdecimal()), None)
+    if wrong is not None:
+        raise InputError(
+            f"{place}, utterance {utt}: token {wrong[:40]!r} is not a number; the line must be the "
+            "utterance's id and its tokens' numbers"
+        )
+    return Candidate(text, score, f"{where}, utterance {utt}", {"tokens": len(tokens)})
 
 
 def read_nemo(path: Path, manifest: Path | None = None) -> Imported:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from experiments.report_page.run import Run
 from lm.combine import score_column, total, winners
+from lm.rerank.score_arrays import is_count
 
 CURVE_POINTS, HEAT_POINTS = 41, 21
 SCALE = "acoustic"  # its weight is 1 by definition
@@ -105,7 +106,7 @@ def weight_axis(name: str, tuned: float, points: int) -> np.ndarray:
 
     Weights of log-probs go from 0 to well beyond the tuned one, those of counts to both sides.
     """
-    if name in ("words", "oov") or name.endswith(".tokens"):
+    if is_count(name):
         reach = max(2.0, 1.5 * abs(tuned))
         grid = np.linspace(tuned - reach, tuned + reach, points)
     else:

@@ -23,6 +23,7 @@ from lm.errors import InputError
 from lm.neural.causal import CausalLM
 from lm.neural.chat import PROMPT, ChatEncoder
 from lm.neural.pretrained import out_of_memory
+from lm.rerank.score_arrays import is_count
 from lm.scorer import Progress, ScorerOptions
 from lm.text.normalisers import normaliser as normaliser_of
 
@@ -226,7 +227,7 @@ def with_answers(table: pd.DataFrame, answers: dict[str, str]) -> pd.DataFrame:
             rows[name] = [pair[name == "text"] for pair in new]
         elif name == "words":
             rows[name] = [len(answer.split()) for _, answer in new]
-        elif name in ("rank", "oov") or name.endswith(".tokens"):
+        elif name == "rank" or is_count(name):
             rows[name] = [0] * len(new)
         elif pd.api.types.is_numeric_dtype(table[name]):
             rows[name] = [-np.inf] * len(new)

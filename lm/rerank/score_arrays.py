@@ -105,4 +105,4 @@ class Lists:
 
 def is_count(name: str) -> bool:
     """Whether the column holds counts, which may be rewarded as well as penalised."""
-    return name in ("words", "oov") or name.endswith(".tokens")
+    return name in ("words", "oov", "tokens") or name.endswith(".tokens")

@@ -7,14 +7,16 @@ import lzma
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from asr.evaluation.wer import oracle, row_errors
 from asr.formats.nbest_import import import_nbest
-from asr.nbest import COLUMNS, read_nbest
+from asr.nbest import COLUMNS, Hypothesis, build_nbest, read_nbest
 from experiments.cli import main
 from lm.errors import InputError
+from lm.rerank.tune import tune
 
 LINE = {"utt": "a", "ref": "X Y", "hyps": [{"text": "X", "score": -1}, {"text": "Y", "score": -2}]}
 
@@ -26,6 +28,20 @@ def espnet(folder: Path, files: dict[str, str]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
     return folder
+
+
+def espnet_token_counts(folder: Path) -> dict[tuple[str, str], list[int]]:
+    """Different token counts of each text of an utterance, best hypothesis first."""
+    counts: dict[tuple[str, str], list[int]] = {}
+    for rank in range(1, 11):
+        (place,) = folder.glob(f"**/{rank}best_recog")
+        texts = dict(line.split(" ", 1) for line in (place / "text").read_text().splitlines())
+        for line in (place / "token_int").read_text().splitlines():
+            utt, *tokens = line.split(" ")
+            known = counts.setdefault((utt, texts[utt]), [])
+            if len(tokens) not in known:
+                known.append(len(tokens))
+    return counts
 
 
 def percent(table: pd.DataFrame, references: dict[str, str]) -> tuple[float, float]:
@@ -58,12 +74,18 @@ def test_both_formats_agree_on_the_same_lists(shared_data: Path) -> None:
     assert sample.references is None
     assert sample.table["utt"].nunique() == 338
     keys = ["utt", "rank"]
-    common = lists[lists["utt"].isin(sample.table["utt"])]
-    pd.testing.assert_frame_equal(
-        sample.table.sort_values(keys, ignore_index=True),
-        common.sort_values(keys, ignore_index=True),
-        atol=1e-3,  # ESPnet prints four digits
-    )
+    common = lists[lists["utt"].isin(sample.table["utt"])].sort_values(keys, ignore_index=True)
+    found = sample.table.sort_values(keys, ignore_index=True)
+    # Where a list has a text more than once, in other tokens, the published lists give the count
+    # of any of them; everywhere else the counts are equal.
+    counts = espnet_token_counts(shared_data / "espnet-sample")
+    spelled = [counts[row.utt, row.text] for row in common.itertuples()]
+    several = pd.Series([len(one) > 1 for one in spelled])
+    assert all(n in one for n, one in zip(common["tokens"], spelled, strict=True))
+    assert found["tokens"].tolist() == [one[0] for one in spelled]
+    assert several.mean() < 0.02
+    found.loc[several, "tokens"] = common.loc[several, "tokens"]
+    pd.testing.assert_frame_equal(found, common, atol=1e-3)  # ESPnet prints four digits
 
 
 def test_the_command_writes_table_and_references(tmp_path: Path) -> None:
@@ -267,6 +289,80 @@ def test_what_espnet_lacks_is_told_of_its_utterance(
     found = import_nbest(folder, "espnet")
     assert found.table["utt"].tolist() == ["a"]
     assert list(found.failures) == ["b"] and message in found.failures["b"]
+
+
+TOKENS = {
+    "1best_recog/text": "a X Y\nb\n",
+    "1best_recog/score": "a -1\nb -2\n",
+    "1best_recog/token_int": "a 17 4 250\nb \n",
+    "2best_recog/text": "a X\n",
+    "2best_recog/score": "a -3\n",
+    "2best_recog/token_int": "a 17\n",
+}
+
+
+def with_tokens(folder: Path, **changed: str | None) -> Path:
+    """A decoding folder with token counts; what is None is left out."""
+    files = {f"output.1/{name}": text for name, text in (TOKENS | changed).items() if text}
+    return espnet(folder, files)
+
+
+def test_espnet_tokens_are_counted(tmp_path: Path) -> None:
+    table = import_nbest(with_tokens(tmp_path), "espnet").table
+    assert table["tokens"].dtype == np.int64
+    assert table[["utt", "rank", "tokens"]].values.tolist() == [
+        ["a", 1, 3],
+        ["a", 2, 1],
+        ["b", 1, 0],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("a 17 4 250\n", "1best_recog/token_int: no line of utterance b"),
+        ("a 17 4 250\nb 1 x7\n", "token_int, line 2, utterance b: token 'x7' is not a number"),
+        ("a 17 4 250\nb -1\n", "token_int, line 2, utterance b: token '-1' is not a number"),
+    ],
+)
+def test_bad_espnet_tokens_leave_their_utterance_out(
+    tmp_path: Path, lines: str, message: str
+) -> None:
+    found = import_nbest(with_tokens(tmp_path, **{"1best_recog/token_int": lines}), "espnet")
+    assert found.table[["utt", "tokens"]].values.tolist() == [["a", 3], ["a", 1]]
+    assert list(found.failures) == ["b"] and message in found.failures["b"]
+
+
+def test_espnet_tokens_are_in_every_folder_or_in_none(tmp_path: Path) -> None:
+    folder = with_tokens(tmp_path / "some", **{"2best_recog/token_int": None})
+    with pytest.raises(InputError, match="2best_recog: token_int is missing, and other folders"):
+        import_nbest(folder, "espnet")
+    without = {name: None for name in TOKENS if name.endswith("token_int")}
+    table = import_nbest(with_tokens(tmp_path / "none", **without), "espnet").table
+    assert tuple(table.columns) == COLUMNS
+
+
+@pytest.mark.parametrize(("second", "kind"), [("3", np.int64), ("2.5", float), ("-inf", float)])
+def test_counts_of_tokens_are_whole_where_all_are(tmp_path: Path, second: str, kind: type) -> None:
+    path = tmp_path / "lists.csv"
+    path.write_text(f"utt,text,score,tokens,gpt2.tokens,lm\na,X,-1,2,1,-3\na,Y,-2,{second},4,-5\n")
+    table = import_nbest(path, "csv").table
+    assert table["tokens"].tolist() == [2, float(second)] and table["tokens"].dtype == kind
+    assert table["gpt2.tokens"].dtype == np.int64 and table["lm"].dtype == float
+
+
+def test_a_weight_of_tokens_may_be_negative() -> None:
+    """The first pass's score grows with the length, and the shorter texts are right."""
+    rows = {
+        f"u{i}": [
+            Hypothesis("A B", -1.0, more={"tokens": 5}),
+            Hypothesis("A", -2.0, more={"tokens": 2}),
+        ]
+        for i in range(4)
+    }
+    table = build_nbest(rows, more=["tokens"])
+    tuned = tune(table, np.array([1, 0] * 4), ["acoustic", "tokens"])
+    assert tuned.weights["tokens"] < 0
 
 
 def test_missing_and_empty_inputs_are_told(tmp_path: Path) -> None:
