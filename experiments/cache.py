@@ -21,9 +21,9 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.comparison.stages import fingerprint
-from lm.cache import SCORES
 from lm.cache_file import Scope, ScoreCache
 from lm.errors import InputError
+from lm.files import SCORES
 from lm.scorer import ScorerOptions
 
 DAY = 86_400.0  # seconds

@@ -3,21 +3,23 @@
 secondpass import-nbest PATH --format FORMAT -o NBEST.parquet [--refs-out REFS]
 secondpass import-nbest preds_out.tsv --format nemo --manifest test.jsonl -o NBEST.parquet
 
-A system's single score becomes `acoustic`; jsonl, csv and mlm-scoring keep further scores by their
-names, to be weighed with --columns or in a config. An utterance whose values are bad is left out
-and told of; the exit code is then 1. Formats:
+A system's single score becomes the column `acoustic`; jsonl, csv and mlm-scoring keep further
+scores under their names, for `tune --columns` or a config. An utterance whose values are wrong is
+left out and reported; the exit code is then 1. Formats:
 
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 
 from asr.formats.nbest_import import FORMATS, import_nbest
-from asr.formats.transcript_writers import Transcript, write_transcripts
-from asr.nbest import COLUMNS, TIMES, write_nbest
 from lm.errors import InputError
+from lm.files import output_file
+
+LOG = logging.getLogger("secondpass")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="PATH")
     parser.add_argument("--format", required=True, choices=list(FORMATS))
     parser.add_argument("-o", "--output", required=True, metavar="NBEST.parquet")
-    parser.add_argument("--manifest", help="of the utterances, for formats without ids")
-    parser.add_argument("--refs-out", metavar="REFS", help="Kaldi-style text of the references")
+    parser.add_argument("--manifest", help="manifest of the utterances, for formats without ids")
+    parser.add_argument("--refs-out", metavar="REFS", help="write the references, as Kaldi text")
 
 
 def described() -> str:
@@ -40,6 +42,11 @@ def described() -> str:
 
 def run(arguments: argparse.Namespace) -> int:
     """Writes the table, and the references where asked; lists utterances that failed."""
+    from asr.formats.transcript_writers import Transcript, write_transcripts
+    from asr.nbest import COLUMNS, TIMES, write_nbest
+
+    for path in filter(None, (arguments.output, arguments.refs_out)):
+        output_file(path)
     found = import_nbest(arguments.path, arguments.format, arguments.manifest)
     if arguments.refs_out and found.references is None:
         raise InputError(f"{arguments.path}: holds no references for --refs-out")
@@ -48,14 +55,13 @@ def run(arguments: argparse.Namespace) -> int:
         texts = (Transcript(utt, " ".join(t.split())) for utt, t in found.references.items())
         write_transcripts(texts, arguments.refs_out, "text")
     for reason in found.failures.values():
-        print(reason, file=sys.stderr)
+        LOG.error(reason)
     more = [c for c in found.table.columns if c not in (*COLUMNS, *TIMES)]
     scores = f" with the scores acoustic, {', '.join(more)}" if more else ""
     failed = f"; {len(found.failures)} failed and are left out" if found.failures else ""
-    print(
-        f"{arguments.output}: {found.table['utt'].nunique()} utterances, "
-        f"{len(found.table)} hypotheses{scores}{failed}",
-        file=sys.stderr,
+    LOG.info(
+        f"wrote {arguments.output}: {found.table['utt'].nunique():,} utterances, "
+        f"{len(found.table):,} hypotheses{scores}{failed}"
     )
     return 1 if found.failures else 0
 

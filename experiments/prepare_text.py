@@ -2,32 +2,45 @@
 
 secondpass prepare-text novels.txt.xz -o novels.txt --normaliser lower --running --join 3 40
 
-With --running, paragraphs are split at sentence ends, and neighbouring sentences of a paragraph
-are joined again up to a length drawn for each line, because utterances of read speech hold
-anything from half a sentence to several. A manifest (.jsonl) gives its transcripts.
+With --running, paragraphs are split at the ends of sentences. With --join, neighbouring sentences
+of a paragraph are joined again up to a random length, because an utterance of read speech may hold
+half a sentence or several. A manifest (.jsonl) gives its transcripts.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
+import logging
 import random
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
-from asr.corpus import read_corpus
 from lm.errors import InputError
-from lm.text.normalisers import normaliser
+from lm.files import output_file, whole_file
+from lm.text.normalisers import CHOICES, normaliser
 from lm.text.prose import open_text, sentences
+
+LOG = logging.getLogger("secondpass")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
-    parser.add_argument("texts", nargs="+", metavar="TEXT", help="text, plain or compressed")
-    parser.add_argument("-o", "--output", required=True, metavar="LINES")
-    parser.add_argument("--normaliser", default="lower", metavar="NAME")
-    parser.add_argument("--running", action="store_true", help="a line is a paragraph: split it")
+    parser.add_argument(
+        "texts",
+        nargs="+",
+        metavar="TEXT",
+        help="text, plain, .gz, .bz2 or .xz; or a .jsonl manifest",
+    )
+    parser.add_argument("-o", "--output", required=True, metavar="LINES", help="the file to write")
+    parser.add_argument(
+        "--normaliser",
+        default="lower",
+        metavar="NAME",
+        help=f"applied to every line: {CHOICES} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--running", action="store_true", help="a line is a paragraph: split it into sentences"
+    )
     parser.add_argument(
         "--join",
         nargs=2,
@@ -35,7 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("MIN", "MAX"),
         help="join neighbouring sentences up to a random number of words",
     )
-    parser.add_argument("--seed", type=int, default=1, help="of the lengths drawn for --join")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=1,
+        help="random seed for the lengths of --join (default: %(default)s)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -44,24 +62,24 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--join {arguments.join}: give two lengths in words, the smaller first")
     clean = normaliser(arguments.normaliser)
     rng = random.Random(arguments.seed)
-    output = Path(arguments.output)
-    temporary = output.with_name(output.name + ".part")
+    output = output_file(arguments.output)
     written = 0
-    with temporary.open("w", encoding="utf-8") as out:
+    with whole_file(output) as temporary, temporary.open("w", encoding="utf-8") as out:
         for path in arguments.texts:
             for line in prepared(read(path), arguments.running, arguments.join, rng):
                 text = clean(line)
                 if text:
                     out.write(text + "\n")
                     written += 1
-    os.replace(temporary, output)
-    print(f"{output}: {written:,} lines", file=sys.stderr)
+    LOG.info(f"wrote {output}: {written:,} lines")
     return 0
 
 
 def read(path: str) -> Iterator[str]:
     """Lines of a text file, or the transcripts of a manifest."""
     if path.endswith(".jsonl"):
+        from asr.corpus import read_corpus
+
         yield from (u.text for u in read_corpus(path) if u.text is not None)
         return
     with open_text(path) as lines:

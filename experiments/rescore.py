@@ -24,9 +24,10 @@ import pandas as pd
 from asr.nbest import read_nbest, write_nbest
 from experiments.comparison.progress import progress
 from experiments.comparison.second_pass import Column, Models, score
-from lm.cache import SCORES, ScoreCache
+from lm.cache import ScoreCache
 from lm.context import CONVERSATION, Context
 from lm.errors import InputError
+from lm.files import SCORES
 from lm.rescore import check_name
 from lm.text.normalisers import normaliser
 

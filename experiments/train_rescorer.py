@@ -29,10 +29,11 @@ from experiments.comparison.second_pass import Column, Models, score
 from experiments.comparison.split import Split
 from experiments.comparison.tuning import Decision, System, tune_weights
 from experiments.train_lm import add_resume, print_figures
-from lm.cache import SCORES, ScoreCache
+from lm.cache import ScoreCache
 from lm.combine import total
 from lm.context import contexts
 from lm.errors import InputError
+from lm.files import SCORES
 from lm.scorer import Texts
 from lm.text.normalisers import normaliser
 from lm.training.minimum_wer import Judged, MWERTraining, train_mwer

@@ -1,15 +1,21 @@
 """Recognises audio files of any length and prints their text.
 
 secondpass transcribe FILE… --model M
+
+The text of one file is printed alone; with several files each line starts with the file's name and
+a tab. A file that cannot be read is reported, the others are recognised, and the exit code is 1.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 
 from experiments.demo import bundled
 from lm.errors import SecondpassError
+
+LOG = logging.getLogger("secondpass")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,14 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         default=str(bundled.ACOUSTIC),
-        help="AutoModelForCTC checkpoint, name or folder (default: the demo's, which has heard "
-        "synthetic speech only)",
+        help="AutoModelForCTC checkpoint, hub name or folder (default: the model of the bundled "
+        "demo, which was trained on synthetic speech only)",
     )
-    parser.add_argument("--device", help="default: the GPU if there is one")
+    parser.add_argument("--device", help="torch device (default: the GPU if there is one)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints one line a file; a file that cannot be read does not stop the others."""
+    """Prints one line a file."""
     from asr.acoustic import CTCModel
 
     model = CTCModel.load(arguments.model, arguments.device)
@@ -34,10 +40,10 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             text = model.transcribe(path)
         except SecondpassError as error:
-            print(error, file=sys.stderr)
+            LOG.error(error)
             failed += 1
             continue
-        print(text if len(arguments.files) == 1 else f"{path}\t{text}")
+        print(text if len(arguments.files) == 1 else f"{path}\t{text}", flush=True)
     return 1 if failed else 0
 
 

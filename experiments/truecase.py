@@ -3,38 +3,39 @@
 secondpass truecase novels.txt.xz -o case.tsv.gz
 secondpass rescore lists.parquet --normaliser truecase:case.tsv.gz+stop …
 
-The text must be as it is printed, a sentence or a paragraph a line. The model is a list of the
-words that are not mostly in lower case; it can be read and edited.
+The text must be in its original case, a sentence or a paragraph a line. The model is a list of the
+words that are mostly not in lower case; it can be read and edited.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
-from pathlib import Path
 
-from experiments.comparison.progress import progress
-from lm.errors import InputError
-from lm.text.prose import read_text
-from lm.text.truecase import count_forms, write_truecaser
+from lm.files import output_file
+
+LOG = logging.getLogger("secondpass")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
-    parser.add_argument("texts", nargs="+", metavar="TEXT", help="text, plain or compressed")
+    parser.add_argument("texts", nargs="+", metavar="TEXT", help="text, plain, .gz, .bz2 or .xz")
     parser.add_argument("-o", "--output", required=True, metavar="MODEL", help=".tsv or .tsv.gz")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Writes the model."""
-    output = Path(arguments.output)
-    if not output.parent.is_dir():
-        raise InputError(f"{output}: there is no folder {output.parent}; make it first")
+    from experiments.comparison.progress import progress
+    from lm.text.prose import read_text
+    from lm.text.truecase import count_forms, write_truecaser
+
+    output = output_file(arguments.output)
     with progress(None, "counting", "line") as bar:
         lines = (line for path in arguments.texts for line in read_text(path))
         counts = count_forms(lines, progress=bar.update)
     written = write_truecaser(counts, output)
-    print(f"{output}: {written:,} words with capitals", file=sys.stderr)
+    LOG.info(f"wrote {output}: {written:,} words with capitals")
     return 0
 
 

@@ -8,22 +8,18 @@ file; but who can guess a text can tell whether it was scored.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
-from pathlib import Path
 
 import numpy as np
 
 from lm.cache_file import ScoreCache
-from lm.jit import cache_home
 from lm.scorer import Progress, Scorer, Scores, TextError, Texts, parts
 
 # Where scores are kept by default.
-SCORES = Path(os.environ.get("SECONDPASS_SCORES") or cache_home() / "scores.sqlite")
 KEY_BYTES = 16
 # Texts are scored and stored some pieces at a time, as many as take about so long: what a crash
 # loses. Few texts at a time share less, and make batches that are not full.

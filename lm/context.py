@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections import defaultdict, deque
 from dataclasses import dataclass
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from lm.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # LibriSpeech's and Kaldi's way: speaker-chapter-number, recording_number.
 CONVERSATION = r"(.+)[-_.]\d+"

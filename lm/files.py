@@ -12,6 +12,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lm.errors import InputError
+
+
+def cache_home() -> Path:
+    """The folder for what can be made again: `secondpass` in XDG_CACHE_HOME or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "secondpass"
+
+
+# The file of the scores that are kept between runs, unless a command or a config names another.
+SCORES = Path(os.environ.get("SECONDPASS_SCORES") or cache_home() / "scores.sqlite")
+
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
@@ -95,3 +106,40 @@ def write_text(path: str | Path, text: str) -> None:
 def _beside(path: Path) -> Path:
     """A name that nothing has, hidden, in the same folder and with the same ending."""
     return path.with_name(f".{secrets.token_hex(4)}.{path.name}")
+
+
+def output_file(path: str | Path) -> Path:
+    """The path of a file that a command will write, checked before the work starts.
+
+    The folder of the file is made.
+
+    Raises:
+        InputError: The path is a folder, or its folder cannot be made or written.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: this is a folder; give the name of a file to write")
+    if path.exists() and not path.is_file():
+        return path  # a device or a pipe
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        trial = _beside(Path(os.path.realpath(path)))
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"{path}: cannot be written ({reason}); give another place") from error
+    return path
+
+
+def output_folder(path: str | Path) -> Path:
+    """The path of a folder that a command will write, made and checked before the work starts.
+
+    Raises:
+        InputError: The path is a file, or the folder cannot be made or written.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path}: this is a file; give the name of a folder to write")
+    output_file(path / "trial")
+    return path

@@ -7,7 +7,6 @@ another file would stay old. Here the folder of the machine code is named for al
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable
 from functools import cache
@@ -16,6 +15,8 @@ from typing import Any
 
 import numba
 
+from lm.files import cache_home
+
 # numba's type hints lack what is set here.
 compiler: Any = numba.njit
 settings: Any = numba.config
@@ -23,11 +24,6 @@ settings: Any = numba.config
 
 COMPILED = re.compile(rb"^@(kernel|inner_kernel|inlined)$", re.M)
 IMPORTED = re.compile(rb"^from ((?:asr|lm)\.[\w.]+) import", re.M)
-
-
-def cache_home() -> Path:
-    """The folder for what can be made again: `secondpass` in XDG_CACHE_HOME or ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "secondpass"
 
 
 @cache

@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lm.errors import InputError
-from lm.jit import cache_home
+from lm.files import cache_home
 from lm.ngram.arpa import GZIP_MAGIC
 from lm.ngram.batch_query import score_in_lanes, score_in_turn
 from lm.ngram.model import NgramModel

@@ -13,8 +13,8 @@ from experiments.comparison.first_pass import Acoustic
 from experiments.comparison.second_pass import Column
 from experiments.comparison.split import Split
 from experiments.comparison.tuning import System, parts_of
-from lm.cache import SCORES
 from lm.errors import InputError
+from lm.files import SCORES
 from lm.text.normalisers import normaliser
 
 N_BEST_COLUMNS = ("acoustic", "ngram", "words", "oov")

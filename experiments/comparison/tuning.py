@@ -12,7 +12,8 @@ from asr.evaluation.alignment import right_words
 from experiments.comparison.references import References
 from lm.combine import total
 from lm.errors import InputError
-from lm.rerank.decision import Choice, Count, Method, Trust, choose, tune_choice, tune_trust
+from lm.rerank.decision import Choice, Count, Trust, choose, tune_choice, tune_trust
+from lm.rerank.methods import Method
 from lm.rerank.pool import Pool
 from lm.rerank.tune import Tuned, tune
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lm.errors import InputError
-from lm.jit import cache_home
+from lm.files import cache_home
 from lm.ngram.arpa import BOS, EOS, UNKNOWN, UNKNOWN_IN_CAPITALS
 from lm.ngram.batch_query import score_words
 from lm.ngram.query import NgramArrays
@@ -59,9 +59,9 @@ class NgramModel:
     def load(cls, path: str | Path, quantise: bool = False) -> NgramModel:
         """Opens an ARPA file, plain or gzipped, or a file in our own format.
 
-        The arrays of an ARPA file are kept in the cache folder (see `lm.jit.cache_home`) as long as
-        the file stays the same, so that only the first time takes long. Where that folder cannot be
-        written they stay in memory.
+        The arrays of an ARPA file are kept in the cache folder (see `lm.files.cache_home`) as long
+        as the file stays the same, so that only the first time takes long. Where that folder cannot
+        be written they stay in memory.
 
         Args:
             path: The file; what it is is told by its content.

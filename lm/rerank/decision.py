@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
 
 import numpy as np
 
@@ -18,10 +17,8 @@ from lm.errors import InputError
 from lm.rerank.confidence import Calibration, normalised_cross_entropy
 from lm.rerank.confusion import Network, networks
 from lm.rerank.mbr import Distances, least_risk
+from lm.rerank.methods import METHODS, Method
 from lm.rerank.pool import Pool
-
-Method = Literal["map", "mbr", "vote"]
-METHODS: tuple[Method, ...] = get_args(Method)
 
 TEMPERATURES = tuple(np.geomspace(0.0625, 64, 16).round(4).tolist())
 NOTHING = (1.0, 0.7, 1.4, 0.5, 2.0)

@@ -16,9 +16,10 @@ import pytest
 
 from experiments.cli import main
 from experiments.comparison.second_pass import score_scope
-from lm.cache import SCORES, CachedScorer, text_keys
+from lm.cache import CachedScorer, text_keys
 from lm.cache_file import ScoreCache
 from lm.errors import InputError
+from lm.files import SCORES
 from lm.scorer import Progress, ScorerOptions, Scores, TextError, Texts
 from tests.support.data import PROJECT
 
@@ -195,7 +196,7 @@ def test_the_environment_says_where_scores_are_kept(
     variables: dict[str, str], expected: str
 ) -> None:
     found = subprocess.run(
-        [sys.executable, "-c", "from lm.cache import SCORES; print(SCORES)"],
+        [sys.executable, "-c", "from lm.files import SCORES; print(SCORES)"],
         env={**os.environ, **variables},
         capture_output=True,
         text=True,
