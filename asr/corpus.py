@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 
 from asr.audio import NOISES, RATE, Noise, load_audio, mix_noise
 from lm.errors import InputError
+from lm.files import whole_file
 from lm.text.prose import open_text
 
 MANIFESTS = {".jsonl", ".json", ".csv", ".tsv"}
@@ -218,13 +218,10 @@ def load_utterance(utterance: Utterance, rate: int = RATE) -> np.ndarray:
 
 def write_manifest(utterances: Iterable[Utterance], path: str | Path) -> None:
     """Writes a JSONL manifest; audio paths become relative to it where they lie below it."""
-    path = Path(path)
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("w", encoding="utf-8") as out:
-        for utterance in utterances:
-            entry = _entry(utterance, path.parent)
-            out.write(json.dumps(entry, ensure_ascii=False) + "\n")
-    os.replace(temporary, path)
+    folder = Path(path).parent
+    entries = (_entry(utterance, folder) for utterance in utterances)
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
 
 
 def _entry(utterance: Utterance, folder: Path) -> dict[str, Any]:

@@ -98,13 +98,16 @@ def decode(
             Results do not depend on their number.
 
     Raises:
-        InputError: A language model is missing or does not fit the vocabulary.
+        InputError: A language model is missing or does not fit the vocabulary, or there are no
+            utterances.
         SecondpassError: A worker process was killed.
     """
     if workers is not None and workers < 1:
         raise InputError(f"{workers} workers cannot decode; give 1 or more")
+    if not len(emissions):
+        raise InputError(f"{emissions.folder}: no utterances in it; run `secondpass emit` again")
     decoder = BUILDERS[options.decoder](emissions.meta.vocabulary, options)
-    workers = min(workers or os.cpu_count() or 1, max(1, len(emissions)))
+    workers = min(workers or os.cpu_count() or 1, len(emissions))
     threaded = options.decoder in THREADED
     return _decoded(_Worker(emissions, decoder), emissions.ids, workers, threaded)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import warnings
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,8 +19,11 @@ from safetensors.numpy import save_file
 
 from asr.vocabulary import Vocabulary
 from lm.errors import InputError
+from lm.files import whole_folder
 
 META = "meta.json"
+# Files of a folder of emissions, those that a crash left included.
+OWN_FILE = re.compile(r"meta\.json(\.part)?|emissions-\d+\.safetensors(\.part)?")
 SHARD_BYTES = 256 << 20
 FRAMES_CHECKED = 64  # of an utterance, evenly spread
 TOLERANCE = 0.02  # float16 rounds log-probs near -8 to 0.004
@@ -50,8 +54,11 @@ class EmissionsMeta:
 class EmissionsWriter:
     """Writes a folder of emissions; a context manager.
 
-    Shards are renamed into place when they are full and `meta.json` is written last, so a folder
-    with one is whole.
+    The folder takes its place when the block ends without an error; until then an older one stays
+    as it is.
+
+    Raises:
+        InputError: The folder has other files, which would be lost.
     """
 
     def __init__(
@@ -60,17 +67,21 @@ class EmissionsWriter:
         self.folder = Path(folder)
         self.meta = meta
         self.shard_bytes = shard_bytes
+        self._contexts = ExitStack()
         self._waiting: dict[str, np.ndarray] = {}
         self._bytes = 0
         self._shards: dict[str, list[str]] = {}
         self._known: set[str] = set()
 
     def __enter__(self) -> EmissionsWriter:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / META).unlink(missing_ok=True)
-        # An earlier run may have left more shards than this one will write over.
-        for stale in self.folder.glob("emissions-*.safetensors*"):
-            stale.unlink()
+        others = [p.name for p in self.folder.glob("*") if not OWN_FILE.fullmatch(p.name)]
+        if others:
+            raise InputError(
+                f"{self.folder}: the folder has other files ({min(others)}), and emissions replace "
+                "a whole folder; give a new or an empty one"
+            )
+        self._temporary = self._contexts.enter_context(whole_folder(self.folder))
+        self._contexts.push(self._finish)
         return self
 
     def add(self, utt: str, log_probs: np.ndarray) -> None:
@@ -100,12 +111,20 @@ class EmissionsWriter:
         if not self._waiting:
             return
         name = f"emissions-{len(self._shards):05d}.safetensors"
-        temporary = self.folder / f"{name}.part"
         # Utterance ids are anything; tensors are named by their position instead.
-        save_file({str(i): a for i, a in enumerate(self._waiting.values())}, temporary)
-        os.replace(temporary, self.folder / name)
+        tensors = {str(i): array for i, array in enumerate(self._waiting.values())}
+        save_file(tensors, self._temporary / name)
         self._shards[name] = list(self._waiting)
         self._waiting, self._bytes = {}, 0
+
+    def _finish(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Writes the last shard and `meta.json` unless there was an error."""
+        if kind is not None:
+            return
+        self._flush()
+        content = {**asdict(self.meta), "shards": self._shards}
+        text = json.dumps(content, ensure_ascii=False)
+        (self._temporary / META).write_text(text, encoding="utf-8")
 
     def __exit__(
         self,
@@ -113,13 +132,7 @@ class EmissionsWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is not None:
-            return
-        self._flush()
-        content = {**asdict(self.meta), "shards": self._shards}
-        temporary = self.folder / f"{META}.part"
-        temporary.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-        os.replace(temporary, self.folder / META)
+        self._contexts.__exit__(kind, error, trace)
 
 
 @dataclass(frozen=True)

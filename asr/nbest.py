@@ -12,11 +12,12 @@ the search pruned), and `word_starts` and `word_ends` (lists of seconds, one for
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,7 @@ import pyarrow
 from pyarrow.parquet import ParquetWriter
 
 from lm.errors import InputError
+from lm.files import whole_file
 from lm.rerank.score_arrays import is_count
 
 COLUMNS = ("utt", "rank", "text", "acoustic", "ngram", "words", "oov")
@@ -98,7 +100,9 @@ def _column(name: str, values: Sequence[float]) -> np.ndarray:
 
 
 class NbestWriter:
-    """An N-best table of any size, written as it grows; it takes its name when it is whole.
+    """An N-best table of any size, written as it grows; a context manager.
+
+    The file appears under its name when the block ends without an error.
 
     Args:
         path: Parquet file.
@@ -116,8 +120,7 @@ class NbestWriter:
     ) -> None:
         self.path = Path(path)
         self.build = partial(build_nbest, frame_seconds=frame_seconds, more=more, times=times)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._temporary = self.path.with_name(f"{self.path.name}.part")
+        self._contexts = ExitStack()
         self._file: ParquetWriter | None = None
         self._lists: dict[str, Sequence[Hypothesis]] = {}
         self._rows = 0
@@ -143,19 +146,26 @@ class NbestWriter:
         self._lists, self._rows = {}, 0
 
     def __enter__(self) -> NbestWriter:
+        self._temporary = self._contexts.enter_context(whole_file(self.path))
+        self._contexts.push(self._finish)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def _finish(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Writes the last lists unless there was an error."""
         try:
             if kind is None and (self._lists or self._file is None):
                 self._write()
         finally:
             if self._file is not None:
                 self._file.close()
-        if kind is None:
-            os.replace(self._temporary, self.path)
-        else:
-            self._temporary.unlink(missing_ok=True)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._contexts.__exit__(kind, error, trace)
 
 
 def check_nbest(table: pd.DataFrame, where: str) -> None:
@@ -223,10 +233,12 @@ def read_nbest(path: str | Path) -> pd.DataFrame:
 
 
 def write_nbest(table: pd.DataFrame, path: str | Path) -> None:
-    """Writes an N-best table (Parquet), checked, under a temporary name first."""
-    path = Path(path)
+    """Writes an N-best table (Parquet), which appears only when it is complete.
+
+    Raises:
+        InputError: As `check_nbest`.
+        OSError: The file cannot be written.
+    """
     check_nbest(table, str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.part")
-    table.to_parquet(temporary, index=False)
-    os.replace(temporary, path)
+    with whole_file(path) as temporary:
+        table.to_parquet(temporary, index=False)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lm.errors import InputError
+from lm.files import whole_file
 
 # A subtitle is shown for at most so long and has at most so many letters; a longer silence ends it.
 CUE_SECONDS, CUE_LETTERS, CUE_GAP = 6.0, 80, 1.0
@@ -206,7 +206,7 @@ def one_token(name: str) -> str:
 
 
 def write_transcripts(transcripts: Iterable[Transcript], path: str | Path, format: str) -> None:
-    """Writes a file, under a temporary name first.
+    """Writes a file, which appears under its name only when it is complete.
 
     Args:
         transcripts: One an utterance.
@@ -218,15 +218,8 @@ def write_transcripts(transcripts: Iterable[Transcript], path: str | Path, forma
     """
     if format not in WRITERS:
         raise InputError(f"format {format!r} is not known; one of {', '.join(WRITERS)}")
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.part")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in WRITERS[format](transcripts))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in WRITERS[format](transcripts))
 
 
 WRITERS: dict[str, Callable[[Iterable[Transcript]], Iterator[str]]] = {

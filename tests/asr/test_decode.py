@@ -219,6 +219,26 @@ def test_bad_options_are_told(
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("utterances", "message"),
+    [
+        ({}, "no utterances in it; run `secondpass emit` again"),
+        ({"a": np.zeros((0, 5), np.float32)}, "not one utterance could be decoded: utterance a"),
+    ],
+)
+def test_no_decoded_utterance_is_an_error(
+    folder: Callable[[dict[str, np.ndarray]], Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    utterances: dict[str, np.ndarray],
+    message: str,
+) -> None:
+    out = tmp_path / "n.parquet"
+    assert main(["decode", str(folder(utterances)), "-o", str(out)]) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_an_unknown_decoder_is_told() -> None:
     with pytest.raises(InputError, match="'best' is not one of beam, greedy, pyctcdecode"):
         DecoderOptions(decoder="best")

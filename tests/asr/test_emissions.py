@@ -65,15 +65,39 @@ def test_wrong_values_are_refused(tmp_path: Path) -> None:
     assert Emissions.open(tmp_path).ids == ["a"]
 
 
-def test_a_crash_leaves_nothing_that_looks_whole(tmp_path: Path) -> None:
+def crash(folder: Path) -> None:
+    """A run that ends after its first shard."""
     with (
         pytest.raises(RuntimeError),
-        EmissionsWriter(tmp_path, EmissionsMeta(VOCABULARY, 0.02, "m"), 10) as writer,
+        EmissionsWriter(folder, EmissionsMeta(VOCABULARY, 0.02, "m"), 10) as writer,
     ):
         writer.add("a", log_probs(3))
         raise RuntimeError
+
+
+def test_a_crash_leaves_nothing_that_looks_whole(tmp_path: Path) -> None:
+    crash(tmp_path / "new")
+    assert not list(tmp_path.iterdir())
     with pytest.raises(InputError, match=r"meta\.json is missing"):
-        Emissions.open(tmp_path)
+        Emissions.open(tmp_path / "new")
+
+
+def test_a_crash_keeps_what_was_there_before(tmp_path: Path) -> None:
+    items = written(tmp_path / "e")
+    crash(tmp_path / "e")
+    assert [path.name for path in tmp_path.iterdir()] == ["e"]
+    for utt, values in Emissions.open(tmp_path / "e"):
+        assert np.array_equal(values, items[utt])
+
+
+def test_a_folder_with_other_files_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with (
+        pytest.raises(InputError, match=r"other files \(thesis\.tex\)"),
+        EmissionsWriter(tmp_path, EmissionsMeta(VOCABULARY, 0.02, "m")),
+    ):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_a_shorter_run_leaves_nothing_of_a_longer_one(tmp_path: Path) -> None:

@@ -8,7 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from asr.nbest import COLUMNS, Hypothesis, build_nbest, check_nbest, read_nbest, write_nbest
+from asr.nbest import (
+    COLUMNS,
+    Hypothesis,
+    NbestWriter,
+    build_nbest,
+    check_nbest,
+    read_nbest,
+    write_nbest,
+)
 from lm.errors import InputError
 
 
@@ -39,6 +47,19 @@ def test_a_file_keeps_every_value(table: pd.DataFrame, tmp_path: Path) -> None:
     write_nbest(table, path)
     pd.testing.assert_frame_equal(read_nbest(path), table)
     assert [p.name for p in path.parent.iterdir()] == ["n.parquet"]
+
+
+def test_what_fails_while_writing_keeps_the_old_table(table: pd.DataFrame, tmp_path: Path) -> None:
+    path = tmp_path / "n.parquet"
+    write_nbest(table, path)
+    with pytest.raises(RuntimeError), NbestWriter(path) as writer:
+        writer.add("new", [Hypothesis("A", -1.0)])
+        raise RuntimeError
+    # The last lists are checked and written when the block ends.
+    with pytest.raises(InputError, match="acoustic is nan"), NbestWriter(path) as writer:
+        writer.add("new", [Hypothesis("A", np.nan)])
+    assert [p.name for p in tmp_path.iterdir()] == ["n.parquet"]
+    pd.testing.assert_frame_equal(read_nbest(path), table)
 
 
 def test_an_empty_table_has_its_types(tmp_path: Path) -> None:
