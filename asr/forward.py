@@ -8,7 +8,8 @@ as all of these are the same text. Texts that begin alike are computed once.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -28,73 +29,105 @@ def full_sums(log_probs: np.ndarray, vocabulary: Vocabulary, texts: Sequence[str
         (N,) natural log; -inf where the labels cannot spell a text, or not in T frames.
     """
     normal = [" ".join(text.split()) for text in texts]
-    places, labels, before = lattice(vocabulary, normal)
-    first = np.cumsum([0, *map(len, before)]).astype(np.int64)
-    flat = np.array([i for found in before for i in found], dtype=np.int64)
+    ways = lattice(vocabulary, normal)
+    first = np.cumsum([0, *map(len, ways.before)]).astype(np.int64)
+    flat = np.array([i for nodes in ways.before for i in nodes], dtype=np.int64)
     spelled, boundary, _ = spellings(vocabulary)
-    bare = np.array([c >= 0 and boundary[c] and not spelled[c] for c in labels])
-    at_label, at_blank = np.full((2, 2, len(labels)), -np.inf)
+    bare = np.array([c >= 0 and boundary[c] and not spelled[c] for c in ways.labels])
+    at_label, at_blank = np.full((2, 2, len(ways.labels)), -np.inf)
     values = np.ascontiguousarray(log_probs, dtype=np.float64)
-    columns = np.array(labels, dtype=np.int64)
+    columns = np.array(ways.labels, dtype=np.int64)
     forward(values, vocabulary.blank, columns, bare, first, flat, at_label, at_blank)
     totals = np.logaddexp(at_label, at_blank)[len(values) % 2]
     ending: dict[str, list[int]] = {}
-    for (text, _), node in places.items():
+    for (text, _), node in ways.places.items():
         ending.setdefault(text.rstrip(), []).append(node)
     sums = [np.logaddexp.reduce(totals[ending.get(text, [])], initial=-np.inf) for text in normal]
     return np.array(sums)
 
 
-def lattice(
-    vocabulary: Vocabulary, texts: Sequence[str]
-) -> tuple[dict[tuple[str, int], int], list[int], list[list[int]]]:
-    """All ways to spell the texts.
+# The text so far, with a space after each word that has ended, and its last label.
+Place = tuple[str, int]
+# Labels by the letters that they spell and whether a word ends before these.
+Labels = dict[tuple[str, bool], list[int]]
 
-    A node is the text so far, with a space after a word that has ended, and its last label; node 0
-    is the beginning, of no label (-1).
 
-    Returns:
-        Node by text and label; label of each node; the nodes that each can follow.
+@dataclass(frozen=True)
+class Lattice:
+    """All ways to spell some texts; node 0 is the beginning.
+
+    Attributes:
+        places: Node by place.
+        labels: Label of each node; -1 for node 0.
+        before: The nodes that each node can follow.
     """
+
+    places: dict[Place, int]
+    labels: list[int]
+    before: list[list[int]]
+
+    def follow(self, node: int, place: Place) -> int:
+        """The node of a place, which from now on can follow `node`; it is added where missing."""
+        after = self.places.get(place)
+        if after is None:
+            after = self.places[place] = len(self.labels)
+            self.labels.append(place[1])
+            self.before.append([])
+        if after != node and node not in self.before[after]:
+            self.before[after].append(node)
+        return after
+
+
+def lattice(vocabulary: Vocabulary, texts: Sequence[str]) -> Lattice:
+    """All ways to spell the texts, whose words are separated by single spaces."""
     spelled, boundary, followed = spellings(vocabulary)
-    by_text: dict[tuple[str, bool], list[int]] = {}
+    labels: Labels = {}
     for label, used in enumerate(followed):
         if used:
-            by_text.setdefault((spelled[label], boundary[label]), []).append(label)
+            labels.setdefault((spelled[label], boundary[label]), []).append(label)
     longest = max(map(len, spelled))
-    places = {("", -1): 0}
-    labels: list[int] = [-1]
-    before: list[list[int]] = [[]]
+    found = Lattice({("", -1): 0}, [-1], [[]])
     for text in texts:
-        # From every place of the text, the nodes there; a label never goes back.
-        whole = f"{text} " if text else ""
-        here: list[dict[int, None]] = [{} for _ in range(len(whole) + 1)]
-        here[0][0] = None
-        for at in range(len(whole) + 1):
-            closed = at == 0 or whole[at - 1] == " "
-            queue = list(here[at])
-            for node in queue:
-                steps = [(at, False)]
-                if closed:
-                    steps.append((at, True))
-                elif at < len(whole) and whole[at] == " ":
-                    steps.append((at + 1, True))
-                for start, ends in steps:
-                    for stop in range(start, min(start + longest, len(whole)) + 1):
-                        for label in by_text.get((whole[start:stop], ends), ()):
-                            key = (whole[:stop], label)
-                            found = places.get(key)
-                            if found is None:
-                                found = places[key] = len(labels)
-                                labels.append(label)
-                                before.append([])
-                            if found != node and node not in before[found]:
-                                before[found].append(node)
-                            if found not in here[stop]:
-                                here[stop][found] = None
-                                if stop == at:
-                                    queue.append(found)
-    return places, labels, before
+        add_text(found, f"{text} " if text else "", labels, longest)
+    return found
+
+
+def add_text(found: Lattice, text: str, labels: Labels, longest: int) -> None:
+    """Adds all ways to spell a text to a lattice.
+
+    Args:
+        found: The lattice.
+        text: With a space after each word.
+        labels: The vocabulary.
+        longest: Most letters of a label.
+    """
+    # The nodes at every position of the text; dictionaries, because the order matters for rounding.
+    nodes: list[dict[int, None]] = [{0: None}, *({} for _ in text)]
+    for position in range(len(text) + 1):
+        queue = list(nodes[position])
+        steps = list(next_places(text, position, labels, longest)) if queue else []
+        for node in queue:
+            for stop, place in steps:
+                after = found.follow(node, place)
+                # A label never goes back, but a delimiter may stay where it is.
+                if stop == position and after not in nodes[stop]:
+                    queue.append(after)
+                nodes[stop][after] = None
+
+
+def next_places(
+    text: str, position: int, labels: Labels, longest: int
+) -> Iterator[tuple[int, Place]]:
+    """The places that one more label leads to from a position of a text, and their positions."""
+    starts = [(position, False)]
+    if position == 0 or text[position - 1] == " ":
+        starts.append((position, True))
+    elif text[position : position + 1] == " ":
+        starts.append((position + 1, True))
+    for start, ends_word in starts:
+        for stop in range(start, min(start + longest, len(text)) + 1):
+            for label in labels.get((text[start:stop], ends_word), ()):
+                yield stop, (text[:stop], label)
 
 
 @inner_kernel
