@@ -1,4 +1,4 @@
-"""Settings of the first pass's decoders, in one place."""
+"""Settings of the first pass, in one place: of the acoustic stage and of the decoders."""
 
 from __future__ import annotations
 
@@ -9,6 +9,26 @@ from dataclasses import dataclass, field
 from lm.errors import InputError
 
 DECODERS = ("beam", "greedy", "pyctcdecode")
+
+
+@dataclass(frozen=True)
+class Acoustic:
+    """Settings of the acoustic stage.
+
+    Attributes:
+        model: AutoModelForCTC checkpoint, hub name or folder.
+        batch_seconds: Seconds of audio in one batch.
+        device: torch device; by default the GPU if there is one.
+        dtype: Precision of the computation: float32, float16 or bfloat16. By default float16 on a
+            GPU, else float32.
+        save_dtype: Precision of the stored log-probs: float16 or float32.
+    """
+
+    model: str
+    batch_seconds: float = 60.0
+    device: str | None = None
+    dtype: str | None = None
+    save_dtype: str = "float16"
 
 
 @dataclass(frozen=True)

@@ -6,44 +6,44 @@ secondpass emit MANIFEST --model M -o EMISSIONS
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 
-from asr.corpus import read_corpus
-from experiments.comparison.first_pass import Acoustic, write_emissions
+from asr.options import Acoustic
+from experiments.comparison.arguments import add_fields, from_arguments
 from lm.errors import InputError
+from lm.files import output_folder
+
+LOG = logging.getLogger("secondpass")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
-    parser.add_argument("manifest", help="JSONL, CSV/TSV, LibriSpeech folder or folder of audio")
-    parser.add_argument("--model", required=True, help="AutoModelForCTC checkpoint, name or folder")
-    parser.add_argument("-o", "--output", required=True, metavar="EMISSIONS")
-    parser.add_argument("--batch-seconds", type=float, default=60.0, help="audio in one batch")
-    parser.add_argument("--device", help="default: the GPU if there is one")
-    parser.add_argument("--dtype", help="of the computation: float32, float16 (GPU), bfloat16")
-    parser.add_argument("--save-dtype", default="float16", help="of what is stored")
+    parser.add_argument(
+        "manifest", metavar="MANIFEST", help="JSONL, CSV/TSV, LibriSpeech folder, folder of audio"
+    )
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="EMISSIONS", help="the folder to write"
+    )
+    add_fields(parser, Acoustic)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Writes the emissions; lists utterances that failed."""
+    """Writes the emissions; reports utterances that failed."""
+    from asr.corpus import read_corpus
+    from experiments.comparison.first_pass import write_emissions
+
+    output = output_folder(arguments.output)
     utterances = read_corpus(arguments.manifest)
     if not utterances:
-        raise InputError(f"{arguments.manifest}: no utterances in it")
-    acoustic = Acoustic(
-        arguments.model,
-        arguments.batch_seconds,
-        arguments.device,
-        arguments.dtype,
-        arguments.save_dtype,
-    )
-    written = write_emissions(arguments.output, utterances, acoustic, "emit")
+        raise InputError(f"{arguments.manifest}: there are no utterances in it; give another one")
+    written = write_emissions(output, utterances, from_arguments(Acoustic, arguments), "emit")
     for reason in written.failures.values():
-        print(reason, file=sys.stderr)
+        LOG.error(reason)
     done = len(utterances) - len(written.failures)
-    print(
-        f"{arguments.output}: {done} utterances, {written.audio_seconds:.1f} s of audio; "
-        f"{len(written.failures)} failed",
-        file=sys.stderr,
+    LOG.info(
+        f"wrote {output}: {done:,} utterances, {written.audio_seconds:.1f} s of audio; "
+        f"{len(written.failures)} failed"
     )
     return 1 if written.failures else 0
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 
 from asr.evaluation.alignment import Method
 from asr.evaluation.significance import RESAMPLES
-from asr.options import DecoderOptions
+from asr.options import Acoustic, DecoderOptions
 from experiments.comparison.counting import Counting, Unit
-from experiments.comparison.first_pass import Acoustic
 from experiments.comparison.second_pass import Column
 from experiments.comparison.split import Split
 from experiments.comparison.tuning import System, parts_of

@@ -10,28 +10,9 @@ from asr.corpus import Utterance
 from asr.decode import decode
 from asr.emissions import Emissions, EmissionsMeta, EmissionsWriter
 from asr.nbest import NbestWriter
-from asr.options import DecoderOptions
+from asr.options import Acoustic, DecoderOptions
 from experiments.comparison.progress import progress, progress_over
 from lm.errors import InputError, SecondpassError
-
-
-@dataclass(frozen=True)
-class Acoustic:
-    """The acoustic stage.
-
-    Attributes:
-        model: Any AutoModelForCTC checkpoint, hub name or folder.
-        batch_seconds: Audio in one batch, seconds.
-        device: torch device; by default the GPU if there is one.
-        dtype: Of the computation, `float32` or `float16`; by default float16 on a GPU only.
-        save_dtype: Of the stored log-probs.
-    """
-
-    model: str
-    batch_seconds: float = 60.0
-    device: str | None = None
-    dtype: str | None = None
-    save_dtype: str = "float16"
 
 
 @dataclass(frozen=True)

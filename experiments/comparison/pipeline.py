@@ -21,9 +21,9 @@ from asr.corpus import Utterance, read_corpus
 from asr.emissions import Emissions
 from asr.formats.nbest_import import import_nbest
 from asr.nbest import read_nbest
-from asr.options import DecoderOptions
+from asr.options import Acoustic, DecoderOptions
 from experiments.comparison.counting import SPEAKER
-from experiments.comparison.first_pass import Acoustic, decode_to, write_emissions
+from experiments.comparison.first_pass import decode_to, write_emissions
 from experiments.comparison.second_pass import Column, Models, add_column
 from experiments.comparison.split import Split, SplitData
 from experiments.comparison.stages import Stage, fingerprint, run_stage

@@ -16,9 +16,9 @@ import numpy as np
 
 from asr.corpus import read_corpus
 from asr.emissions import Emissions
+from asr.options import Acoustic
 from experiments.bench.decoders.emissions import CHANNELS, FRAME_SECONDS, Units, synthesise
 from experiments.bench.decoders.search import Fusion
-from experiments.comparison.first_pass import Acoustic
 from experiments.comparison.pipeline import emit_stage
 from experiments.comparison.stages import fingerprint, run_stage
 from experiments.demo.bundled import FOLDER as DEMO
