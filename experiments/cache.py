@@ -1,4 +1,4 @@
-"""Lists the scores that are kept between runs, or removes some.
+"""Lists or removes the scores that are kept between runs.
 
 secondpass cache
 secondpass cache --prune-days 30
@@ -10,33 +10,35 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-
-from experiments.comparison.stages import fingerprint
-from lm.cache_file import Scope, ScoreCache
 from lm.errors import InputError
 from lm.files import SCORES
-from lm.scorer import ScorerOptions
 
+if TYPE_CHECKING:
+    from lm.cache_file import Scope
+
+LOG = logging.getLogger("secondpass")
 DAY = 86_400.0  # seconds
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument(
-        "--file", default=str(SCORES), metavar="FILE", help="the cache (default: %(default)s)"
+        "--file",
+        default=str(SCORES),
+        metavar="FILE",
+        help="file of the scores (default: %(default)s)",
     )
     one = parser.add_mutually_exclusive_group()
     one.add_argument(
-        "--prune-days", type=float, metavar="N", help="remove what was not used for N days"
+        "--prune-days", type=float, metavar="N", help="remove scores that were not used for N days"
     )
     one.add_argument(
         "--remove",
@@ -51,9 +53,11 @@ def run(arguments: argparse.Namespace) -> int:
     path = Path(arguments.file)
     if not path.is_file():
         if arguments.file != str(SCORES):
-            raise InputError(f"{path}: no such cache")
+            raise InputError(f"{path}: there is no such file of scores; check the name")
         print(f"{path}: nothing is cached yet")
         return 0
+    from lm.cache_file import ScoreCache
+
     cache = ScoreCache.open(path)
     scopes = cache.scopes()
     going = chosen(scopes, arguments)
@@ -61,10 +65,9 @@ def run(arguments: argparse.Namespace) -> int:
         before = path.stat().st_size
         cache.remove([scope.number for scope in going])
         freed = max(0, before - path.stat().st_size)
-        print(
+        LOG.info(
             f"removed {sum(scope.scores for scope in going):,} scores of {len(going)} models and "
-            f"settings, {megabytes(freed)} MB",
-            file=sys.stderr,
+            f"settings, {megabytes(freed)} MB"
         )
         scopes = cache.scopes()
     show(path, scopes)
@@ -86,6 +89,8 @@ def chosen(scopes: Sequence[Scope], arguments: argparse.Namespace) -> list[Scope
         return [scope for scope in scopes if scope.used < oldest or not scope.current]
     if arguments.remove is None:
         return []
+    from experiments.comparison.stages import fingerprint
+
     # A path or hub name stands for what is there; a model that is gone, for its last part.
     wanted = {arguments.remove, fingerprint(arguments.remove)}
     found = []
@@ -95,7 +100,7 @@ def chosen(scopes: Sequence[Scope], arguments: argparse.Namespace) -> list[Scope
             found.append(scope)
     if not found:
         raise InputError(
-            f"--remove {arguments.remove}: nothing of that name in {arguments.file}; "
+            f"--remove {arguments.remove}: there is nothing of that name in {arguments.file}; "
             "`secondpass cache` lists what there is"
         )
     return found
@@ -117,6 +122,8 @@ def short(scope: Scope) -> str:
 
 def settings(scope: Scope) -> str:
     """The settings that are not the usual ones."""
+    from lm.scorer import ScorerOptions
+
     usual = ScorerOptions().identity()
     unusual = [
         f"{name} {json.dumps(value, ensure_ascii=False)}"
@@ -128,6 +135,9 @@ def settings(scope: Scope) -> str:
 
 def show(path: Path, scopes: Sequence[Scope]) -> None:
     """Prints the table of scopes."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(title=f"{path}: {megabytes(path.stat().st_size)} MB", title_justify="left")
     table.add_column("id", no_wrap=True)
     table.add_column("model")

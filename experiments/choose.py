@@ -5,37 +5,34 @@ secondpass choose NBEST.parquet --weights weights.json --method mbr -o CHOSEN.pa
 secondpass choose A.parquet B.parquet --weights a.json b.json --method vote -o CHOSEN.parquet \\
   --dev A-dev.parquet B-dev.parquet --dev-refs REFS
 
-`map` takes the best weighted sum, `mbr` the hypothesis of least expected word errors, `vote`
-decides word by word, over the lists of several systems too. What the last two need, and what a
-word's posterior says about its being right, is tuned on dev; without dev, posteriors are taken as
-they are. With --refs, the errors are counted beside those of the tables' own best. The result is
-for `secondpass export`.
+`map` takes the hypothesis with the best weighted sum, `mbr` the one with the fewest expected word
+errors; `vote` decides word by word, also over the N-best lists of several systems. What the last
+two need, and how a word's posterior becomes its confidence, is tuned on dev; without dev,
+posteriors are used unchanged. With --refs, the errors are counted beside those of each table's own
+best hypothesis. `secondpass export` reads the result.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
-
-from asr.corpus import read_references
-from asr.nbest import TIMES, read_nbest
-from experiments.comparison.counting import Counting
-from experiments.comparison.evaluation import evaluate
-from experiments.comparison.references import References
-from experiments.comparison.table import print_systems
-from experiments.comparison.tuning import Decision, System, decide, pool_of
 from experiments.score import names_of
-from lm.combine import read_weights
 from lm.errors import InputError
-from lm.rerank.decision import METHODS, Trust, choose, confidences
-from lm.text.normalisers import normaliser
+from lm.files import output_file, whole_file
+from lm.rerank.methods import METHODS
+from lm.text.normalisers import CHOICES, normaliser
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from experiments.comparison.tuning import Decision, System
+
+LOG = logging.getLogger("secondpass")
 CHOSEN = "chosen"
 
 
@@ -43,33 +40,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("nbest", nargs="+", metavar="NBEST.parquet")
     parser.add_argument(
-        "--weights", nargs="+", metavar="weights.json", help="one, or one for each table"
+        "--weights",
+        nargs="+",
+        metavar="weights.json",
+        help="what `secondpass tune` wrote: one file, or one for each table",
     )
-    parser.add_argument("--method", choices=METHODS, default="map")
-    parser.add_argument("-o", "--output", required=True, metavar="CHOSEN.parquet")
-    parser.add_argument("--dev", nargs="+", metavar="DEV.parquet", help="one for each table")
-    parser.add_argument("--dev-refs", metavar="REFS", help="references of dev")
+    parser.add_argument(
+        "--method", choices=METHODS, default="map", help="how to choose (default: %(default)s)"
+    )
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="CHOSEN.parquet", help="the table to write"
+    )
+    parser.add_argument(
+        "--dev", nargs="+", metavar="DEV.parquet", help="dev lists, a file for each table"
+    )
+    parser.add_argument("--dev-refs", metavar="REFS", help="references of the dev lists")
     parser.add_argument("--refs", help="references, to count errors")
-    parser.add_argument("--normaliser", default="librispeech", help="for counting words")
+    parser.add_argument(
+        "--normaliser",
+        default="librispeech",
+        metavar="NAME",
+        help=f"applied before words are counted: {CHOICES} (default: %(default)s)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Tunes, chooses, writes, and counts where there are references."""
+    clean = normaliser(arguments.normaliser)
+    output_file(arguments.output)
+    import numpy as np
+
+    from asr.corpus import read_references
+    from asr.nbest import read_nbest
+    from experiments.comparison.counting import Counting
+    from experiments.comparison.evaluation import evaluate
+    from experiments.comparison.references import References
+    from experiments.comparison.table import print_systems
+    from experiments.comparison.tuning import decide
+
     tables = {name: read_nbest(path) for name, path in names_of(arguments.nbest).items()}
     if CHOSEN in tables:
-        raise InputError(f"a table is called {CHOSEN}, as the result is; rename the file")
+        raise InputError(f"a table is called {CHOSEN}, which is the name of the result; rename it")
     weights = weights_for(arguments.weights, list(tables))
     dev: dict[str, pd.DataFrame] = {}
     references: dict[str, str] = {}
     if (arguments.dev is None) != (arguments.dev_refs is None):
-        raise InputError("--dev and --dev-refs go together")
+        raise InputError("--dev and --dev-refs need each other; give both or neither")
     if arguments.dev is not None:
         if len(arguments.dev) != len(tables):
             raise InputError(f"{len(arguments.dev)} --dev for {len(tables)} tables; give as many")
         lists = (read_nbest(path) for path in arguments.dev)
         dev = dict(zip(tables, lists, strict=True))
         references = read_references(arguments.dev_refs)
-    counting = Counting(normaliser(arguments.normaliser))
+    counting = Counting(clean)
     systems = systems_of(weights, arguments.method)
     decisions = decide(systems, dev, References(references, counting))
     write_chosen(systems, tables, decisions, arguments.output)
@@ -89,6 +112,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def weights_for(paths: Sequence[str] | None, names: Sequence[str]) -> dict[str, dict[str, float]]:
     """Weights by table; acoustic alone where none are given."""
+    from lm.combine import read_weights
+
     if paths is None:
         return {name: {"acoustic": 1.0} for name in names}
     if len(paths) not in (1, len(names)):
@@ -103,6 +128,8 @@ def systems_of(weights: Mapping[str, Mapping[str, float]], method: str) -> dict[
     Raises:
         InputError: `map` of several tables.
     """
+    from experiments.comparison.tuning import System
+
     found = {name: System(name, weights=own) for name, own in weights.items()}
     if len(found) > 1:
         if method == "map":
@@ -120,7 +147,14 @@ def write_chosen(
     decisions: Mapping[str, Decision],
     path: str,
 ) -> None:
-    """Writes `utt, text, confidence` and the words' times where they are known (Parquet)."""
+    """Writes `utt, text, confidence` and, where they are known, the times of the words."""
+    import numpy as np
+    import pandas as pd
+
+    from asr.nbest import TIMES
+    from experiments.comparison.tuning import pool_of
+    from lm.rerank.decision import Trust, choose, confidences
+
     decision = decisions[CHOSEN]
     pool = pool_of(CHOSEN, systems, tables, decisions)
     chosen = choose(pool, decision.choice)
@@ -140,15 +174,12 @@ def write_chosen(
                 ],
                 dtype=object,
             )
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    temporary = f"{path}.part"
-    table.to_parquet(temporary, index=False)
-    os.replace(temporary, path)
+    with whole_file(path) as temporary:
+        table.to_parquet(temporary, index=False)
     inside = int((chosen.positions >= 0).sum())
-    print(
-        f"{path}: {len(table)} utterances, {decision.told or 'best weighted sum'}; "
-        f"{len(table) - inside} transcripts stand in no list",
-        file=sys.stderr,
+    LOG.info(
+        f"wrote {path}: {len(table):,} utterances, {decision.told or 'best weighted sum'}; "
+        f"{len(table) - inside} transcripts are in no N-best list"
     )
 
 

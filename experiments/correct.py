@@ -2,25 +2,27 @@
 
 secondpass correct NBEST.parquet --model M -o OUT.parquet
 
-The answer is one of the list: every hypothesis is scored as the model's reply, and the column
-NAME (with NAME.tokens) can be weighted as any other. With --free the model writes the answer
-itself, and OUT holds it as rank 1, followed by the list; an answer that is new has -inf for the
-scores of all other models.
+By default the answer is one of the list: every hypothesis is scored as the model's reply, and the
+column NAME (with NAME.tokens) can be weighted like any other column. With --free the model writes
+the answer itself. OUT then holds the answer as rank 1, followed by the list; an answer that is not
+in the list has -inf for the scores of all other models.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 
-from tqdm import tqdm
-
-from asr.nbest import read_nbest, write_nbest
+from experiments.comparison.arguments import add_fields, from_arguments
 from lm.errors import InputError
-from lm.rescore import check_name, rescore
+from lm.files import output_file
 from lm.scorer import ScorerOptions
-from lm.text.normalisers import normaliser
+from lm.text.normalisers import CHOICES, normaliser
+
+LOG = logging.getLogger("secondpass")
+SETTINGS = ("batch_tokens", "device", "dtype", "device_map", "bits")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,80 +40,81 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     kind.add_argument("--free", action="store_true", help="let the model write the answer")
     parser.add_argument(
-        "--name", default="correct", metavar="COLUMN", help="the scores' column (default: correct)"
+        "--name",
+        default="correct",
+        metavar="COLUMN",
+        help="column of the scores (default: %(default)s)",
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="replace a score column of that name"
     )
     parser.add_argument(
-        "--hypotheses", type=int, default=10, metavar="N", help="shown to the model (default: 10)"
+        "--hypotheses",
+        type=int,
+        default=10,
+        metavar="N",
+        help="number of hypotheses that the model reads (default: %(default)s)",
     )
     parser.add_argument(
         "--prompt",
         metavar="FILE",
-        help="what the model is asked instead, with {hypotheses}, perhaps {count}",
+        help="a prompt to use instead of the built-in one; it contains {hypotheses} and may "
+        "contain {count}",
     )
     parser.add_argument(
-        "--plain", action="store_true", help="for a model without a chat template: prompt as it is"
+        "--plain",
+        action="store_true",
+        help="give the prompt as it is, for a model without a chat template",
     )
     parser.add_argument(
         "--normaliser",
         default="none",
         metavar="NAME",
-        help="from the hypotheses' spelling to the model's (default: none)",
+        help=f"from the hypotheses' spelling to the model's: {CHOICES} (default: %(default)s)",
     )
     parser.add_argument(
         "--answer-normaliser",
         default="none",
         metavar="NAME",
-        help="with --free: from the model's spelling to the hypotheses' (default: none)",
+        help="with --free: from the model's spelling to the hypotheses' (default: %(default)s)",
     )
     parser.add_argument(
         "--guard",
         type=float,
         metavar="SHARE",
         help="with --free: reject an answer that differs in more than this share of words from "
-        "every hypothesis (default: take any)",
+        "every hypothesis (default: accept any answer)",
     )
-    parser.add_argument(
-        "--batch-tokens", type=int, default=4096, metavar="N", help="of one batch (default: 4096)"
-    )
-    parser.add_argument("--device", help="torch device (default: the GPU if there is one)")
-    parser.add_argument("--dtype", help="float32, float16 or bfloat16 (default: float16 on a GPU)")
-    parser.add_argument("--device-map", help="spread a big model over devices: auto, …")
-    parser.add_argument("--bits", type=int, choices=(8, 4), help="weights of 8 or 4 bits")
+    add_fields(parser, ScorerOptions, only=SETTINGS)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Writes the table with the column, or with the answers."""
-    output = Path(arguments.output)
-    # What can be wrong is looked at before the model is loaded, which can take minutes.
-    if not output.parent.is_dir():
-        raise InputError(f"{output}: there is no folder {output.parent}; make it first")
+    # Everything that can be wrong is checked before the model is loaded, which can take minutes.
+    output = output_file(arguments.output)
     for name in (arguments.normaliser, arguments.answer_normaliser):
         normaliser(name)
     if not arguments.free and (
         arguments.guard is not None or arguments.answer_normaliser != "none"
     ):
-        raise InputError("--guard and --answer-normaliser are of answers that --free writes")
+        raise InputError("--guard and --answer-normaliser need --free: they act on free answers")
+    options = from_arguments(ScorerOptions, arguments)
+    prompt = None if arguments.prompt is None else read_prompt(arguments.prompt)
+    from asr.nbest import read_nbest, write_nbest
+    from lm.rescore import check_name, rescore
+
     table = read_nbest(arguments.nbest)
     if not arguments.free:
         check_name(table, arguments.name, arguments.overwrite)
-    options = ScorerOptions(
-        batch_tokens=arguments.batch_tokens,
-        device=arguments.device,
-        dtype=arguments.dtype,
-        device_map=arguments.device_map,
-        bits=arguments.bits,
-    )
-    # torch and transformers take seconds to import.
+    from experiments.comparison.progress import progress
     from lm.neural.causal import CausalScorer
     from lm.neural.chat import PROMPT
     from lm.neural.correction import correct_freely, load_corrector
 
-    prompt = PROMPT if arguments.prompt is None else read_prompt(arguments.prompt)
-    model = load_corrector(arguments.model, options, prompt, arguments.hypotheses, arguments.plain)
-    with tqdm(total=len(table), desc="correct", unit="hyp", dynamic_ncols=True) as bar:
+    model = load_corrector(
+        arguments.model, options, prompt or PROMPT, arguments.hypotheses, arguments.plain
+    )
+    with progress(len(table), "correct", "hyp") as bar:
         if arguments.free:
             found = correct_freely(
                 table,
@@ -124,7 +127,8 @@ def run(arguments: argparse.Namespace) -> int:
             table = found.table
             said = (
                 f"{len(found.changed)} answers differ from the first pass, {len(found.new)} of "
-                f"them are in no list; {len(found.rejected)} were rejected and the first pass kept"
+                f"them are in no N-best list; {len(found.rejected)} were rejected, so that the "
+                "first pass's best was kept"
             )
         else:
             table = rescore(
@@ -137,9 +141,8 @@ def run(arguments: argparse.Namespace) -> int:
             )
             said = f"column {arguments.name}, {table[f'{arguments.name}.tokens'].sum():,} tokens"
     write_nbest(table, output)
-    print(
-        f"wrote {output}: {table['utt'].nunique():,} utterances, {len(table):,} hypotheses; {said}",
-        file=sys.stderr,
+    LOG.info(
+        f"wrote {output}: {table['utt'].nunique():,} utterances, {len(table):,} hypotheses; {said}"
     )
     return 0
 

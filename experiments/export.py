@@ -8,30 +8,32 @@ secondpass export NBEST.parquet --format srt --utt call-17 -o call-17.srt
 secondpass export NBEST.parquet --weights weights.json --format lists -o lists.jsonl
 
 The input is an N-best table (rank 1, or the best under --weights), what `secondpass choose` wrote,
-or a results folder. text, trn, ctm, stm, csv and jsonl are read back by `secondpass import-nbest`;
-`lists` has whole lists with every column and the total (`score`), for `import-nbest --format
-jsonl`.
+or a results folder. `secondpass import-nbest` reads text, trn, ctm, stm, csv and jsonl. The format
+`lists` holds whole N-best lists with all columns and the weighted sum (`score`), for `import-nbest
+--format jsonl`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
+import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
-
-from asr.corpus import Utterance, read_corpus
 from asr.formats.transcript_writers import WRITERS, Transcript, write_transcripts
-from asr.nbest import TIMES, read_nbest
-from experiments.results import load_results
-from lm.combine import KEYS, read_weights, rerank, total, winners
 from lm.errors import InputError
+from lm.files import output_file, whole_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from asr.corpus import Utterance
+
+LOG = logging.getLogger("secondpass")
 
 LISTS = "lists"
 
@@ -40,20 +42,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("source", metavar="NBEST.parquet|CHOSEN.parquet|RESULTS")
     parser.add_argument("--format", required=True, choices=[*WRITERS, LISTS])
-    parser.add_argument("-o", "--output", required=True, metavar="FILE")
-    parser.add_argument("--weights", metavar="weights.json", help="of an N-best table")
-    parser.add_argument("--system", help="of a results folder (default: its last)")
-    parser.add_argument("--split", help="of a results folder (default: its last)")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the file to write")
+    parser.add_argument("--weights", metavar="weights.json", help="weights for an N-best table")
+    parser.add_argument("--system", help="system of a results folder (default: its last one)")
+    parser.add_argument("--split", help="split of a results folder (default: its last one)")
     parser.add_argument(
-        "--references", action="store_true", help="the references of a results folder instead"
+        "--references", action="store_true", help="write the references of a results folder instead"
     )
-    parser.add_argument("--utt", help="only this utterance")
-    parser.add_argument("--manifest", help="gives speakers and durations, for stm")
+    parser.add_argument("--utt", help="write only this utterance")
+    parser.add_argument("--manifest", help="manifest with speakers and durations, for stm")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Reads, chooses, writes."""
     path = Path(arguments.source)
+    output_file(arguments.output)
     if arguments.format == LISTS:
         written = write_lists(path, arguments.weights, arguments.output)
     else:
@@ -66,11 +69,13 @@ def run(arguments: argparse.Namespace) -> int:
                     f"{path}: no utterance {arguments.utt} in it (first: {', '.join(known[:3])})"
                 )
         if arguments.manifest:
+            from asr.corpus import read_corpus
+
             about = {utterance.id: utterance for utterance in read_corpus(arguments.manifest)}
             found = [known_more(transcript, about) for transcript in found]
         write_transcripts(found, arguments.output, arguments.format)
         written = len(found)
-    print(f"{arguments.output}: {written} utterances", file=sys.stderr)
+    LOG.info(f"wrote {arguments.output}: {written:,} utterances")
     return 0
 
 
@@ -80,6 +85,12 @@ def from_table(path: Path, arguments: argparse.Namespace) -> list[Transcript]:
     Raises:
         InputError: An option of results folders is given, or the file is neither.
     """
+    import numpy as np
+    import pandas as pd
+
+    from asr.nbest import read_nbest
+    from lm.combine import read_weights, total, winners
+
     for name in ("system", "split", "references"):
         if getattr(arguments, name):
             raise InputError(f"--{name} is for results folders; {path} is a table")
@@ -105,6 +116,8 @@ def from_results(folder: Path, arguments: argparse.Namespace) -> list[Transcript
     Raises:
         InputError: The folder has no such system or split.
     """
+    from experiments.results import load_results
+
     results = load_results(folder)
     rows = results.utterances
     for name in ("split", "system"):
@@ -121,6 +134,10 @@ def from_results(folder: Path, arguments: argparse.Namespace) -> list[Transcript
 
 def transcripts_of(table: pd.DataFrame, text: str) -> list[Transcript]:
     """Rows as transcripts; times and confidences only where there is one for each word."""
+    import pandas as pd
+
+    from asr.nbest import TIMES
+
     found = []
     for row in table.to_dict("records"):
         words = len(str(row[text]).split())
@@ -142,6 +159,8 @@ def transcripts_of(table: pd.DataFrame, text: str) -> list[Transcript]:
 
 def listed(value: object) -> tuple[float, ...]:
     """A cell that holds a list; empty where there is none."""
+    import numpy as np
+
     return tuple(map(float, value)) if isinstance(value, np.ndarray | list | tuple) else ()
 
 
@@ -159,22 +178,22 @@ def known_more(transcript: Transcript, about: Mapping[str, Utterance]) -> Transc
 
 def write_lists(path: Path, weights: str | None, output: str) -> int:
     """Writes whole lists as `import-nbest --format jsonl` reads them; returns their number."""
+    from asr.nbest import TIMES, read_nbest
+    from lm.combine import KEYS, read_weights, rerank, total
+
     table = read_nbest(path)
     if weights is not None:
         used = read_weights(weights)
         table = rerank(table, used)
     columns = [name for name in table.columns if name not in (*KEYS, *TIMES, "words")]
     scores = table["acoustic"].to_numpy() if weights is None else total(table, used)
-    temporary = f"{output}.part"
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
     number = 0
-    with open(temporary, "w", encoding="utf-8") as file:
+    with whole_file(output) as temporary, temporary.open("w", encoding="utf-8") as file:
         for utt, rows in table.assign(score=scores).groupby("utt", sort=False):
             ordered = rows.sort_values("rank")
             hyps = ordered[["text", "score", *columns]].to_dict("records")
             file.write(json.dumps({"utt": utt, "hyps": hyps}, ensure_ascii=False) + "\n")
             number += 1
-    os.replace(temporary, output)
     return number
 
 

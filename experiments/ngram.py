@@ -5,13 +5,14 @@ secondpass ngram DOMAIN GENERAL -o LM.arpa.gz --order 3 --weights 3 1
 secondpass ngram --models A.arpa B.arpa --heldout DEV.txt -o MIX.ngram   mixed, tuned on DEV.txt
 secondpass ngram --models A.arpa -o A.ngram                       converted
 
-The output's name says its format: .ngram is this toolkit's own, which opens at once; anything
-else is ARPA, gzipped if it ends with .gz. Texts may be plain, .gz, .bz2 or .xz.
+The name of the output decides its format: .ngram is the project's own, which opens at once; every
+other name is ARPA, gzipped if it ends with .gz. Texts may be plain, .gz, .bz2 or .xz.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import re
 import sys
@@ -19,20 +20,19 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from lm.errors import InputError
-from lm.estimation.backoff_tables import read_model
-from lm.estimation.counted_text import most_frequent, read_corpus, read_lines, read_words
-from lm.estimation.entropy_pruning import prune
-from lm.estimation.external_sort import Workspace
-from lm.estimation.kneser_ney import estimate
-from lm.estimation.mixture import heldout_perplexity, interpolate
-from lm.ngram.arpa import Arpa, write_arpa
-from lm.ngram.model import NgramModel
-from lm.ngram.store import compile_model, write_store
+from lm.files import output_file
 from lm.text.normalisers import CHOICES, Normaliser, normaliser
+
+if TYPE_CHECKING:
+    from lm.estimation.external_sort import Workspace
+    from lm.ngram.arpa import Arpa
+
+LOG = logging.getLogger("secondpass")
 
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 DEFAULT_MEMORY = 4 << 30
@@ -53,15 +53,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         nargs="+",
         metavar="N",
-        help="per order from 1 on, leave out n-grams that occur N times or fewer; the last N holds "
-        "for the orders that follow (default: 0, keep all)",
+        help="one number per order, from order 1: leave out n-grams that occur N times or fewer; "
+        "the last N is also used for higher orders (default: 0, keep all)",
     )
     texts.add_argument(
         "--weights",
         type=float,
         nargs="+",
         metavar="W",
-        help="whole numbers, one per TEXT: it counts as if it were given W times",
+        help="whole numbers, one per TEXT: the text counts as if it were given W times",
     )
     texts.add_argument(
         "--vocabulary", metavar="FILE", help="keep only words of this list that the text has"
@@ -72,17 +72,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     texts.add_argument(
         "--discount-fallback",
         action="store_true",
-        help="take the discounts 0.5, 1 and 1.5 where the counts of an order give none",
+        help="use the discounts 0.5, 1 and 1.5 for an order whose counts do not give any",
     )
     texts.add_argument(
         "--memory",
         default=None,
         metavar="SIZE",
-        help="such as 800M or 4G; what goes beyond is sorted on disk (default: 4G, or half of what "
-        "the machine has if that is less); the finished model is mapped from there, too",
+        help="such as 800M or 4G; more data than that is sorted on disk (default: 4G, or half of "
+        "the machine's memory if that is less)",
     )
     texts.add_argument(
-        "--temp-folder", metavar="DIR", help="where to sort what memory does not hold"
+        "--temp-folder", metavar="DIR", help="folder for the data that are sorted on disk"
     )
     models = parser.add_argument_group("from models")
     models.add_argument(
@@ -95,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="W",
         help="the mixture's weights, one per model, instead of choosing them on held-out text",
     )
-    both = parser.add_argument_group("both")
+    both = parser.add_argument_group("from texts or models")
     both.add_argument(
         "--heldout",
         metavar="TEXT",
@@ -108,7 +108,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--entropy-prune",
         type=float,
         metavar="T",
-        help="leave out n-grams that change perplexity by a smaller part than T, such as 1e-8",
+        help="leave out n-grams whose removal raises the perplexity by a share of less than T, "
+        "such as 1e-8",
     )
     both.add_argument(
         "--normaliser",
@@ -120,10 +121,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Makes and writes the model; progress goes to stderr."""
-    output = Path(arguments.output)
-    if not output.parent.is_dir():
-        raise InputError(f"{output}: there is no folder {output.parent}; make it first")
     _check(arguments)
+    output = output_file(arguments.output)
+    from lm.estimation.counted_text import read_lines
+    from lm.estimation.entropy_pruning import prune
+    from lm.estimation.mixture import heldout_perplexity
+    from lm.ngram.arpa import write_arpa
+    from lm.ngram.model import NgramModel
+    from lm.ngram.store import compile_model, write_store
+
     normalise = None if arguments.normaliser == "none" else normaliser(arguments.normaliser)
     heldout = read_lines(arguments.heldout, normalise) if arguments.heldout else None
     if arguments.models:
@@ -173,6 +179,9 @@ def _check(arguments: argparse.Namespace) -> None:
 def _from_texts(
     arguments: argparse.Namespace, normalise: Normaliser | None, workspace: Workspace
 ) -> Arpa:
+    from lm.estimation.counted_text import most_frequent, read_corpus, read_words
+    from lm.estimation.kneser_ney import estimate
+
     allowed = read_words(arguments.vocabulary) if arguments.vocabulary else None
     with _Bars() as bars:
         corpus = read_corpus(arguments.texts, normalise, arguments.weights, workspace, bars.advance)
@@ -194,6 +203,9 @@ def _from_texts(
 
 
 def _from_models(arguments: argparse.Namespace, heldout: Sequence[str] | None) -> Arpa:
+    from lm.estimation.backoff_tables import read_model
+    from lm.estimation.mixture import interpolate
+
     models = [read_model(path) for path in arguments.models]
     if len(models) == 1 and arguments.mix_weights is None:
         return models[0]
@@ -211,6 +223,8 @@ def _from_models(arguments: argparse.Namespace, heldout: Sequence[str] | None) -
 
 def _workspace(arguments: argparse.Namespace) -> Workspace:
     """What of the memory is left beside the program and its blocks of rows."""
+    from lm.estimation.external_sort import Workspace
+
     if arguments.memory is None:
         machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         memory = min(DEFAULT_MEMORY, machine // 2)
@@ -225,7 +239,9 @@ def _workspace(arguments: argparse.Namespace) -> Workspace:
 
 
 def _report(line: str) -> None:
-    tqdm.write(line, file=sys.stderr)
+    """A line of the log, above the progress bars."""
+    with tqdm.external_write_mode(file=sys.stderr):
+        LOG.info(line)
 
 
 class _Bars:

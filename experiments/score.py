@@ -3,52 +3,75 @@
 secondpass score NBEST.parquet --refs REFS [--weights weights.json] [--out DIR]
 secondpass score ours.parquet theirs.parquet --refs REFS [--intersect]
 
-Without weights the 1-best is rank 1, and the system is called `first-pass`; with weights,
-`first-pass` stays as the baseline and `weighted` stands beside it. Several tables are several
-systems, named for their files; the first is the baseline.
+Without weights the 1-best is rank 1, and the system is called `first-pass`. With weights,
+`first-pass` is the baseline and `weighted` is the system that is compared with it. Several tables
+are several systems, named after their files; the first is the baseline.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from asr.corpus import read_references
-from asr.evaluation.alignment import METHODS
-from asr.nbest import read_nbest
-from experiments.comparison.config import to_plain
-from experiments.comparison.counting import Counting, same_utterances
-from experiments.comparison.evaluation import evaluate
-from experiments.comparison.references import References, hypotheses_of
-from experiments.comparison.stages import fingerprint
-from experiments.comparison.table import print_systems
-from experiments.comparison.tuning import Decision, System
-from experiments.results import write_results
-from lm.combine import read_weights
 from lm.errors import InputError
-from lm.text.normalisers import normaliser
+from lm.files import output_folder
+from lm.text.normalisers import CHOICES, normaliser
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from experiments.comparison.tuning import System
+
+LOG = logging.getLogger("secondpass")
+ALIGNMENTS = ("jiwer", "sclite")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("nbest", nargs="+", metavar="NBEST.parquet")
-    parser.add_argument("--refs", required=True, help="manifest, or Kaldi-style text")
-    parser.add_argument("--weights", metavar="weights.json", help="as `secondpass tune` writes")
-    parser.add_argument("--out", metavar="DIR", help="write a results folder")
-    parser.add_argument("--normaliser", default="librispeech", help="for counting words")
-    parser.add_argument("--alignment", choices=METHODS, default="jiwer", help="see README")
+    parser.add_argument("--refs", required=True, help="manifest, or Kaldi text")
+    parser.add_argument("--weights", metavar="weights.json", help="what `secondpass tune` wrote")
+    parser.add_argument("--out", metavar="DIR", help="write a results folder here")
+    parser.add_argument(
+        "--normaliser",
+        default="librispeech",
+        metavar="NAME",
+        help=f"applied before words are counted: {CHOICES} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--alignment",
+        choices=ALIGNMENTS,
+        default="jiwer",
+        help="align words as jiwer does, or as NIST sclite does (default: %(default)s)",
+    )
     parser.add_argument(
         "--intersect", action="store_true", help="compare on the utterances that all tables have"
     )
-    parser.add_argument("--split", default="test", help="name of the split in the results")
+    parser.add_argument(
+        "--split", default="test", help="name of the split in the results (default: %(default)s)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Counts errors, prints the table."""
+    import pandas as pd
+
+    from asr.corpus import read_references
+    from experiments.comparison.config import to_plain
+    from experiments.comparison.counting import Counting, same_utterances
+    from experiments.comparison.evaluation import evaluate
+    from experiments.comparison.references import References, hypotheses_of
+    from experiments.comparison.stages import fingerprint
+    from experiments.comparison.table import print_systems
+    from experiments.comparison.tuning import Decision
+    from experiments.results import write_results
+
+    if arguments.out:
+        output_folder(arguments.out)
     systems, tables = systems_of(arguments.nbest, arguments.weights)
     counting = Counting(normaliser(arguments.normaliser), arguments.alignment)
     references = References(read_references(arguments.refs), counting)
@@ -80,15 +103,15 @@ def run(arguments: argparse.Namespace) -> int:
             "hypotheses": pd.concat(lists, ignore_index=True),
         }
         write_results(Path(arguments.out), results, {"config": config, "inputs": inputs})
-        print(f"wrote {arguments.out}", file=sys.stderr)
+        LOG.info(f"wrote {arguments.out}")
     return 0
 
 
 def names_of(paths: Sequence[str]) -> dict[str, str]:
-    """Files by name: without folder and ending where that tells them apart, else with the folder.
+    """Files by name: without folder and ending where that is unique, else with the folder.
 
     Raises:
-        InputError: That does not tell them apart either.
+        InputError: The names are not unique with the folder either.
     """
     names = [Path(path).stem for path in paths]
     if len(set(names)) < len(names):
@@ -102,20 +125,24 @@ def names_of(paths: Sequence[str]) -> dict[str, str]:
 def systems_of(
     paths: list[str], weights: str | None
 ) -> tuple[dict[str, System], dict[str, pd.DataFrame]]:
-    """The systems that the tables stand for, and the tables by their names.
+    """One system for each table (two where there are weights), and the tables by their names.
 
     Raises:
         InputError: A table is empty, one is given twice, or weights are given for several.
     """
+    from asr.nbest import read_nbest
+    from experiments.comparison.tuning import System
+    from lm.combine import read_weights
+
     tables = {}
     for name, path in names_of(paths).items():
         tables[name] = read_nbest(path)
         if tables[name].empty:
-            raise InputError(f"{path}: no hypotheses to score")
+            raise InputError(f"{path}: there are no hypotheses to score; decode or import again")
     if len(tables) > 1:
         if weights is not None:
             raise InputError(
-                "--weights goes with one table; with several, each system is its own rank 1"
+                "--weights needs a single table; of several tables, only rank 1 is compared"
             )
         return {name: System(name) for name in tables}, tables
     systems = {"first-pass": System("lists")}

@@ -6,44 +6,64 @@ secondpass tune NBEST.parquet --refs REFS --columns acoustic,ngram,words -o weig
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 
-from asr.corpus import read_references
-from asr.nbest import read_nbest
-from experiments.comparison.counting import Counting
-from experiments.comparison.references import References
-from experiments.comparison.stages import fingerprint
-from experiments.comparison.tuning import tune_weights
-from lm.combine import write_weights
 from lm.errors import InputError
-from lm.text.normalisers import normaliser
+from lm.files import output_file
+from lm.text.normalisers import CHOICES, normaliser
+
+LOG = logging.getLogger("secondpass")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("nbest", metavar="NBEST.parquet")
-    parser.add_argument("--refs", required=True, help="manifest, or Kaldi-style text")
+    parser.add_argument("--refs", required=True, help="manifest, or Kaldi text")
     parser.add_argument(
-        "--columns", required=True, metavar="a,b,c", help="`acoustic` has weight 1 in any case"
+        "--columns",
+        required=True,
+        metavar="a,b,c",
+        help="columns to weight; `acoustic` always has weight 1",
     )
     parser.add_argument("-o", "--output", required=True, metavar="weights.json")
-    parser.add_argument("--normaliser", default="librispeech", help="for counting words")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--normaliser",
+        default="librispeech",
+        metavar="NAME",
+        help=f"applied before words are counted: {CHOICES} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=1,
+        metavar="N",
+        help="random seed for the starting points of the search (default: %(default)s)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Tunes, writes the weights, prints what they give."""
-    table = read_nbest(arguments.nbest)
+    clean, output = normaliser(arguments.normaliser), output_file(arguments.output)
     columns = tuple(name.strip() for name in arguments.columns.split(",") if name.strip())
     if not columns:
         raise InputError(
             f"--columns {arguments.columns!r} names no column; give acoustic,ngram,words"
         )
-    counting = Counting(normaliser(arguments.normaliser), seed=arguments.seed)
+    from asr.corpus import read_references
+    from asr.nbest import read_nbest
+    from experiments.comparison.counting import Counting
+    from experiments.comparison.references import References
+    from experiments.comparison.stages import fingerprint
+    from experiments.comparison.tuning import tune_weights
+    from lm.combine import write_weights
+
+    table = read_nbest(arguments.nbest)
+    counting = Counting(clean, seed=arguments.seed)
     references = References(read_references(arguments.refs), counting)
     found = tune_weights(table, columns, references)
     write_weights(
-        arguments.output,
+        output,
         found.weights,
         tuned_on=str(arguments.nbest),
         tuned_on_hash=fingerprint(arguments.nbest),
@@ -53,10 +73,9 @@ def run(arguments: argparse.Namespace) -> int:
     )
     for name, weight in found.weights.items():
         print(f"{name}: {weight:g}")
-    print(
-        f"{found.errors} word errors with these weights, {found.baseline} with acoustic alone; "
-        f"wrote {arguments.output}",
-        file=sys.stderr,
+    LOG.info(
+        f"wrote {output}: {found.errors} word errors with these weights, {found.baseline} with "
+        "acoustic alone"
     )
     return 0
 
