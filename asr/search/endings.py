@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from asr.search.extension import close, mixture
 from asr.search.graph import Graph
-from asr.search.prefixes import FNV_OFFSET, FNV_PRIME, SPACE, close, copy_row, mixture
+from asr.search.prefixes import FNV_OFFSET, FNV_PRIME, SPACE, copy_row
 from asr.search.state import BEAM, TRACES, State
 from lm.jit import inner_kernel, kernel
 
@@ -135,8 +136,8 @@ def merged(texts: np.ndarray, total: np.ndarray, added: np.ndarray) -> np.ndarra
 def follow_path(state: State, slot: int, path: np.ndarray) -> int:
     """The best single path of a slot; returns its number of labels."""
     here, traces = state.beam[slot], state.traces
-    trace, until = here.trace_rest, here.until_rest
-    if here.path_label > here.path_rest:
+    trace, until = here.trace_blank, here.until_blank
+    if here.path_label > here.path_blank:
         trace, until = here.trace_label, here.until_label
     count, at = 0, trace
     while at >= 0:

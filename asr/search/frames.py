@@ -1,11 +1,14 @@
 """CTC prefix beam search, frame by frame, over arrays.
 
-Graves et al. 2006 (the collapse), Hannun et al. 2014, "First-Pass Large Vocabulary Continuous
-Speech Recognition using Bi-Directional Recurrent DNNs" (fusing a word model), with three
-differences that make it fast. A prefix keeps its probability and the share of it that ends in a
-blank, so that one logarithm a frame updates both. Extensions are tried from the frame's best
-label downwards and stop where none can reach the beam. Frames in which only the blank is followed
-cost one addition for the whole beam.
+The sources are Graves 2012, "Supervised Sequence Labelling with Recurrent Neural Networks", section
+7.5.2 (the recursion over prefixes), and Hannun et al. 2014, "First-Pass Large Vocabulary Continuous
+Speech Recognition using Bi-Directional Recurrent DNNs", algorithm 1 (with a language model and a
+beam). `stay` and `grow` have the equations.
+
+Three differences make this search fast. A prefix keeps its probability and the share of it that
+ends in a blank, so that one logarithm a frame updates both. The search tries the frame's labels
+from the best one downwards and stops where no extension can reach the beam. A frame in which only
+the blank is followed costs one addition for the whole beam.
 """
 
 from __future__ import annotations
@@ -16,9 +19,11 @@ from typing import Any
 import numpy as np
 
 from asr.search.candidates import keep_best, nth_best
+from asr.search.extension import create, extended, text_of
 from asr.search.graph import Graph
-from asr.search.prefixes import create, extended, find, mixed, text_of
-from asr.search.state import BEAM, FRAMES, ROWS, TRACES, Limits, Scratch, State, enough_room
+from asr.search.labels import bare, follow_labels, scale
+from asr.search.prefixes import find, mixed
+from asr.search.state import BEAM, FRAMES, ROWS, TRACES, Limits, State, enough_room
 from lm.jit import inlined, inner_kernel
 
 # What `advance` returns instead of a frame where it had to stop, minus the frame.
@@ -27,7 +32,7 @@ BROKEN = -1
 
 @inner_kernel
 def advance(graph: Graph, limits: Limits, log_probs: np.ndarray, first: int, state: State) -> int:
-    """Goes on with the search over the frames from `first` on.
+    """Continues the search with frame `first` and all frames after it.
 
     Args:
         log_probs: (T, V) float32, natural log.
@@ -45,7 +50,7 @@ def advance(graph: Graph, limits: Limits, log_probs: np.ndarray, first: int, sta
             return BROKEN - t
         blank = float(log_probs[t, graph.blank])
         if followed == 0:
-            rest(blank, state)
+            only_blank(blank, state)
         else:
             if blank < limits.token_min_logp and blank < scratch.logs[0]:
                 blank = -math.inf
@@ -61,157 +66,100 @@ def advance(graph: Graph, limits: Limits, log_probs: np.ndarray, first: int, sta
 
 
 @inlined
-def follow_labels(graph: Graph, limits: Limits, frame: np.ndarray, scratch: Scratch) -> int:
-    """Collects the frame's labels that are followed, best first, the blank left out.
-
-    Returns:
-        How many; -1 where nothing is possible, or NaN.
-    """
-    count = 0
-    best, best_label = -math.inf, -1
-    for label in range(len(frame)):
-        value = float(frame[label])
-        # One comparison in the common case; NaN fails it too.
-        if value < limits.token_min_logp and value <= best:
-            continue
-        if not value < math.inf:
-            return -1
-        if not graph.followed[label] and label != graph.blank:
-            continue
-        if value > best:
-            best, best_label = value, label
-        if value >= limits.token_min_logp and label != graph.blank:
-            scratch.labels[count] = label
-            scratch.logs[count] = value
-            count += 1
-    if best == -math.inf:
-        return -1
-    if count == 0 and best_label != graph.blank:
-        scratch.labels[0], scratch.logs[0] = best_label, best
-        count = 1
-    sort_labels(scratch, count)
-    return count
-
-
-@inlined
-def scale(followed: int, blank: float, state: State) -> float:
-    """Divides the frame's probabilities by the highest, so that none is lost however low it is.
-
-    Returns:
-        The blank's log-prob then.
-    """
-    scratch = state.scratch
-    highest = max(blank, scratch.logs[0])
-    state.counters.offset[0] += highest
-    for i in range(followed):
-        log = scratch.logs[i] - highest
-        scratch.logs[i] = log
-        scratch.log_of[scratch.labels[i]] = log
-        scratch.share_of[scratch.labels[i]] = math.exp(log)
-    return blank - highest
-
-
-@inlined
-def sort_labels(scratch: Scratch, count: int) -> None:
-    """Best first; Shell's sort, in place."""
-    gap = count // 2
-    while gap:
-        for i in range(gap, count):
-            label, value = scratch.labels[i], scratch.logs[i]
-            j = i
-            while j >= gap and scratch.logs[j - gap] < value:
-                scratch.labels[j], scratch.logs[j] = scratch.labels[j - gap], scratch.logs[j - gap]
-                j -= gap
-            scratch.labels[j], scratch.logs[j] = label, value
-        gap //= 2
-
-
-@inlined
-def rest(blank: float, state: State) -> None:
-    """A frame in which only the blank is followed."""
+def only_blank(blank: float, state: State) -> None:
+    """A frame in which only the blank is followed: y(blank) multiplies all paths alike."""
     state.counters.offset[0] += blank
     for slot in range(state.counters.whole[BEAM]):
         here = state.beam[slot]
-        here.rest, here.held = 1.0, 0.0
-        if here.path_label > here.path_rest:
-            here.path_rest = here.path_label
-            here.trace_rest, here.until_rest = here.trace_label, here.until_label
+        here.p_blank, here.p_label = 1.0, 0.0
+        if here.path_label > here.path_blank:
+            here.path_blank = here.path_label
+            here.trace_blank, here.until_blank = here.trace_label, here.until_label
         here.path_label = -math.inf
-
-
-@inlined
-def bare(graph: Graph, label: int) -> bool:
-    """Whether a label ends a word and spells nothing, so that a second one changes nothing."""
-    return label >= 0 and graph.spelled[label] == graph.spelled[label + 1]
 
 
 @inlined
 def stay(graph: Graph, limits: Limits, blank: float, state: State) -> float:
     """Fills `state.stayed` with the prefixes of the beam as they are after the frame.
 
-    A prefix whose parent is in the beam gets the parent's paths that grow into it, too.
+    Let a prefix l end in the label c, and let l' be its parent, which is l without c. With y(k, t)
+    for the probability of label k in frame t, the recursion is (Graves 2012; Hannun et al. 2014)
+
+        p_blank(l, t) = y(blank, t) · (p_blank(l, t-1) + p_label(l, t-1))
+        p_label(l, t) = y(c, t) · (p_label(l, t-1) + reach(l', t-1))
+
+    where p_blank is the probability of the paths of l that end in a blank, p_label that of the
+    paths that end in c, and reach(l') that of the parent's paths that c can follow as a new label:
+    p_blank(l') + p_label(l'), or p_blank(l') alone if l' ends in c too, because a repeated label
+    without a blank in between is one label. A parent outside the beam adds nothing.
+
+    There is one deviation. Where c ends a word and spells nothing, as `|` does, a second c after a
+    blank changes no text, so that p_blank(l, t-1) is added in the second equation as well.
+
+    A SLOT has `total`, the log of p_blank + p_label, and both of them as shares of that sum.
 
     Args:
-        blank: log-prob of the blank, -inf where it is not followed.
+        blank: log y(blank, t), -inf where the blank is not followed.
 
     Returns:
-        A score that the worst of the next beam will not be below.
+        A score that the worst prefix of the next beam will not be below.
     """
     beam, rows, scratch = state.beam, state.prefixes.rows, state.scratch
     child, sibling = scratch.child, scratch.sibling
     size, now = state.counters.whole[BEAM], state.counters.whole[FRAMES]
-    blank_share = math.exp(blank)
+    y_blank = math.exp(blank)
     best, worst = -math.inf, math.inf
     child[:size] = -1
     for slot in range(size):
         here, after = beam[slot], state.stayed[slot]
         prefix = rows[here.row]
         label = prefix.label
-        log, share = -math.inf, 0.0
-        again = bare(graph, label)
+        log_y, y = -math.inf, 0.0
+        repeatable = bare(graph, label)
         parent = -1
         if label >= 0:
-            log, share = scratch.log_of[label], scratch.share_of[label]
+            log_y, y = scratch.log_of[label], scratch.share_of[label]
             parent = rows[prefix.parent].slot
+        # Both are relative to exp(total), which changes where the parent's paths are more.
         total = here.total
-        rests = blank_share  # factors of the paths so far, by how they go on
-        repeats = share if again else here.held * share
-        path_label = here.path_label + log
+        p_blank = y_blank
+        p_label = y if repeatable else here.p_label * y
+        path_label = here.path_label + log_y
         trace_label, until_label = here.trace_label, now
-        if again and here.path_rest > here.path_label:
-            path_label, trace_label = here.path_rest + log, here.trace_rest
+        if repeatable and here.path_blank > here.path_label:
+            path_label, trace_label = here.path_blank + log_y, here.trace_blank
         if parent >= 0:
             sibling[slot] = child[parent]
             child[parent] = slot
-            if share > 0.0:
-                longer = beam[parent]
-                same = rows[longer.row].label == label
-                grown = longer.total + log
+            if y > 0.0:
+                shorter = beam[parent]
+                same = rows[shorter.row].label == label
+                reached = shorter.total + log_y  # log of y(c, t) · reach(l', t-1)
                 if same:
-                    grown += math.log(longer.rest) if longer.rest > 0.0 else -math.inf
-                if grown > total:
-                    scale = math.exp(total - grown)
-                    rests, repeats = rests * scale, repeats * scale + 1.0
-                    total = grown
-                elif grown > -math.inf:
-                    repeats += math.exp(grown - total)
-                path, trace, until = leading_path(longer, same)
-                if path + log > path_label:
-                    path_label = path + log
+                    reached += math.log(shorter.p_blank) if shorter.p_blank > 0.0 else -math.inf
+                if reached > total:
+                    scale = math.exp(total - reached)
+                    p_blank, p_label = p_blank * scale, p_label * scale + 1.0
+                    total = reached
+                elif reached > -math.inf:
+                    p_label += math.exp(reached - total)
+                path, trace, until = leading_path(shorter, same)
+                if path + log_y > path_label:
+                    path_label = path + log_y
                     trace_label = add_trace(state, trace, label, now, until)
-        label_leads = here.path_label > here.path_rest
-        after.path_rest = (here.path_label if label_leads else here.path_rest) + blank
-        after.trace_rest = here.trace_label if label_leads else here.trace_rest
-        after.until_rest = here.until_label if label_leads else here.until_rest
+        label_leads = here.path_label > here.path_blank
+        after.path_blank = (here.path_label if label_leads else here.path_blank) + blank
+        after.trace_blank = here.trace_label if label_leads else here.trace_blank
+        after.until_blank = here.until_label if label_leads else here.until_blank
         after.path_label = path_label
         after.trace_label, after.until_label = trace_label, until_label
         after.row = here.row
-        summed = rests + repeats
+        summed = p_blank + p_label
         if summed > 0.0:
             after.total = total + math.log(summed)
-            after.rest, after.held = rests / summed, repeats / summed
+            after.p_blank, after.p_label = p_blank / summed, p_label / summed
         else:
-            after.total, after.rest, after.held = -math.inf, 0.0, 0.0
+            after.total, after.p_blank, after.p_label = -math.inf, 0.0, 0.0
         after.score = after.total + prefix.score
         best, worst = max(best, after.score), min(worst, after.score)
     threshold = best + limits.beam_prune_logp
@@ -220,14 +168,14 @@ def stay(graph: Graph, limits: Limits, blank: float, state: State) -> float:
 
 @inlined
 def leading_path(here: Any, same: bool) -> tuple[float, int, int]:
-    """The best single path of a slot that a label may follow: log-prob, trace, last frame.
+    """The best single path of a slot that a new label can follow: log-prob, trace, last frame.
 
     Args:
         here: The slot, a SLOT.
         same: Whether it is the label that the slot's prefix ends with.
     """
-    if same or here.path_rest >= here.path_label:
-        path, trace, until = here.path_rest, here.trace_rest, here.until_rest
+    if same or here.path_blank >= here.path_label:
+        path, trace, until = here.path_blank, here.trace_blank, here.until_blank
     else:
         path, trace, until = here.path_label, here.trace_label, here.until_label
     return path, trace, until
@@ -245,7 +193,24 @@ def add_trace(state: State, before: int, label: int, since: int, until: int) -> 
 
 @inlined
 def grow(graph: Graph, limits: Limits, followed: int, threshold: float, state: State) -> int:
-    """Fills `state.candidates`, those that stay first; returns how many there are."""
+    """Fills `state.candidates` with what may be in the next beam.
+
+    First come the prefixes that stay, then those that grow by a label. A prefix l that grows by c
+    into lc, which is not in the beam, begins with (Graves 2012; Hannun et al. 2014)
+
+        p_label(lc, t) = y(c, t) · reach(l, t-1)
+        p_blank(lc, t) = 0
+
+    with `reach` as in `stay`. Candidates are ranked by log p + alpha · log P(words of lc) + beta ·
+    |words of lc|, which is Hannun's score, and P is estimated for an unfinished word.
+
+    Args:
+        followed: The number of labels that are followed.
+        threshold: Candidates below this score are left out.
+
+    Returns:
+        The number of candidates.
+    """
     beam, stayed, rows = state.beam, state.stayed, state.prefixes.rows
     candidates, scratch = state.candidates, state.scratch
     labels, logs, stamp = scratch.labels, scratch.logs, scratch.stamp
@@ -280,27 +245,27 @@ def grow(graph: Graph, limits: Limits, followed: int, threshold: float, state: S
             stamp[rows[beam[child].row].label] = slot
             child = scratch.sibling[child]
         for i in range(followed):
-            log = logs[i]
-            if highest + log < threshold:
+            log_y = logs[i]
+            if highest + log_y < threshold:
                 break
             label = labels[i]
-            if (outside if graph.boundary[label] else inside) + log < threshold:
+            if (outside if graph.boundary[label] else inside) + log_y < threshold:
                 continue
             if stamp[label] == slot:
                 continue
-            grown = here.total + log
+            reached = here.total + log_y
             if label == prefix.label:
-                if bare(graph, label) or here.rest <= 0.0:
+                if bare(graph, label) or here.p_blank <= 0.0:
                     continue
-                grown += math.log(here.rest)
+                reached += math.log(here.p_blank)
             added, node = extended(
                 graph, state.prefixes, here.row, label, scratch.state, scratch.ngram
             )
-            score = grown + added
+            score = reached + added
             if not score >= threshold or score == -math.inf:
                 continue
             candidate = candidates[count]
-            candidate.score, candidate.total = score, grown
+            candidate.score, candidate.total = score, reached
             candidate.slot, candidate.label, candidate.node = slot, label, node
             count += 1
             if score > best:
@@ -316,7 +281,7 @@ def grow(graph: Graph, limits: Limits, followed: int, threshold: float, state: S
 
 @inlined
 def install(graph: Graph, count: int, state: State) -> None:
-    """Makes the candidates the beam."""
+    """Makes the candidates the beam; two that are the same prefix are added up."""
     beam, stayed, after, rows = state.beam, state.stayed, state.after, state.prefixes.rows
     candidates, whole = state.candidates, state.counters.whole
     now = whole[FRAMES]
@@ -353,17 +318,17 @@ def install(graph: Graph, count: int, state: State) -> None:
             size += 1
             rows[row].slot = slot
             here = after[slot]
-            here.row, here.total, here.rest, here.held = row, candidate.total, 0.0, 1.0
+            here.row, here.total, here.p_blank, here.p_label = row, candidate.total, 0.0, 1.0
             here.score = candidate.score
-            here.path_rest, here.path_label = -math.inf, -math.inf
-            here.trace_rest, here.until_rest = -1, -1
+            here.path_blank, here.path_label = -math.inf, -math.inf
+            here.trace_blank, here.until_blank = -1, -1
         else:
             # Pieces that spell the same text in another way have met.
             here = after[slot]
             summed = np.logaddexp(here.total, candidate.total)
             part = math.exp(here.total - summed)
-            here.rest *= part
-            here.held = here.held * part + math.exp(candidate.total - summed)
+            here.p_blank *= part
+            here.p_label = here.p_label * part + math.exp(candidate.total - summed)
             here.total = summed
             here.score = summed + rows[row].score
         if path > here.path_label:

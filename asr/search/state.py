@@ -23,16 +23,16 @@ class Limits(NamedTuple):
 SLOT = np.dtype(
     [
         ("total", "f8"),  # log-prob of all paths of the prefix so far, without the `offset`
-        ("rest", "f8"),  # the share of it that ends in a blank, 0 to 1,
-        ("held", "f8"),  # and the share that ends in the label
+        ("p_blank", "f8"),  # share of these paths that end in a blank, 0 to 1
+        ("p_label", "f8"),  # share of these paths that end in the label
         ("score", "f8"),  # total and what the language models add
-        ("path_rest", "f8"),  # log-prob of the best single path that ends in a blank,
-        ("path_label", "f8"),  # and of that which ends in the label; without the `offset`
-        ("row", "i4"),  # the prefix
-        ("trace_rest", "i4"),  # last label of the first of these paths in the traces,
-        ("trace_label", "i4"),  # and of the second
-        ("until_rest", "i4"),  # last frame of that label,
-        ("until_label", "i4"),  # and of the second
+        ("path_blank", "f8"),  # log-prob of the best single path that ends in a blank
+        ("path_label", "f8"),  # the same for paths that end in the label; both without `offset`
+        ("row", "i4"),  # row of the prefix
+        ("trace_blank", "i4"),  # where the traces have the last label of the path to a blank
+        ("trace_label", "i4"),  # the same for the path that ends in the label
+        ("until_blank", "i4"),  # last frame of that label, on the path to a blank
+        ("until_label", "i4"),  # the same for the path that ends in the label
     ],
     align=True,
 )
@@ -132,7 +132,7 @@ def tidy(state: State) -> None:
     whole[ROWS] = compact(state.prefixes, whole[ROWS], beam)
     number = np.full(whole[TRACES], -1, np.int32)
     for slot in range(len(beam)):
-        for trace in (beam[slot].trace_rest, beam[slot].trace_label):
+        for trace in (beam[slot].trace_blank, beam[slot].trace_label):
             while trace >= 0 and number[trace] < 0:
                 number[trace] = 0
                 trace = traces[trace].before
@@ -146,8 +146,8 @@ def tidy(state: State) -> None:
             traces[left].before = number[traces[left].before]
         left += 1
     for slot in range(len(beam)):
-        if beam[slot].trace_rest >= 0:
-            beam[slot].trace_rest = number[beam[slot].trace_rest]
+        if beam[slot].trace_blank >= 0:
+            beam[slot].trace_blank = number[beam[slot].trace_blank]
         if beam[slot].trace_label >= 0:
             beam[slot].trace_label = number[beam[slot].trace_label]
     whole[TRACES] = left
@@ -183,10 +183,10 @@ def begin(graph: Graph, bos: np.ndarray, state: State) -> None:
     """Forgets everything; the beam holds the empty prefix."""
     start(graph, state.prefixes, bos)
     empty = state.beam[:1]
-    empty["row"], empty["total"], empty["rest"], empty["held"] = 0, 0.0, 1.0, 0.0
+    empty["row"], empty["total"], empty["p_blank"], empty["p_label"] = 0, 0.0, 1.0, 0.0
     empty["score"] = state.prefixes.rows["score"][0]
-    empty["path_rest"], empty["path_label"] = 0.0, -np.inf
-    for name in ("trace_rest", "trace_label", "until_rest", "until_label"):
+    empty["path_blank"], empty["path_label"] = 0.0, -np.inf
+    for name in ("trace_blank", "trace_label", "until_blank", "until_label"):
         empty[name] = -1
     state.scratch.log_of[:] = -np.inf
     state.scratch.share_of[:] = 0.0
