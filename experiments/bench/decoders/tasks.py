@@ -93,7 +93,7 @@ def need_data(name: str) -> Path:
 
 def an4(utterances: int, work: Path) -> Task:
     """AN4's test utterances by our model of it."""
-    made = "the README's section on AN4 has the commands that make it"
+    made = "experiments/configs/README.md has the commands that make it (section AN4)"
     model = need(PROJECT / "runs" / "an4" / "acoustic", made)
     lm = need(PROJECT / "runs" / "an4" / "3gram.arpa", made)
     manifest = need_data("an4/test.jsonl")
@@ -138,7 +138,7 @@ def pieces(utterances: int, work: Path) -> Task:
 
 def librispeech_model() -> str:
     """A word 4-gram model."""
-    made = "the README's section on LibriSpeech has the command that makes it"
+    made = "experiments/configs/README.md has the command that makes it (section LibriSpeech)"
     return str(need(PROJECT / "runs" / "librispeech" / "4gram.arpa.gz", made))
 
 
