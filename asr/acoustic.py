@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from asr.audio import load_audio, resample, split_quietly
 from asr.corpus import Utterance, load_utterance
 from asr.greedy import greedy
 from asr.vocabulary import Vocabulary
 from lm.errors import InputError, SecondpassError
+from lm.neural.quiet import quiet_transformers
 
 # Used in pre-training only; published checkpoints often lack it.
 NOT_NEEDED = ("masked_spec_embed",)
@@ -234,18 +234,17 @@ def _read_checkpoint(name: str) -> tuple[Any, Any, Any]:
     """A checkpoint's model (float32), feature extractor and tokenizer."""
     if (Path(name).is_absolute() or name.startswith(".")) and not Path(name).is_dir():
         raise InputError(f"{name}: no such model folder")
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # missing weights are reported below
     try:
-        model, info = AutoModelForCTC.from_pretrained(
-            name,
-            dtype=torch.float32,
-            use_safetensors=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # reported below too
-        )
-        features = AutoFeatureExtractor.from_pretrained(name)
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        with quiet_transformers():  # missing weights are reported below
+            model, info = AutoModelForCTC.from_pretrained(
+                name,
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # reported below too
+            )
+            features = AutoFeatureExtractor.from_pretrained(name)
+            tokenizer = AutoTokenizer.from_pretrained(name)
     except Exception as error:  # there is no telling what a broken folder makes the library raise
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         raise InputError(
@@ -253,8 +252,6 @@ def _read_checkpoint(name: str) -> tuple[Any, Any, Any]:
             "model.safetensors, preprocessor_config.json and a tokenizer's files "
             f"({reason})"
         ) from error
-    finally:
-        transformers_logging.set_verbosity(verbosity)
     mismatched = [str(key[0]) for key in info["mismatched_keys"]]
     if mismatched:
         raise InputError(

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoTokenizer, BitsAndBytesConfig
 
 from lm.errors import InputError
+from lm.neural.quiet import quiet_transformers
 from lm.scorer import ScorerOptions
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -47,15 +48,16 @@ def load_checkpoint(name: str, auto: Any, kind: str, options: ScorerOptions) -> 
     if Path(name).is_absolute() and not Path(name).is_dir():
         raise InputError(f"{name}: there is no such folder; give a checkpoint's")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        model, found = auto.from_pretrained(
-            name,
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            **placed,
-        )
+        with quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+            model, found = auto.from_pretrained(
+                name,
+                dtype=dtype,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **placed,
+            )
     # Checkpoints can be damaged in more ways than transformers has kinds of exceptions.
     except Exception as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
