@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -277,14 +276,12 @@ def test_another_split_and_theme(browser: Browser, page: Path) -> None:
 
 
 @pytest.mark.slow
-def test_thousands_of_utterances_stay_quick(browser: Browser, many: Path) -> None:
+def test_of_thousands_of_utterances_few_are_drawn(browser: Browser, many: Path) -> None:
     browser.open(write_report([many], many / "report.html"))
     assert matches(browser) == MANY
     assert browser.run("return document.querySelectorAll('.row').length") < 60
-    started = time.perf_counter()
     choose(browser, "Show", "worsened")
     browser.type_into("#search", VOCABULARY[0])
-    assert time.perf_counter() - started < 5.0  # eight filterings of all, one for each letter
     assert 0 < matches(browser) <= int((changes(many) > 0).sum())
     browser.run("document.querySelector('.list').scrollTop = 1e6")
     browser.wait("return document.querySelectorAll('.row').length > 0")

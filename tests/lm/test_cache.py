@@ -6,7 +6,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -293,14 +292,12 @@ def test_work_goes_on_where_nothing_can_be_kept(tmp_path: Path) -> None:
             cache.scopes()
 
 
-def test_many_are_found_fast(cache: ScoreCache) -> None:
+def test_many_are_found(cache: ScoreCache) -> None:
     keys = text_keys(Texts([f"text {i}" for i in range(100_000)]))
     values = -np.arange(100_000, dtype=float)
     cache.add("m", keys, Scores(values, np.ones(100_000, dtype=np.int64)))
     batch = Texts([f"text {i}" for i in range(26_000)])
-    start = time.perf_counter()
     scores = CachedScorer(no_model, "m", cache).score(batch)
-    assert time.perf_counter() - start < 1
     assert scores.logprob.tolist() == values[:26_000].tolist()
 
 
