@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import multiprocessing
 import os
@@ -55,9 +56,27 @@ def _beam(vocabulary: Vocabulary, options: DecoderOptions) -> Decoder:
 
 
 def _pyctcdecode(vocabulary: Vocabulary, options: DecoderOptions) -> Decoder:
+    check_installed(options.decoder)
     from asr.pyctcdecode_beam import ReferenceDecoder
 
     return ReferenceDecoder.build(vocabulary, options)
+
+
+def check_installed(decoder: str) -> None:
+    """Checks that the packages that a decoder needs can be imported.
+
+    Raises:
+        InputError: They cannot.
+    """
+    try:
+        for package in PACKAGES.get(decoder, ()):
+            importlib.import_module(package)
+    except ImportError as error:
+        raise InputError(
+            f"decoder `{decoder}` is not available, because the package {package} cannot be "
+            f"imported ({error}): run `pip install kenlm pygtrie` and `pip install --no-deps "
+            "pyctcdecode==0.5.0`, or use decoder `beam`"
+        ) from error
 
 
 # A new decoder is one module, one line here, and its name in `asr.options`.
@@ -66,6 +85,7 @@ BUILDERS: dict[str, Callable[[Vocabulary, DecoderOptions], Decoder]] = {
     "greedy": _greedy,
     "pyctcdecode": _pyctcdecode,
 }
+PACKAGES = {"pyctcdecode": ("kenlm", "pyctcdecode")}  # what not every installation has
 THREADED = ("beam",)  # decoders that leave Python's lock to others; the rest get processes
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +25,9 @@ from lm.errors import InputError, SecondpassError
 from tests.support.enumeration import certain, random_log_probs
 
 CHARACTERS = Vocabulary.from_labels(["<pad>", "<s>", "|", "A", "B"], blank=0, special=[1])
-SEARCHES = pytest.mark.parametrize("decoder", ["beam", "pyctcdecode"])
+INSTALLED = all(map(importlib.util.find_spec, ("kenlm", "pyctcdecode")))
+REFERENCE = pytest.param("pyctcdecode", marks=pytest.mark.skipif(not INSTALLED, reason="no kenlm"))
+SEARCHES = pytest.mark.parametrize("decoder", ["beam", REFERENCE])
 
 
 @pytest.fixture(scope="module")
@@ -237,6 +242,32 @@ def test_no_decoded_utterance_is_an_error(
     assert main(["decode", str(folder(utterances)), "-o", str(out)]) == 2
     assert message in capsys.readouterr().err
     assert not out.exists()
+
+
+@pytest.mark.parametrize("hidden", ["kenlm", "pyctcdecode"])
+def test_without_pyctcdecode_or_kenlm_the_other_decoders_work(
+    folder: Callable[[dict[str, np.ndarray]], Path], arpa: Path, tmp_path: Path, hidden: str
+) -> None:
+    emissions = folder({"a": random_log_probs(5, CHARACTERS, 0)})
+    script = f"import sys; sys.modules[{hidden!r}] = None; from experiments.cli import main; "
+    results = {}
+    for decoder in ("greedy", "beam", "pyctcdecode"):
+        out = tmp_path / f"{decoder}.parquet"
+        lm = [] if decoder == "greedy" else ["--lm", str(arpa)]
+        command = ["decode", str(emissions), "--decoder", decoder, *lm, "-o", str(out)]
+        results[decoder] = subprocess.run(
+            [sys.executable, "-c", f"{script}sys.exit(main({command!r}))"],
+            capture_output=True,
+            text=True,
+        )
+    assert [found.returncode for found in results.values()] == [0, 0, 2]
+    assert sorted(path.name for path in tmp_path.glob("*.parquet")) == [
+        "beam.parquet",
+        "greedy.parquet",
+    ]
+    message = results["pyctcdecode"].stderr
+    assert f"`pyctcdecode` is not available, because the package {hidden} cannot be" in message
+    assert "pip install" in message and "Traceback" not in message
 
 
 def test_an_unknown_decoder_is_told() -> None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import kenlm
 import numpy as np
 import pytest
-from pyctcdecode import BeamSearchDecoderCTC
 
 from asr.greedy import greedy
 from asr.options import DecoderOptions
-from asr.pyctcdecode_beam import ReferenceDecoder
 from asr.vocabulary import Vocabulary
 from experiments.cli import main
 from lm.errors import InputError
 from tests.support.enumeration import certain, enumerated, random_log_probs
+
+kenlm = pytest.importorskip("kenlm")
+pyctcdecode = pytest.importorskip("pyctcdecode")
+ReferenceDecoder = pytest.importorskip("asr.pyctcdecode_beam").ReferenceDecoder
 
 CHARACTERS = Vocabulary.from_labels(["<pad>", "<s>", "|", "A", "B"], blank=0, special=[1])
 PIECES = Vocabulary.from_labels(["▁", "B", "▁A", "<unk>", "A", "<blank>"], blank=5, special=[3])
@@ -182,6 +183,6 @@ def test_a_language_model_of_another_case_is_told(tmp_path: Path) -> None:
 
 
 def test_no_language_model_stays_in_the_package(arpa: Path) -> None:
-    before = dict(BeamSearchDecoderCTC.model_container)
+    before = dict(pyctcdecode.BeamSearchDecoderCTC.model_container)
     ReferenceDecoder.build(CHARACTERS, DecoderOptions(lm=str(arpa)))
-    assert before == BeamSearchDecoderCTC.model_container
+    assert before == pyctcdecode.BeamSearchDecoderCTC.model_container
