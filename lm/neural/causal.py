@@ -19,6 +19,7 @@ from lm.neural.batching import Halving, Told, batches
 from lm.neural.encoding import Encoder, Sequences
 from lm.neural.forward_pass import Reader
 from lm.neural.pretrained import context_length, load_checkpoint, out_of_memory
+from lm.neural.probes import reader_of, usable_cache
 from lm.neural.token_tree import Tree, best_width, merged_tree, prefix_trees, rows_of, shared_prefix
 from lm.scorer import Progress, ScorerOptions, Scores, TextError, Texts
 
@@ -38,11 +39,15 @@ class CausalLM:
         name: hub name or folder that it came from.
         reader: the model.
         encoder: its tokenizer, and what it can read.
+        batch_logits: logits of one batch, where the model gives them whole.
+        tree_width: nodes of a token tree; by default what is fastest for the texts.
     """
 
     name: str
     reader: Reader = field(repr=False)
     encoder: Encoder = field(repr=False)
+    batch_logits: int = field(default=LOGITS_PER_BATCH, repr=False)
+    tree_width: int | None = field(default=None, repr=False)
 
     @property
     def model(self) -> Any:
@@ -70,7 +75,7 @@ class CausalLM:
         options = options or ScorerOptions()
         model, tokenizer = load_checkpoint(name, AutoModelForCausalLM, "causal", options)
         _check_causal(name, model)
-        reader = Reader.of(model)
+        reader = reader_of(model)
         if not reader.trees and options.method == "tree":
             warnings.warn(
                 f"{name}: {type(model).__name__} cannot read several hypotheses as one tree; they "
@@ -201,7 +206,7 @@ class CausalLM:
         lie further from its ancestors than that.
         """
         lengths = np.array([len(sequence) - 1 - skipped for sequence in ids])
-        width = best_width(lengths, self.reader.hidden)
+        width = self.tree_width or best_width(lengths, self.reader.hidden)
         window = self.reader.window
         return width if window is None else max(1, min(width, window - skipped))
 
@@ -253,11 +258,27 @@ class CausalLM:
                 )
 
     @cached_property
+    def cache_name(self) -> str | None:
+        """The argument by which the model continues from what it has read.
+
+        None where it has to read everything again for every new token; the user is warned.
+        """
+        found = usable_cache(self.model)
+        if found is None:
+            warnings.warn(
+                f"{self.name}: {type(self.model).__name__} cannot continue from what it has read "
+                "with this version of transformers; it reads everything again for every token, "
+                "which is slower",
+                stacklevel=2,
+            )
+        return found
+
+    @cached_property
     def _in_float32(self) -> Reader | None:
         """The model in float32; None if there is no room for it."""
         try:
             # A copy: back and forth in place would round buffers that are kept in float32.
-            return Reader.of(copy.deepcopy(self.reader.model).float())
+            return reader_of(copy.deepcopy(self.reader.model).float())
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
@@ -267,7 +288,7 @@ class CausalLM:
         """Tokens of one batch."""
         if self.reader.split:
             return batch_tokens
-        return min(batch_tokens, LOGITS_PER_BATCH // self.reader.vocabulary_size)
+        return min(batch_tokens, self.batch_logits // self.reader.vocabulary_size)
 
 
 @dataclass(frozen=True)

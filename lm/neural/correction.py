@@ -158,15 +158,16 @@ def answer_of(model: CausalLM, prompt: Sequence[int], most: int) -> str:
     Raises:
         InputError: The model gives no numbers, or memory runs out.
     """
-    encoder, network = model.encoder, model.reader.model
+    encoder, network, name = model.encoder, model.reader.model, model.cache_name
     stated = network.generation_config.eos_token_id
     ends = {encoder.tokenizer.eos_token_id, getattr(encoder, "end", None)}
     ends.update(stated if isinstance(stated, list) else [stated])
     read, found, cache, text = list(prompt), list[int](), None, ""
     while len(found) < most and "\n" not in text.lstrip():
         ids = torch.tensor([read], device=network.device)
+        kept = {} if name is None else {name: cache}
         try:
-            output = network(input_ids=ids, past_key_values=cache, use_cache=True)
+            output = network(input_ids=ids, use_cache=name is not None, **kept)
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
@@ -184,9 +185,10 @@ def answer_of(model: CausalLM, prompt: Sequence[int], most: int) -> str:
             break
         found.append(token)
         text = encoder.tokenizer.decode(found, skip_special_tokens=True)
-        cache = getattr(output, "past_key_values", None)
-        # A model that keeps no such cache reads all again.
-        read = [*read, token] if cache is None else [token]
+        if name is None:
+            read.append(token)
+        else:
+            cache, read = output[name], [token]
     return text
 
 

@@ -6,6 +6,7 @@ all tokens times the vocabulary exists.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,19 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import DynamicCache
-from transformers.activations import FastGELUActivation, NewGELUActivation
 
-from lm.neural.pretrained import context_length
-from lm.neural.token_tree import Tree, prefix_trees
+from lm.neural.token_tree import Tree
 
-# The softmax runs in float32 over this many logits at a time.
 LOGITS_PER_SOFTMAX = 1 << 23
-# What tells how a model can be read: tokens; a tree's nodes at most, its root and its branches.
-PROBE = 12
-PROBE_NODES, ROOT, BRANCH = 200, 4, 7
-HALF_NOISE = 0.1  # nats that two ways to compute a text differ by in half precision, at the least
-# The names that configurations give to the number of tokens that some layers look back.
-WINDOW_NAMES = ("sliding_window", "attention_chunk_size", "window_size")
+# The names that models give to what they keep of the tokens that they have read: `cache` since
+# transformers 5.24; before, `past_key_values`, or `cache_params` in state-space models.
+CACHE_NAMES = ("cache", "past_key_values", "cache_params")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,20 +32,14 @@ class Reader:
         split: Whether its body and its output layer can be called apart; else it gives all logits.
         trees: Whether it reads token trees.
         window: Tokens that it attends to, where that is limited: a deeper tree is beyond it.
+        softmax_logits: Logits over which the softmax runs at a time, in float32.
     """
 
     model: Any
     split: bool
     trees: bool
     window: int | None
-
-    @classmethod
-    def of(cls, model: Any) -> Reader:
-        """Finds out, with a few tokens, in which ways a model can be read."""
-        _fuse(model)
-        split = _can_be_split(model)
-        whole = cls(model, split, False, _window(model.config))
-        return cls(model, split, _reads_trees(whole), whole.window)
+    softmax_logits: int = LOGITS_PER_SOFTMAX
 
     @property
     def vocabulary_size(self) -> int:
@@ -82,7 +71,7 @@ class Reader:
         lengths = np.array([len(sequence) - 1 for sequence in ids])
         mask = np.arange(rows.shape[1]) < lengths[:, None]
         with torch.inference_mode():
-            states = self._states(self._to(rows), attention_mask=self._to(mask.astype(np.int64)))
+            states = self.states(self._to(rows), attention_mask=self._to(mask.astype(np.int64)))
             scored = mask & (np.arange(rows.shape[1]) >= np.asarray(first)[:, None] - 1)
             row, column = scored.nonzero()
             target = np.concatenate([ids[b][first[b] :] for b in range(len(ids))])
@@ -121,11 +110,11 @@ class Reader:
                 device=self.model.device,
             )
             mask[:, 0, :, before:].masked_fill_(~seen, torch.finfo(self.model.dtype).min)
-            states = self._states(
+            states = self.states(
                 self._to(token),
                 attention_mask=mask,
                 position_ids=self._to(depth),
-                past_key_values=cache,
+                cache=cache,
             )
             source = np.concatenate([tree.source + width * b for b, tree in enumerate(trees)])
             target = np.concatenate([tree.target for tree in trees])
@@ -136,21 +125,22 @@ class Reader:
         """Keys and values of tokens that all trees begin with."""
         cache = DynamicCache()
         with torch.inference_mode():
-            self._states(self._to(ids[None].astype(np.int64)), past_key_values=cache)
+            self.states(self._to(ids[None].astype(np.int64)), cache=cache)
         return cache
 
     def _to(self, array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.model.device)
 
-    def _states(self, ids: torch.Tensor, **inputs: Any) -> torch.Tensor:
+    def states(self, ids: torch.Tensor, cache: Any = None, **inputs: Any) -> torch.Tensor:
         """States (B, T, d) before the output layer, or logits (B, T, V) if that is not apart."""
-        cached = inputs.get("past_key_values") is not None
-        inputs = {name: value for name, value in inputs.items() if value is not None}
-        if self.split:
-            output = self.model.base_model(input_ids=ids, use_cache=cached, **inputs)
-            states: torch.Tensor = output.last_hidden_state
-        else:
-            states = self.model(input_ids=ids, use_cache=cached, **inputs).logits
+        network = self.model.base_model if self.split else self.model
+        if cache is not None:
+            name = cache_argument(network)
+            if name is None:
+                raise TypeError(f"{type(network).__name__} takes no cache")
+            inputs[name] = cache
+        output = network(input_ids=ids, use_cache=cache is not None, **inputs)
+        states: torch.Tensor = output.last_hidden_state if self.split else output.logits
         # A model that is spread over devices leaves them on its last.
         return states.to(self.model.device)
 
@@ -163,11 +153,11 @@ class Reader:
         edges, targets = self._to(edges[order]), self._to(target[order].astype(np.int64))
         where = self._to(rows)
         logprob = torch.empty(len(target), dtype=torch.float64, device=flat.device)
-        step = max(1, LOGITS_PER_SOFTMAX // self.vocabulary_size)
+        step = max(1, self.softmax_logits // self.vocabulary_size)
         bounds = torch.searchsorted(edges, torch.arange(0, len(rows) + step, step).to(flat.device))
         for chunk, begin in enumerate(range(0, len(rows), step)):
             low, high = int(bounds[chunk]), int(bounds[chunk + 1])
-            logits = self._logits(flat[where[begin : begin + step]]).float().to(flat.device)
+            logits = self.logits(flat[where[begin : begin + step]]).float().to(flat.device)
             normaliser = logits.logsumexp(dim=1)
             row = edges[low:high] - begin
             logprob[low:high] = logits[row, targets[low:high]] - normaliser[row]
@@ -175,13 +165,26 @@ class Reader:
         found[order] = logprob.cpu().numpy()
         return found
 
-    def _logits(self, states: torch.Tensor) -> torch.Tensor:
+    def logits(self, states: torch.Tensor) -> torch.Tensor:
         """Logits (c, V) of states (c, d)."""
         if not self.split:
             return states
         logits: torch.Tensor = self.model.get_output_embeddings()(states)
         cap = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)
         return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+def cache_argument(network: Any) -> str | None:
+    """The argument by which a model takes its cache, which its output has by the same name.
+
+    An argument of another name would be ignored by some models, which then would read the new
+    tokens as if nothing went before them.
+
+    Returns:
+        None for a model that takes none, or calls it otherwise.
+    """
+    taken = inspect.signature(network.forward).parameters
+    return next((name for name in CACHE_NAMES if name in taken), None)
 
 
 def _stacked(rows: Sequence[np.ndarray]) -> np.ndarray:
@@ -200,86 +203,3 @@ def _expanded(cache: Any, rows: int) -> Any:
             layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1), number
         )
     return copied
-
-
-def _fuse(model: Any) -> None:
-    """Takes torch's own GELU for the ones written out in steps: the same function, faster."""
-    for module in model.modules():
-        for name, child in module.named_children():
-            if isinstance(child, NewGELUActivation | FastGELUActivation):
-                setattr(module, name, torch.nn.GELU(approximate="tanh"))
-
-
-def _window(config: Any) -> int | None:
-    """How many tokens a model attends to at most, by its configuration."""
-    text = config.get_text_config()
-    if not getattr(text, "use_sliding_window", True):
-        return None
-    found = [getattr(text, name, None) for name in WINDOW_NAMES]
-    return min(
-        (int(value) for value in found if isinstance(value, int) and value > 0), default=None
-    )
-
-
-def _tokens(model: Any, count: int) -> np.ndarray:
-    """Some token ids, different from each other where the vocabulary has so many."""
-    size = int(model.get_input_embeddings().weight.shape[0])
-    return np.resize(np.random.default_rng(0).permutation(size), count).astype(np.int32)
-
-
-def _can_be_split(model: Any) -> bool:
-    """Whether the output layer on the body's states gives the model's own logits.
-
-    Both are the same operations on arrays of the same shape, so they agree to the last digits, in
-    half precision too; what a model does to its logits afterwards may be small.
-    """
-    if model.base_model is model or model.get_output_embeddings() is None:
-        return False
-    apart = Reader(model, True, False, None)
-    ids = apart._to(_tokens(model, PROBE)[None].astype(np.int64))
-    try:
-        with torch.inference_mode():
-            whole = model(input_ids=ids, use_cache=False).logits[0].float()
-            parts = apart._logits(apart._states(ids)[0]).float().to(whole.device)
-            limit = 1e-4 * float(whole.abs().max())
-            return whole.shape == parts.shape and bool((whole - parts).abs().max() <= limit)
-    # Architectures differ in more ways than can be listed; whatever fails is not used.
-    except Exception:
-        return False
-
-
-def _reads_trees(reader: Reader) -> bool:
-    """Whether a tree, with and without tokens before it, gives what its sequences give.
-
-    The last branches lie far from the root that they share: a model that counts its input's places
-    instead of positions (ALiBi) is most wrong there.
-    """
-    limits = (reader.window, context_length(reader.model.config), PROBE_NODES)
-    room = min(limit for limit in limits if limit is not None)
-    length = max(2, min(BRANCH, (room - ROOT) // 2))
-    branches = max(2, (room - ROOT) // length)
-    tokens = _tokens(reader.model, ROOT + branches * (length + 1))
-    root, rest = tokens[:ROOT], tokens[ROOT:].reshape(branches, length + 1)
-    ids = [np.concatenate([root, branch]) for branch in rest]
-    # One shares more than the root.
-    ids[1] = np.concatenate([ids[0][: ROOT + 1], ids[1][ROOT + 1 :]])
-    first = np.full(branches, ROOT + length - 1)
-    try:
-        alone = np.concatenate(
-            [reader.padded([row], [begin]) for row, begin in zip(ids, first, strict=True)]
-        )
-        noise = np.abs(reader.padded(ids, first.tolist()) - alone)
-        limit = 1e-3 * max(1.0, float(np.abs(alone).max()) / 10)
-        if reader.model.dtype != torch.float32:
-            limit = max(HALF_NOISE, 3 * float(noise.max()))
-        for skipped in (0, 1):
-            (tree,) = prefix_trees(ids, first, skipped, len(tokens))
-            prefix = reader.prefix(root[:skipped]) if skipped else None
-            (logprob,) = reader.forest([tree], prefix)
-            found = np.bincount(tree.owner, logprob[tree.used], minlength=len(ids))
-            if not np.abs(found - alone).max() <= limit:
-                return False
-    # As above: a model that rejects such a mask says so in its own way.
-    except Exception:
-        return False
-    return True

@@ -93,11 +93,12 @@ def test_batches_and_order_make_no_difference(gpt2: CausalLM) -> None:
     assert len(gpt2.score([]).logprob) == 0
 
 
-def test_chunked_softmax_is_the_same(gpt2: CausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunked_softmax_is_the_same(gpt2: CausalLM) -> None:
     whole = gpt2.score(TEXTS).logprob
-    monkeypatch.setattr("lm.neural.forward_pass.LOGITS_PER_SOFTMAX", 7 * SIZE)
-    monkeypatch.setattr("lm.neural.causal.LOGITS_PER_BATCH", 40 * SIZE)
-    np.testing.assert_allclose(gpt2.score(TEXTS).logprob, whole, rtol=0, atol=1e-4)
+    reader = replace(gpt2.reader, softmax_logits=7 * SIZE)
+    for split in (True, False):
+        small = replace(gpt2, reader=replace(reader, split=split), batch_logits=40 * SIZE)
+        np.testing.assert_allclose(small.score(TEXTS).logprob, whole, rtol=0, atol=1e-4)
 
 
 def test_continuations_sum_to_one(gpt2: CausalLM) -> None:

@@ -25,6 +25,7 @@ from transformers import (
 from lm.errors import InputError
 from lm.neural.causal import CausalLM
 from lm.neural.forward_pass import Reader
+from lm.neural.probes import reader_of, usable_cache
 from lm.neural.token_tree import Tree, merged_tree, prefix_trees, shared_prefix
 from lm.scorer import ScorerOptions, TextError, Texts
 from tests.support.causal_models import CONFIGS, CPU, HIDDEN, SIZE, TEXTS, naive_ids, save_model
@@ -146,6 +147,15 @@ def alone(lm: CausalLM, before: Sequence[int], text: str, eos: bool) -> float:
     return float(sum(logprobs[p, ids[0, p + 1]] for p in places))
 
 
+@pytest.mark.parametrize("architecture", ALL)
+@pytest.mark.filterwarnings("ignore:.*cannot read several hypotheses as one tree")
+@pytest.mark.filterwarnings("error:.*is deprecated")
+def test_every_model_continues_from_its_cache(tmp_path: Path, architecture: str) -> None:
+    lm = load(tmp_path, architecture)
+    assert usable_cache(lm.model) is not None
+    lm.score(random_texts(1))
+
+
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("architecture", [a for a in ALL if a not in FLAT])
 def test_a_tree_is_its_sequences_alone(tmp_path: Path, architecture: str, attention: str) -> None:
@@ -153,7 +163,7 @@ def test_a_tree_is_its_sequences_alone(tmp_path: Path, architecture: str, attent
     if architecture not in ("gpt_neo", "gemma2") or attention == "eager":  # all that these have
         lm.model.set_attn_implementation(attention)
         assert lm.model.config._attn_implementation == attention
-    lm = replace(lm, reader=Reader.of(lm.model))
+    lm = replace(lm, reader=reader_of(lm.model))
     assert lm.reader.trees and lm.reader.split
     for seed, eos in ((1, True), (2, False)):
         texts = random_texts(seed)
@@ -210,15 +220,14 @@ def test_a_long_context_of_all_is_read_once(llama: CausalLM, monkeypatch: Any) -
     batch = Texts(texts, [(prompt,)] * len(texts))
     whole = llama.score(batch, ScorerOptions(method="padded"))
     read: list[int] = []
-    states = Reader._states
+    states = Reader.states
 
     def counting(self: Reader, ids: torch.Tensor, **inputs: Any) -> torch.Tensor:
         read.append(ids.numel())
         return states(self, ids, **inputs)
 
-    monkeypatch.setattr(Reader, "_states", counting)
-    monkeypatch.setattr("lm.neural.causal.best_width", lambda lengths, hidden: 16)
-    found = llama.score(batch, ScorerOptions(batch_tokens=32))
+    monkeypatch.setattr(Reader, "states", counting)
+    found = replace(llama, tree_width=16).score(batch, ScorerOptions(batch_tokens=32))
     np.testing.assert_allclose(found.logprob, whole.logprob, rtol=0, atol=1e-3)
     # Several batches after the prompt, and fewer tokens than the texts alone.
     assert len(read) > 2
@@ -287,8 +296,7 @@ def test_batches_are_halved_when_memory_runs_out(llama: CausalLM, monkeypatch: A
     for method in ("tree", "padded"):
         done.clear()
         options = ScorerOptions(method=method)
-        monkeypatch.setattr("lm.neural.causal.best_width", lambda lengths, hidden: 16)
-        found = llama.score(texts, options, done.append)
+        found = replace(llama, tree_width=16).score(texts, options, done.append)
         np.testing.assert_allclose(found.logprob, expected, rtol=0, atol=1e-3)
         assert sum(done) == len(texts)
     monkeypatch.setattr(Reader, "forest", out_of_memory)
