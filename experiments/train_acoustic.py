@@ -1,31 +1,36 @@
 """Trains or fine-tunes an acoustic model with CTC.
 
-secondpass train-acoustic CONFIG.yaml [key.path=value …]
+secondpass train-acoustic CONFIG.yaml [key.path=value …] [--resume | --restart]
+
+A run that was interrupted continues from its newest checkpoint when the same command is given
+again. With other settings or data, give another `output`, or --restart.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 
-from asr.training.ctc import AcousticTraining, train_acoustic
+from asr.training.settings import AcousticTraining
 from experiments.comparison.config import load_config
+from experiments.train_lm import add_training, print_figures
+
+LOG = logging.getLogger("secondpass")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
-    parser.add_argument("config", metavar="CONFIG.yaml", help="settings of asr.training.ctc")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win")
-    parser.add_argument("--restart", action="store_true", help="ignore existing checkpoints")
+    add_training(parser, AcousticTraining)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Trains; prints the figures."""
     settings = load_config(AcousticTraining, arguments.config, arguments.overrides)
-    figures = train_acoustic(settings, resume=not arguments.restart)
-    for name, value in figures.items():
-        print(f"{name}: {value:.4f}")
-    print(f"wrote {settings.output}", file=sys.stderr)
+    from asr.training.ctc import train_acoustic  # torch takes seconds to import
+
+    print_figures(train_acoustic(settings, resume=arguments.resume))
+    LOG.info(f"the model is in {settings.output}")
     return 0
 
 

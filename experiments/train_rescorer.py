@@ -2,44 +2,36 @@
 
 secondpass train-rescorer CONFIG.yaml [key.path=value …] [--resume | --restart]
 
-Three parts of the lists, no speaker in two of them: the first trains, the second tells when the
-model is best and tunes the weights, the third judges: the model before and after, with weights
-tuned alike. Use the new model where the third part shows a significant gain.
+The N-best lists are divided into three parts, with no speaker in two of them. The first part
+trains the model. The second decides which step's model is kept, and tunes the weights. On the
+third, the model before training and the model after training are compared, each with weights that
+were tuned in the same way. Use the new model if the third part shows a significant gain.
+
+A run that was interrupted continues from its newest checkpoint when the same command is given
+again. With other settings or data, give another `output`, or --restart.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
+import logging
 import sys
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
+from experiments.comparison.column import Column
 from experiments.comparison.config import load_config
-from experiments.comparison.counting import Counting
-from experiments.comparison.evaluation import evaluate
-from experiments.comparison.pipeline import load_split
-from experiments.comparison.references import References
-from experiments.comparison.second_pass import Column, Models, score
 from experiments.comparison.split import Split
-from experiments.comparison.tuning import Decision, System, tune_weights
-from experiments.train_lm import add_resume, print_figures
-from lm.cache import ScoreCache
-from lm.combine import total
-from lm.context import contexts
+from experiments.train_lm import add_training, print_figures
 from lm.errors import InputError
 from lm.files import SCORES
-from lm.scorer import Texts
-from lm.text.normalisers import normaliser
-from lm.training.minimum_wer import Judged, MWERTraining, train_mwer
+from lm.training.settings import MWERTraining
+
+LOG = logging.getLogger("secondpass")
 
 SPEAKER = r"([^-_]+)[-_].*"
-LISTS = "lists"
 BEFORE, AFTER = "before", "after"
 
 
@@ -48,16 +40,19 @@ class RescorerTraining(MWERTraining):
     """Settings of `secondpass train-rescorer`.
 
     Attributes:
-        output: Folder of the finished checkpoint.
-        splits: N-best lists with references; never those that are reported on.
+        output: Folder of the finished model. While training runs, it holds `checkpoints`. The
+            scores of the N-best lists are kept beside it, in a folder that ends in `.stages`.
+        splits: N-best lists with references. Do not use lists on which you report results.
         columns: Language models by name, as in a comparison.
-        system: Columns that are weighed, `acoustic` and the trained one among them.
-        train: Which column's model is trained.
-        speaker: Regular expression whose first group, matched against the whole of an utterance's
-            name, tells the speaker; names that do not match are speakers of their own.
-        shares: Of the lists (in utterances): to train on, to tune on; the rest judges.
-        normaliser: Applied to references and hypotheses before words are counted.
-        cache: File of scores that are kept between runs; null keeps none.
+        system: Columns that are weighted, among them `acoustic` and the one that is trained.
+        train: Name of the column whose model is trained.
+        speaker: Regular expression whose first group is the speaker. It must match the whole name
+            of an utterance; an utterance whose name does not match is a speaker of its own.
+        shares: Share of the N-best lists (by utterances) that trains, and share that tunes; the
+            rest compares.
+        normaliser: Normaliser that is applied to references and hypotheses before words are
+            counted.
+        cache: File in which scores are kept between runs; null keeps none.
     """
 
     output: str
@@ -74,33 +69,44 @@ class RescorerTraining(MWERTraining):
         super().__post_init__()
         if self.train not in self.columns or self.train not in self.system:
             raise InputError(
-                f"train-rescorer: `train` is {self.train!r}; it must be one of `columns` "
+                f"`train` is {self.train!r}; it must be one of `columns` "
                 f"({', '.join(self.columns)}) and in `system` ({', '.join(self.system)})"
             )
         if min(self.shares) <= 0 or sum(self.shares) >= 1:
             raise InputError(
-                f"train-rescorer: `shares` are {self.shares}; give two above 0 that leave "
-                "something to judge by"
+                f"`shares` are {self.shares}; give two above 0 that leave "
+                "a part on which the models are compared"
             )
         if any(split.nbest is None for split in self.splits.values()):
-            raise InputError(
-                "train-rescorer: `splits` must be N-best lists; write them with `secondpass decode`"
-            )
+            raise InputError("`splits` must be N-best lists; write them with `secondpass decode`")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
-    parser.add_argument("config", metavar="CONFIG.yaml")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win")
-    add_resume(parser)
+    add_training(parser, RescorerTraining)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Trains, judges, prints."""
+    """Trains the model, compares it with what it was before, and prints both word error rates."""
     settings = load_config(RescorerTraining, arguments.config, arguments.overrides)
-    cache = ScoreCache.open(settings.cache) if settings.cache else None
-    models = Models(cache)
-    table, texts = load_lists(settings, models)
+    # pandas, torch and transformers take seconds to import.
+    from experiments.comparison.counting import Counting
+    from experiments.comparison.evaluation import evaluate
+    from experiments.comparison.references import References
+    from experiments.comparison.rescorer_lists import by_speaker, judged, load_lists
+    from experiments.comparison.second_pass import Models, score
+    from experiments.comparison.tuning import Decision, System, tune_weights
+    from lm.cache import ScoreCache
+    from lm.context import contexts
+    from lm.text.normalisers import normaliser
+    from lm.training.minimum_wer import train_mwer
+    from lm.training.resume import Run
+
+    output = Path(settings.output)
+    Run(output, arguments.resume)  # what is wrong there should not be said after hours of scoring
+    models = Models(ScoreCache.open(settings.cache) if settings.cache else None)
+    stages = output.with_name(f"{output.name}.stages")
+    table, texts = load_lists(settings.splits, settings.columns, settings.system, stages, models)
     counting = Counting(normaliser(settings.normaliser), seed=settings.seed)
     references = References(texts, counting)
     training, tuning, judging = (
@@ -113,9 +119,9 @@ def run(arguments: argparse.Namespace) -> int:
     column = settings.columns[settings.train]
     before = contexts(table, column.context) if column.context.previous else None
     lists, held_out = (
-        judged(part, settings, weights, references, before) for part in (training, tuning)
+        judged(part, settings.train, column, weights, references, before)
+        for part in (training, tuning)
     )
-    output = Path(settings.output)
     print_figures(
         train_mwer(
             column.model, column.options, lists, held_out, output, settings, arguments.resume
@@ -138,121 +144,23 @@ def run(arguments: argparse.Namespace) -> int:
         references,
         chosen,
     ).systems
-    print(f"WER on {judging['utt'].nunique():,} utterances of other speakers than before:")
+    print(f"WER on {judging['utt'].nunique():,} utterances of speakers that were not used before:")
     rows: list[dict[Hashable, Any]] = systems.to_dict("records")
     for row in rows:
         print(f"  {row['system']}: {row['wer']:.2%}, weights {row['weights']}")
     print(verdict(rows[-1]["delta_wer"], rows[-1]["p_value"]))
-    print(f"wrote {settings.output}", file=sys.stderr)
+    LOG.info(f"the model is in {settings.output}")
     return 0
-
-
-def load_lists(
-    settings: RescorerTraining, models: Models
-) -> tuple[pd.DataFrame, Mapping[str, str]]:
-    """All lists with every column that is weighed, and their references.
-
-    Raises:
-        InputError: Two splits have an utterance of the same name.
-    """
-    wanted = [name for name in settings.system if name in settings.columns]
-    tables: list[pd.DataFrame] = []
-    references: dict[str, str] = {}
-    for name, split in settings.splits.items():
-        stages = Path(settings.output) / "stages"
-        loaded = load_split(
-            name, split, None, {}, settings.columns, {LISTS: wanted}, stages, None, models
-        )
-        if twice := references.keys() & loaded.references.keys():
-            raise InputError(
-                f"{name}: {len(twice)} utterances have names that another split has too "
-                f"({min(twice)}); one list would be trained with the other's reference: rename them"
-            )
-        tables.append(loaded.tables[LISTS])
-        references |= dict(loaded.references)
-    return pd.concat(tables, ignore_index=True), references
-
-
-def by_speaker(
-    utts: np.ndarray, speaker: str, shares: tuple[float, float], seed: int
-) -> list[list[str]]:
-    """Utterances in three parts, no speaker in two of them.
-
-    Args:
-        utts: Names of utterances.
-        speaker: See `RescorerTraining`.
-        shares: Of the first two parts, in utterances; speakers are whole, so about.
-        seed: Of the order of the speakers.
-
-    Raises:
-        InputError: There are too few speakers for three parts.
-    """
-    pattern = re.compile(speaker)
-    spoken: dict[str, list[str]] = {}
-    for utt in utts:
-        match = pattern.fullmatch(utt)
-        spoken.setdefault(match[1] if match else utt, []).append(utt)
-    names = sorted(spoken)
-    order = np.random.default_rng(seed).permutation(len(names))
-    sizes = np.array([len(spoken[names[i]]) for i in order])
-    # The middle of a speaker's utterances tells which part the speaker belongs to.
-    middle = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
-    part_of = np.searchsorted(np.cumsum(shares), middle)
-    parts = [
-        [
-            utt
-            for i, part in zip(order, part_of, strict=True)
-            if part == n
-            for utt in spoken[names[i]]
-        ]
-        for n in range(3)
-    ]
-    if not all(parts):
-        raise InputError(
-            f"{len(names)} speakers are too few for three parts; check `speaker` ({speaker!r}), "
-            "change `shares`, or give more lists"
-        )
-    return parts
-
-
-def judged(
-    table: pd.DataFrame,
-    settings: RescorerTraining,
-    weights: Mapping[str, float],
-    references: References,
-    before: Mapping[str, tuple[str, ...]] | None,
-) -> Judged:
-    """Lists as they are trained on: texts as the model reads them, errors, the other columns."""
-    spell = normaliser(settings.columns[settings.train].normaliser)
-    errors = references.counts(table)["errors"]
-    utts = table["utt"].unique()
-    owner = pd.factorize(table["utt"])[0]
-    order = np.lexsort((table["rank"].to_numpy(), owner))
-    texts = [
-        spell(text)
-        for text in [*table["text"].to_numpy()[order], *(references.texts[utt] for utt in utts)]
-    ]
-    said = None
-    if before is not None:
-        by_list = [tuple(spell(text) for text in before.get(utt, ())) for utt in utts]
-        said = [*(by_list[i] for i in owner[order]), *by_list]
-    numbers = np.append(owner[order], np.arange(len(utts)))
-    prompt = settings.columns[settings.train].context.prompt
-    others = {name: weight for name, weight in weights.items() if name != settings.train}
-    return Judged(
-        Texts(texts, said, numbers, () if prompt is None else (prompt,)),
-        errors.to_numpy()[order],
-        total(table, others)[order],
-        weights[settings.train],
-        list(utts),
-    )
 
 
 def verdict(delta: float, p_value: float) -> str:
     """Whether the trained model should be used."""
     if delta < 0 and p_value < 0.05:
-        return f"fewer errors by {-delta:.2%} absolute (p = {p_value:.3g}): use it"
-    return f"no significant gain ({delta:+.2%} absolute, p = {p_value:.3g}): stay with the old one"
+        return f"fewer errors by {-delta:.2%} absolute (p = {p_value:.3g}): use the new model"
+    return (
+        f"no significant gain ({delta:+.2%} absolute, p = {p_value:.3g}): keep the model before "
+        "training"
+    )
 
 
 if __name__ == "__main__":

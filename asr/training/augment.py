@@ -2,38 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
 from asr.audio import NOISES, Noise, mix_noise, resample
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """What is done to training audio, anew each time that it is seen.
-
-    Attributes:
-        speeds: Factors of speed (and pitch), one drawn for each utterance (Ko et al. 2015).
-        noise: Share of the utterances that get white, pink or brown noise.
-        snr_db: Range of their signal-to-noise ratio, dB.
-        gain_db: The level is changed by up to so much, up or down, dB; of no effect on feature
-            extractors that normalise it away.
-        time_masks: SpecAugment (Park et al. 2019): masked stretches a second of audio.
-        time_width: Longest of them, seconds.
-        mel_masks: Masked bands.
-        mel_width: Widest of them, mel bins.
-    """
-
-    speeds: tuple[float, ...] = (1.0,)
-    noise: float = 0.0
-    snr_db: tuple[float, ...] = (0.0, 30.0)
-    gain_db: float = 0.0
-    time_masks: float = 0.5
-    time_width: float = 0.3
-    mel_masks: int = 2
-    mel_width: int = 20
+from asr.training.settings import Augmentation
 
 
 def change_signal(

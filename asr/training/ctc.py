@@ -6,194 +6,176 @@ by the number of utterances, so that the learning rate does not depend on the ba
 
 from __future__ import annotations
 
+import difflib
 import json
+import logging
 import math
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import (
-    AutoConfig,
     AutoFeatureExtractor,
     AutoModelForCTC,
     AutoTokenizer,
     ParakeetFeatureExtractor,
     Trainer,
-    TrainingArguments,
     Wav2Vec2CTCTokenizer,
 )
-from transformers.trainer_utils import get_last_checkpoint
 
-from asr.corpus import Utterance, load_utterance, read_corpus
 from asr.evaluation.wer import ErrorRate, word_errors
-from asr.training.augment import Augmentation, change_signal, mask_features
+from asr.training.settings import AcousticTraining
+from asr.training.speech_batches import (
+    IGNORED,
+    SpeechBatches,
+    alignable,
+    corpus_digest,
+    read_training,
+)
 from lm.errors import InputError
-from lm.text.normalisers import normaliser
+from lm.training.architecture import new_config
+from lm.training.loop import Callbacks, only_item, quiet_loading, train, training_arguments
+from lm.training.resume import Ingredients, Run, weights_digest
 
+LOG = logging.getLogger("secondpass")
 CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ'"
 PAD, DELIMITER, UNKNOWN = "<pad>", "|", "<unk>"
-IGNORED = -100  # the label that transformers' CTC losses leave out
-SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
-@dataclass(frozen=True)
-class AcousticTraining:
-    """Settings of `secondpass train-acoustic`.
+def train_acoustic(
+    settings: AcousticTraining, resume: bool | None = None, callbacks: Callbacks = ()
+) -> dict[str, float]:
+    """Trains an acoustic model and writes it to `settings.output`.
 
-    Attributes:
-        output: Folder of the finished checkpoint; `output/checkpoints` holds the running ones.
-        train: Manifests, or anything else that `asr.corpus.read_corpus` reads.
-        valid: The same, for loss and word error rate at every checkpoint; the checkpoint with the
-            fewest errors is the one that is kept.
-        normaliser: Applied to references (see `lm.text.normalisers`).
-        model: Checkpoint to fine-tune (hub name or folder); None trains from scratch.
-        architecture: Keyword arguments of transformers' AutoConfig when there is no `model`,
-            `model_type` among them; its audio goes through Parakeet's log-mel features, its
-            labels are letters, apostrophe and word delimiter.
-        features: Changes to the feature extractor's settings, such as `hop_length`, samples: an
-            output frame is hop times subsampling, and speech of 20 letters a second needs more
-            than the 25 frames a second of 10 ms times 4.
-        batch_seconds: Audio of one optimiser step, seconds, padding counted in.
-        epochs: Passes over the training data.
-        learning_rate: Peak, reached by a linear warm-up.
-        schedule: What follows the warm-up: `cosine` or `linear` decay to zero, or `constant`.
-        warmup: Share of the steps that warm up.
-        weight_decay: Of AdamW.
-        precision: `float32` or `bfloat16` (autocast; weights stay float32).
-        augmentation: Of the training audio.
-        workers: Processes that load audio.
-        save_dtype: Of the finished checkpoint, `float32` or `float16`.
-        save_steps: Optimiser steps between checkpoints and evaluations.
-        seed: Of initialisation, shuffling and augmentation.
+    Args:
+        settings: What to train on, and how.
+        resume: None continues from the newest checkpoint of an interrupted run, if there is one;
+            True demands one; False trains from the beginning and replaces what is there.
+        callbacks: Callbacks of transformers' Trainer.
+
+    Returns:
+        `loss` (nats an utterance, of the steps that were made), `steps`, `first_step` (above 0
+        where a run was continued), `left_out` (utterances with more letters than CTC can fit into
+        their frames) and, where `valid` is given, `valid_wer` (a fraction, greedy) and
+        `valid_loss` of the checkpoint that is kept. For a model that is complete already, the
+        figures that were recorded with it.
+
+    Raises:
+        InputError: Data are missing or wrong, a reference cannot be spelled, there is no
+            checkpoint to continue from, or the output folder is from another run.
+        KeyboardInterrupt: The user pressed Ctrl-C; a checkpoint has been written.
     """
-
-    output: str
-    train: tuple[str, ...]
-    valid: str | None = None
-    normaliser: str = "librispeech"
-    model: str | None = None
-    architecture: Mapping[str, Any] = field(default_factory=dict)
-    features: Mapping[str, Any] = field(default_factory=dict)
-    batch_seconds: float = 100.0
-    epochs: float = 10.0
-    learning_rate: float = 1e-3
-    schedule: str = "cosine"
-    warmup: float = 0.1
-    weight_decay: float = 1e-2
-    precision: str = "float32"
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    workers: int = 0
-    save_dtype: str = "float32"
-    save_steps: int = 500
-    seed: int = 1
-
-    def __post_init__(self) -> None:
-        if (self.model is None) != bool(self.architecture):
-            raise InputError(
-                "train-acoustic: give either `model` (fine-tune) or `architecture`, not both"
-            )
-        for name, value, valid in (
-            ("schedule", self.schedule, tuple(SCHEDULES)),
-            ("precision", self.precision, ("float32", "bfloat16")),
-            ("save_dtype", self.save_dtype, ("float32", "float16")),
-        ):
-            if value not in valid:
-                raise InputError(
-                    f"train-acoustic: {name} is {value!r}; choose one of {', '.join(valid)}"
-                )
-
-
-def character_tokenizer(folder: Path) -> Wav2Vec2CTCTokenizer:
-    """A tokenizer of letters, apostrophe and word delimiter; `<pad>` (id 0) is the CTC blank."""
-    folder.mkdir(parents=True, exist_ok=True)
-    labels = [PAD, DELIMITER, *CHARACTERS, UNKNOWN]
-    vocabulary = folder / "vocab.json"
-    vocabulary.write_text(json.dumps({label: i for i, label in enumerate(labels)}))
-    return Wav2Vec2CTCTokenizer(
-        str(vocabulary),
-        pad_token=PAD,
-        unk_token=UNKNOWN,
-        bos_token=None,
-        eos_token=None,
-        word_delimiter_token=DELIMITER,
-    )
-
-
-class SpeechBatches(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
-    """Utterances of about equal length as padded batches; one item is one whole batch."""
-
-    def __init__(
-        self,
-        utterances: Sequence[Utterance],
-        features: Any,
-        tokenizer: Any,
-        settings: AcousticTraining,
-        augment: bool,
-    ) -> None:
-        self.features = features
-        self.tokenizer = tokenizer
-        self.settings = settings
-        self.augment = augment
-        self.utterances = list(utterances)
-        self.visits = 0
-        rng = np.random.default_rng(settings.seed)
-        lengths = np.array([_seconds(u) for u in utterances])
-        # The jitter lets an utterance meet others of about its length.
-        order = np.argsort(lengths * rng.uniform(0.95, 1.05, len(lengths)), kind="stable")
-        self.batches: list[np.ndarray] = []
-        start = 0
-        while start < len(order):
-            end = start + 1
-            while end < len(order) and (
-                (end + 1 - start) * lengths[order[start : end + 1]].max() <= settings.batch_seconds
-            ):
-                end += 1
-            self.batches.append(order[start:end])
-            start = end
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        """One batch: the feature extractor's arrays, and `labels` (B, L)."""
-        self.visits += 1
-        rng = np.random.default_rng((self.settings.seed, index, self.visits))
-        chosen = [self.utterances[i] for i in self.batches[index]]
-        rate = self.features.sampling_rate
-        signals = [load_utterance(utterance, rate) for utterance in chosen]
-        if self.augment:
-            signals = [change_signal(s, rate, self.settings.augmentation, rng) for s in signals]
-        batch = dict(
-            self.features(
-                signals,
-                sampling_rate=rate,
-                padding=True,
-                return_attention_mask=True,
-                return_tensors="pt",
-            )
+    run = Run(settings.output, resume)
+    found = [u for path in settings.train for u in read_training(path, settings.normaliser)]
+    held_out = None
+    if settings.valid is not None:
+        held_out = read_training(settings.valid, settings.normaliser)
+    model, features, tokenizer = load_or_create(settings)
+    contents = {
+        "train": corpus_digest(found),
+        "valid": None if held_out is None else corpus_digest(held_out),
+        "model": None if settings.model is None else weights_digest(model),
+    }
+    ingredients = Ingredients.of(settings, contents, apart=["output", "workers"])
+    recorded = run.begin(ingredients)
+    if recorded is not None:
+        return recorded
+    kept = alignable(found, model, features, tokenizer, max(settings.augmentation.speeds))
+    left_out = len(found) - len(kept)
+    if left_out:
+        LOG.warning(
+            f"{left_out} of {len(found)} utterances have more letters than CTC can fit into their "
+            "frames and are left out"
         )
-        if self.augment and "input_features" in batch:
-            seconds = max(map(len, signals)) / rate
-            mask_features(batch["input_features"], seconds, self.settings.augmentation, rng)
-        labels = [self.tokenizer(u.text or "")["input_ids"] for u in chosen]
-        width = max(1, *map(len, labels))
-        padded = np.full((len(labels), width), IGNORED)
-        for row, ids in zip(padded, labels, strict=True):
-            row[: len(ids)] = ids
-        return {**batch, "labels": torch.from_numpy(padded)}
+    batches = SpeechBatches(kept, features, tokenizer, settings, augment=True)
+    batches.visits = run.first_step  # the augmentation continues where it was
+    valid = None
+    if held_out is not None:
+        valid = SpeechBatches(held_out, features, tokenizer, settings, augment=False)
+    trainer = _trainer(model, batches, valid, settings, run, callbacks)
+    loss = train(trainer, run)
+    figures = {"loss": loss} if run.first_step < trainer.args.max_steps else {}
+    figures |= {
+        "steps": float(trainer.args.max_steps),
+        "first_step": float(run.first_step),
+        "left_out": float(left_out),
+    }
+    if valid is not None:
+        figures |= {f"valid_{k}": v for k, v in greedy_figures(model, valid).items()}
+    run.finish(model, [features, tokenizer], settings.save_dtype, ingredients, figures)
+    return figures
 
 
-def _seconds(utterance: Utterance) -> float:
-    if utterance.duration is None:
+def load_or_create(settings: AcousticTraining) -> tuple[Any, Any, Any]:
+    """Model, feature extractor and tokenizer that training starts from.
+
+    Raises:
+        InputError: There is no such model or architecture, or the feature extractor has no such
+            setting.
+    """
+    torch.manual_seed(settings.seed)  # of all weights, or of a head that a model to tune lacks
+    if settings.model is None:
+        tokenizer: Any = character_tokenizer()
+        values = {
+            "vocab_size": len(tokenizer),
+            "pad_token_id": tokenizer.pad_token_id,
+            "ctc_loss_reduction": "sum",
+            "ctc_zero_infinity": True,
+        }
+        config = new_config(settings.architecture, values)
+        _check_features(ParakeetFeatureExtractor(), settings.features)
+        features = ParakeetFeatureExtractor(**settings.features)
+        return AutoModelForCTC.from_config(config), features, tokenizer
+    name = settings.model
+    if Path(name).is_absolute() and not Path(name).is_dir():
+        raise InputError(f"{name}: there is no such folder; give a model's folder or a hub name")
+    try:
+        with quiet_loading():
+            model = AutoModelForCTC.from_pretrained(
+                name, dtype=torch.float32, use_safetensors=True, ctc_loss_reduction="sum"
+            )
+            original = AutoFeatureExtractor.from_pretrained(name)
+            features = AutoFeatureExtractor.from_pretrained(name, **settings.features)
+            tokenizer = AutoTokenizer.from_pretrained(name)
+    # A damaged folder can make transformers raise anything.
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise InputError(
-            f"utterance {utterance.id}: training needs `duration` (seconds) in the manifest"
+            f"{name}: no acoustic model to fine-tune can be loaded from it ({reason}); give a hub "
+            "name, or a folder with config.json, model.safetensors, preprocessor_config.json and a "
+            "tokenizer"
+        ) from error
+    _check_features(original, settings.features)
+    return model, features, tokenizer
+
+
+def _check_features(extractor: Any, changes: Mapping[str, Any]) -> None:
+    """Makes sure that a feature extractor has the settings that are to be changed."""
+    for name in changes:
+        if name not in (known := extractor.to_dict()):
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            raise InputError(
+                f"`features.{name}` is no setting of "
+                f"{type(extractor).__name__}; the nearest one is `{near}`"
+            )
+
+
+def character_tokenizer() -> Wav2Vec2CTCTokenizer:
+    """A tokenizer of letters, apostrophe and word delimiter; `<pad>` (id 0) is the CTC blank."""
+    labels = [PAD, DELIMITER, *CHARACTERS, UNKNOWN]
+    with tempfile.TemporaryDirectory() as folder:
+        vocabulary = Path(folder) / "vocab.json"
+        vocabulary.write_text(json.dumps({label: i for i, label in enumerate(labels)}))
+        return Wav2Vec2CTCTokenizer(
+            str(vocabulary),
+            pad_token=PAD,
+            unk_token=UNKNOWN,
+            bos_token=None,
+            eos_token=None,
+            word_delimiter_token=DELIMITER,
         )
-    return utterance.duration
 
 
 class CTCTrainer(Trainer):
@@ -228,147 +210,44 @@ class CTCTrainer(Trainer):
         return metrics
 
 
-def train_acoustic(settings: AcousticTraining, resume: bool = True) -> dict[str, float]:
-    """Trains an acoustic model and writes its checkpoint to `settings.output`.
-
-    Args:
-        settings: What to train on, and how.
-        resume: Whether to go on from the newest checkpoint of an interrupted run.
-
-    Returns:
-        `loss` (nats an utterance), `steps`, `left_out` (utterances with more letters than CTC
-        can fit into their frames) and, where `valid` is given, `valid_wer` (a fraction, greedy)
-        and `valid_loss` of the checkpoint that is kept.
-
-    Raises:
-        InputError: Data are missing or wrong, or a reference cannot be spelled.
-    """
-    output = Path(settings.output)
-    model, features, tokenizer = load_or_create(settings, output)
-    found = [u for path in settings.train for u in read_training(path, settings.normaliser)]
-    train = alignable(found, model, features, tokenizer, max(settings.augmentation.speeds))
-    if len(train) < len(found):
-        print(
-            f"train-acoustic: {len(found) - len(train)} of {len(found)} utterances have more "
-            "letters than CTC can fit into their frames and are left out",
-            file=sys.stderr,
-        )
-    batches = SpeechBatches(train, features, tokenizer, settings, augment=True)
-    valid = None
-    if settings.valid is not None:
-        utterances = read_training(settings.valid, settings.normaliser)
-        valid = SpeechBatches(utterances, features, tokenizer, settings, augment=False)
-    steps = math.ceil(len(batches) * settings.epochs)
-    folder = output / "checkpoints"
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        max_steps=steps,
-        per_device_train_batch_size=1,  # an item is a batch already
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=SCHEDULES[settings.schedule],
-        warmup_steps=math.ceil(settings.warmup * steps),
+def _trainer(
+    model: Any,
+    batches: SpeechBatches,
+    valid: SpeechBatches | None,
+    settings: AcousticTraining,
+    run: Run,
+    callbacks: Callbacks,
+) -> CTCTrainer:
+    """transformers' training loop."""
+    arguments = training_arguments(
+        run.folder,
+        len(batches),
+        settings.epochs,
+        settings.learning_rate,
+        settings.warmup,
+        settings.precision,
+        settings.seed,
+        settings.schedule,
         weight_decay=settings.weight_decay,
         adam_beta2=0.98,
         max_grad_norm=5.0,
-        use_cpu=not torch.cuda.is_available(),
-        bf16=settings.precision == "bfloat16",
         logging_steps=25,
         save_steps=settings.save_steps,
-        save_total_limit=2,
         eval_strategy="no" if valid is None else "steps",
         eval_steps=settings.save_steps,
         load_best_model_at_end=valid is not None,
         metric_for_best_model="wer",
         greater_is_better=False,
-        seed=settings.seed,
-        report_to=[],
         dataloader_num_workers=settings.workers,
-        remove_unused_columns=False,
     )
-    trainer = CTCTrainer(
+    return CTCTrainer(
         model=model,
         args=arguments,
         train_dataset=batches,
         eval_dataset=valid,
-        data_collator=lambda items: items[0],
+        data_collator=only_item,
+        callbacks=list(callbacks),
     )
-    last = get_last_checkpoint(str(folder)) if resume and folder.is_dir() else None
-    result = trainer.train(resume_from_checkpoint=last)
-    figures = {
-        "loss": float(result.training_loss),
-        "steps": float(steps),
-        "left_out": float(len(found) - len(train)),
-    }
-    if valid is not None:
-        figures |= {f"valid_{k}": v for k, v in greedy_figures(model, valid).items()}
-    model.to(getattr(torch, settings.save_dtype)).save_pretrained(output)
-    features.save_pretrained(output)
-    tokenizer.save_pretrained(output)
-    return figures
-
-
-def load_or_create(settings: AcousticTraining, output: Path) -> tuple[Any, Any, Any]:
-    """Model, feature extractor and tokenizer that training starts from."""
-    if settings.model is not None:
-        model = AutoModelForCTC.from_pretrained(
-            settings.model, dtype=torch.float32, use_safetensors=True, ctc_loss_reduction="sum"
-        )
-        features = AutoFeatureExtractor.from_pretrained(settings.model, **settings.features)
-        return model, features, AutoTokenizer.from_pretrained(settings.model)
-    tokenizer = character_tokenizer(output)
-    config = AutoConfig.for_model(
-        **{
-            "vocab_size": len(tokenizer),
-            "pad_token_id": tokenizer.pad_token_id,
-            "ctc_loss_reduction": "sum",
-            "ctc_zero_infinity": True,
-            **settings.architecture,
-        }
-    )
-    torch.manual_seed(settings.seed)
-    features = ParakeetFeatureExtractor(**settings.features)
-    return AutoModelForCTC.from_config(config), features, tokenizer
-
-
-def read_training(path: str, normalise: str) -> list[Utterance]:
-    """A corpus with normalised references; an utterance without one is an error."""
-    clean = normaliser(normalise)
-    found = []
-    for utterance in read_corpus(path):
-        if utterance.text is None:
-            raise InputError(f"{path}: utterance {utterance.id} has no `text` to train on")
-        found.append(replace(utterance, text=clean(utterance.text)))
-    return found
-
-
-@torch.inference_mode()
-def alignable(
-    utterances: Sequence[Utterance], model: Any, features: Any, tokenizer: Any, speed: float
-) -> list[Utterance]:
-    """The utterances that CTC can align: a frame for each label, one more between equal ones.
-
-    Args:
-        utterances: With their normalised references.
-        model: Whose output frames a second are measured.
-        features: Its feature extractor.
-        tokenizer: Its tokenizer.
-        speed: The fastest that an utterance may become.
-    """
-    model.eval()
-    frames = []
-    for seconds in (2, 6):
-        signal = np.zeros(seconds * features.sampling_rate, np.float32)
-        inputs = features(signal, sampling_rate=features.sampling_rate, return_tensors="pt")
-        inputs = {name: value.to(model.device) for name, value in inputs.items()}
-        frames.append(model(**inputs).logits.shape[1])
-    frames_per_second = (frames[1] - frames[0]) / 4 / speed
-    kept = []
-    for utterance in utterances:
-        ids = tokenizer(utterance.text or "")["input_ids"]
-        needed = len(ids) + sum(a == b for a, b in pairwise(ids))
-        if needed <= _seconds(utterance) * frames_per_second:
-            kept.append(utterance)
-    return kept
 
 
 @torch.inference_mode()

@@ -5,42 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from experiments.comparison.column import Column
 from experiments.comparison.progress import progress
 from experiments.comparison.stages import Stage, fingerprint, run_stage
 from lm.cache import CachedScorer, ScoreCache
-from lm.context import Context, contexts
+from lm.context import contexts
 from lm.plugin import plugin_file
 from lm.rescore import is_ngram, load_scorer, rescore, with_options
 from lm.scorer import LOADING, Scorer, ScorerOptions
 from lm.text.normalisers import normaliser_file
-
-
-@dataclass(frozen=True, kw_only=True)
-class Column(ScorerOptions):
-    """One language model whose score is added to the lists.
-
-    Attributes:
-        model: A causal or masked language model's checkpoint (hub name or folder), or an n-gram
-            model's file.
-        normaliser: From the hypotheses' spelling to the LM's, see `lm.text.normalisers`.
-        context: What was said before, for models that read it.
-    """
-
-    model: str
-    normaliser: str = "none"
-    context: Context = field(default_factory=Context)
-
-    @property
-    def options(self) -> ScorerOptions:
-        """How the model scores."""
-        return ScorerOptions(**{f.name: getattr(self, f.name) for f in fields(ScorerOptions)})
 
 
 class Models:

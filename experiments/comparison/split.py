@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from lm.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,12 @@ class Split:
             ) from error
 
 
+def _no_tags() -> pd.DataFrame:
+    import pandas as pd  # takes most of a second, which help need not wait for
+
+    return pd.DataFrame()
+
+
 @dataclass(frozen=True)
 class SplitData:
     """What is known of a split after its stages have run.
@@ -66,4 +74,4 @@ class SplitData:
     seconds: Mapping[str, float] = field(default_factory=dict)
     audio_seconds: float = 0.0
     hashes: Mapping[str, str] = field(default_factory=dict)
-    tags: pd.DataFrame = field(default_factory=pd.DataFrame)
+    tags: pd.DataFrame = field(default_factory=_no_tags)

@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from lm.errors import InputError
 from lm.neural.pretrained import needs
-
-
-@dataclass(frozen=True)
-class LoRA:
-    """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685).
-
-    Attributes:
-        rank: Of the matrices that are added.
-        alpha: What is added is scaled by alpha / rank.
-        dropout: Of their input, in training.
-        targets: Endings of the names of the linear layers that get one; by default all but the
-            output layer.
-    """
-
-    rank: int = 16
-    alpha: int = 32
-    dropout: float = 0.0
-    targets: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise InputError(f"LoRA of rank {self.rank}: use at least 1")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"LoRA with dropout {self.dropout}: use at least 0 and less than 1")
+from lm.training.settings import LoRA
 
 
 def adapted(model: Any, lora: LoRA, seed: int) -> Any:
@@ -41,10 +17,10 @@ def adapted(model: Any, lora: LoRA, seed: int) -> Any:
     Args:
         model: transformers' causal language model.
         lora: What to add.
-        seed: Of their initial values.
+        seed: Random seed for the matrices' initial values.
 
     Raises:
-        InputError: peft is not installed, or no layer has such a name.
+        InputError: peft is not installed, or no layer has a name of `targets`.
     """
     needs("peft", "lora")
     from peft import LoraConfig, get_peft_model

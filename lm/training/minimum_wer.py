@@ -11,98 +11,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer
 
 from lm.errors import InputError
 from lm.neural.causal import CausalLM
 from lm.neural.encoding import Sequences
-from lm.scorer import ScorerOptions, TextError, Texts
+from lm.scorer import ScorerOptions, TextError
+from lm.training.loop import Callbacks, only_item, quiet_loading, train, training_arguments
+from lm.training.nbest_batches import REFERENCE, Judged, ListBatches
 from lm.training.optimizer import build_optimizer
-from lm.training.resume import (
-    check_same_run,
-    digest,
-    newest_checkpoint,
-    use_one_device,
-    write_checkpoint,
-)
+from lm.training.resume import Ingredients, Run, weights_digest
 from lm.training.sequences import IGNORED
-
-REFERENCE = -1  # stands for a list's number where the row is a reference
-
-
-@dataclass(frozen=True)
-class Judged:
-    """N-best lists of which it is known how wrong each hypothesis is.
-
-    Attributes:
-        texts: N hypotheses with `lists`, numbers from 0 on, then a reference for each list: L
-            texts more, with their contexts, if there are any.
-        errors: (N,) word errors.
-        others: (N,) weighted total of all other columns.
-        weight: Of the model's log-prob in the total, above 0.
-        utts: L names of the lists' utterances, for messages.
-    """
-
-    texts: Texts
-    errors: np.ndarray
-    others: np.ndarray
-    weight: float
-    utts: Sequence[str]
-
-    def __post_init__(self) -> None:
-        if self.weight <= 0:
-            raise InputError(
-                f"the trained column's weight is {self.weight:g}: a model that does not count "
-                "cannot be trained; start from a better one, or leave out the columns that "
-                "outdo it"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class MWERTraining:
-    """How a model is trained on N-best lists.
-
-    Attributes:
-        epochs: Passes over the lists.
-        learning_rate: Peak of AdamW's, reached by a linear warm-up, with cosine decay to zero.
-        warmup: Share of the steps that warm up.
-        weight_decay: Of AdamW.
-        reference_weight: Of a reference's cross entropy (nats) beside its list's expected errors.
-        batch_tokens: Tokens of one optimiser step, padding counted in; a longer list is one step.
-        checks: How often in an epoch the held-out lists are looked at; the model is kept as it was
-            when their expected errors were fewest.
-        precision: `float32` or `bfloat16` (autocast; weights stay float32).
-        save_dtype: Of the finished checkpoint, `float32` or `float16`.
-        seed: Of the order of the lists.
-    """
-
-    epochs: float = 2.0
-    learning_rate: float = 1e-4
-    warmup: float = 0.1
-    weight_decay: float = 0.0
-    reference_weight: float = 0.01
-    batch_tokens: int = 8192
-    checks: int = 4
-    precision: str = "float32"
-    save_dtype: str = "float32"
-    seed: int = 1
-
-    def __post_init__(self) -> None:
-        if not (self.epochs > 0 and self.learning_rate > 0 and self.checks > 0):
-            raise InputError("`epochs`, `learning_rate` and `checks` must be above 0")
-        for name, value, valid in (
-            ("precision", self.precision, ("float32", "bfloat16")),
-            ("save_dtype", self.save_dtype, ("float32", "float16")),
-        ):
-            if value not in valid:
-                raise InputError(f"{name} is {value!r}; choose one of {', '.join(valid)}")
+from lm.training.settings import MWERTraining
 
 
 def train_mwer(
@@ -113,115 +39,68 @@ def train_mwer(
     output: Path,
     settings: MWERTraining,
     resume: bool | None = None,
+    callbacks: Callbacks = (),
 ) -> dict[str, float]:
-    """Trains a checkpoint on N-best lists and writes the better model to `output`.
+    """Trains a model on N-best lists and writes the better model to `output`.
 
     Args:
-        model: Causal language model's checkpoint.
+        model: Causal language model, a hub name or a folder.
         options: How the model reads texts when it scores.
-        lists: To train on.
-        held_out: To choose the moment by, of other speakers.
-        output: Folder of the finished checkpoint; `output/checkpoints` holds the running ones.
-        settings: How it is trained.
+        lists: N-best lists to train on.
+        held_out: N-best lists of other speakers, on which the best step is chosen.
+        output: Folder of the finished model. While training runs, it holds `checkpoints`.
+        settings: How the model is trained.
         resume: As for `lm.training.causal_lm.train_lm`.
+        callbacks: Callbacks of transformers' Trainer.
 
     Returns:
-        Expected errors a list on the held-out lists: `expected_before`, `expected` (fewest found);
-        `steps`, and `best_step`, 0 if the model only got worse: it is then written as it was.
+        Expected errors per list on the held-out N-best lists: `expected_before` and `expected`
+        (the fewest that were found); `steps`, `first_step` (above 0 where a run was continued)
+        and `best_step`, 0 if the model only became worse: it is then written as it was. For a
+        model that is complete already, the figures that were recorded with it.
+
+    Raises:
+        InputError: A text is too long, there is no checkpoint to continue from, or the output
+            folder is from another run.
+        KeyboardInterrupt: The user pressed Ctrl-C; a checkpoint has been written.
     """
-    last = newest_checkpoint(output / "checkpoints", resume)
-    lm = CausalLM.load(model, ScorerOptions(dtype="float32", method="padded"))
+    run = Run(output, resume)
+    with quiet_loading():
+        lm = CausalLM.load(model, ScorerOptions(dtype="float32", method="padded"))
     parts = [
         ListBatches(part, _encoded(lm, part, options), settings.batch_tokens)
         for part in (lists, held_out)
     ]
-    facts = {"model": str(model), "lists": parts[0].digest(), "held-out lists": parts[1].digest()}
-    check_same_run(output / "checkpoints", facts, last is not None)
-    trainer = _Trainer(lm.model, parts, settings, output)
+    contents = {
+        "model": weights_digest(lm.model),
+        "lists to train on": parts[0].digest(),
+        "held-out lists": parts[1].digest(),
+    }
+    # A command's settings have more fields, which say where model and lists come from.
+    own = MWERTraining(**{f.name: getattr(settings, f.name) for f in fields(MWERTraining)})
+    ingredients = Ingredients.of(own, contents)
+    recorded = run.begin(ingredients)
+    if recorded is not None:
+        return recorded
+    trainer = _Trainer(lm.model, parts, settings, run, callbacks)
     before = trainer.evaluate()["eval_loss"]
     state = {name: value.clone() for name, value in lm.model.state_dict().items()}
-    trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    train(trainer, run)
     found = trainer.state.best_metric
     expected = math.inf if found is None else float(found)
     best = int(trainer.state.best_global_step or 0)
     if expected >= before:
         lm.model.load_state_dict(state)
         expected, best = before, 0
-    write_checkpoint(lm.model, lm.tokenizer, output, settings.save_dtype)
-    return {
-        "expected_before": before,
-        "expected": expected,
+    figures = {
+        "expected_before": float(before),
+        "expected": float(expected),
         "steps": float(trainer.args.max_steps),
+        "first_step": float(run.first_step),
         "best_step": float(best),
     }
-
-
-class ListBatches(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
-    """Whole lists with their references as padded batches; one item is one batch.
-
-    Attributes:
-        lists: L, their number.
-        batches: Lists of each batch, of about equal length.
-    """
-
-    def __init__(self, judged: Judged, sequences: Sequences, batch_tokens: int) -> None:
-        numbers = judged.texts.lists
-        assert numbers is not None and len(sequences.ids) == len(judged.texts)
-        self.judged, self.sequences = judged, sequences
-        count = len(judged.errors)
-        self.lists = len(judged.texts) - count
-        self.rows = [
-            np.append(rows, count + number)
-            for number, rows in enumerate(np.split(np.arange(count), _starts(numbers[:count])))
-        ]
-        width = np.array([max(len(sequences.ids[i]) for i in rows) for rows in self.rows])
-        order = np.argsort(width, kind="stable")
-        self.batches: list[list[int]] = [[]]
-        for number in order:
-            chosen = [*self.batches[-1], int(number)]
-            tokens = sum(len(self.rows[i]) for i in chosen) * width[number]
-            if tokens > batch_tokens and self.batches[-1]:
-                self.batches.append([])
-            self.batches[-1].append(int(number))
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def digest(self) -> str:
-        """A hash of the lists and of what is known of them."""
-        known = (self.judged.errors, self.judged.others, np.array([self.judged.weight]))
-        return digest([*self.sequences.ids, *known])
-
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        """One batch: `input_ids`, `attention_mask`, `labels` (B, T), others (B,).
-
-        `list` is the list in the batch or REFERENCE; `errors` and `others` are 0 for references.
-        """
-        chosen = self.batches[index]
-        rows = np.concatenate([self.rows[i] for i in chosen])
-        ids = [self.sequences.ids[i] for i in rows]
-        width = max(map(len, ids))
-        padded = np.zeros((len(ids), width), dtype=np.int64)
-        labels = np.full((len(ids), width), IGNORED, dtype=np.int64)
-        mask = np.zeros((len(ids), width), dtype=np.int64)
-        for i, sequence in enumerate(ids):
-            padded[i, : len(sequence)], mask[i, : len(sequence)] = sequence, 1
-            first = self.sequences.first[rows[i]]
-            labels[i, first : len(sequence)] = sequence[first:]
-        numbers = np.concatenate(
-            [[*[place] * (len(self.rows[i]) - 1), REFERENCE] for place, i in enumerate(chosen)]
-        )
-        known = rows < len(self.judged.errors)
-        errors, others = np.zeros(len(rows), np.float32), np.zeros(len(rows), np.float32)
-        errors[known] = self.judged.errors[rows[known]]
-        others[known] = self.judged.others[rows[known]]
-        arrays: dict[str, np.ndarray] = {
-            "input_ids": padded,
-            "attention_mask": mask,
-            "labels": labels,
-        }
-        arrays |= {"list": numbers.astype(np.int64), "errors": errors, "others": others}
-        return {name: torch.from_numpy(values) for name, values in arrays.items()}
+    run.finish(lm.model, [lm.tokenizer], settings.save_dtype, ingredients, figures)
+    return figures
 
 
 def expected_errors(
@@ -261,46 +140,44 @@ class _Trainer(Trainer):
     """transformers' training loop with expected errors as the loss."""
 
     def __init__(
-        self, model: Any, parts: Sequence[ListBatches], settings: MWERTraining, output: Path
+        self,
+        model: Any,
+        parts: Sequence[ListBatches],
+        settings: MWERTraining,
+        run: Run,
+        callbacks: Callbacks,
     ) -> None:
         lists, held_out = parts
-        steps = math.ceil(len(lists) * settings.epochs)
         every = max(1, math.ceil(len(lists) / settings.checks))
         self.settings, self.lists, self.held_out = settings, lists, held_out
-        arguments = TrainingArguments(
-            output_dir=str(output / "checkpoints"),
-            max_steps=steps,
-            per_device_train_batch_size=1,  # an item is a batch already
-            per_device_eval_batch_size=1,
-            learning_rate=settings.learning_rate,
-            lr_scheduler_type="cosine",
-            warmup_steps=math.ceil(settings.warmup * steps),
+        arguments = training_arguments(
+            run.folder,
+            len(lists),
+            settings.epochs,
+            settings.learning_rate,
+            settings.warmup,
+            settings.precision,
+            settings.seed,
             max_grad_norm=1.0,
-            use_cpu=not torch.cuda.is_available(),
-            bf16=settings.precision == "bfloat16",
             logging_steps=every,
             eval_strategy="steps",
             eval_steps=every,
             save_steps=every,
-            save_total_limit=2,
             load_best_model_at_end=True,
             prediction_loss_only=True,
             label_names=["errors"],
-            seed=settings.seed,
-            report_to=[],
-            remove_unused_columns=False,
         )
-        use_one_device(arguments)
         super().__init__(
             model=model,
             args=arguments,
             train_dataset=lists,
             eval_dataset=held_out,
-            data_collator=lambda items: items[0],
+            data_collator=only_item,
             optimizers=(
                 build_optimizer(model, "adamw", settings.learning_rate, settings.weight_decay),
                 None,
             ),
+            callbacks=list(callbacks),
         )
 
     def compute_loss(
@@ -344,8 +221,3 @@ def _encoded(lm: CausalLM, lists: Judged, options: ScorerOptions) -> Sequences:
         raise InputError(
             f"utterance {utt}: {error.reason} (training reads no windows: leave it out)"
         ) from error
-
-
-def _starts(numbers: np.ndarray) -> np.ndarray:
-    """Where each list but the first begins."""
-    return np.flatnonzero(np.diff(numbers)) + 1

@@ -1,107 +1,286 @@
-"""Checkpoints of training: where an interrupted run goes on, and the finished one."""
+"""One training run and its folder: what it is made from, where it continues, how it ends.
+
+While a run trains, its output folder holds `checkpoints` alone: transformers' checkpoints, and
+`run.json`, which says what the run is made from. When the run is complete, the model takes the
+place of the whole folder at once, with `training.json`: what it is made from, and its figures.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from transformers import TrainingArguments
+from safetensors import SafetensorError, safe_open
 
 from lm.errors import InputError
+from lm.files import whole_folder, write_text
 
+LOG = logging.getLogger("secondpass")
+CHECKPOINTS = "checkpoints"
+RUN_FILE = "run.json"
+RECORD = "training.json"
 NAME = re.compile(r"checkpoint-(\d+)")
 # transformers writes it last: a folder without it is of a run that was killed while it saved.
 LAST_FILE = "trainer_state.json"
 
 
-def newest_checkpoint(folder: Path, resume: bool | None) -> Path | None:
-    """The newest whole checkpoint of a run, None to start anew.
+@dataclass(frozen=True)
+class Ingredients:
+    """What a run is made from; a run continues only if all of it is the same.
 
-    Args:
-        folder: Where the run keeps its checkpoints.
-        resume: None goes on if there is a checkpoint; True demands one; False removes what is
-            there, so that no later run goes on from it.
-
-    Raises:
-        InputError: One is demanded, and there is none.
+    Attributes:
+        settings: Values of the settings by name, as JSON has them.
+        contents: A hash of the content by what is read, such as the training texts; None where
+            there is none.
     """
-    if resume is False:
-        shutil.rmtree(folder, ignore_errors=True)
+
+    settings: Mapping[str, Any]
+    contents: Mapping[str, str | None]
+
+    @classmethod
+    def of(
+        cls, settings: Any, contents: Mapping[str, str | None], apart: Sequence[str] = ()
+    ) -> Ingredients:
+        """The ingredients of a run with a dataclass of settings.
+
+        Args:
+            settings: The dataclass.
+            contents: See the attribute. A setting that names a file or a model is of no interest
+                by itself: what counts is the content.
+            apart: Further settings that do not matter, such as the number of processes.
+        """
+        names = [f.name for f in fields(settings) if f.name not in (*contents, *apart)]
+        return cls({name: _plain(getattr(settings, name)) for name in names}, contents)
+
+    def differences(self, known: Mapping[str, Any]) -> list[str]:
+        """What differs from the ingredients that a file of a run names."""
+        found = []
+        settings, contents = known.get("settings", {}), known.get("contents", {})
+        for name in dict.fromkeys([*settings, *self.settings]):
+            before, now = (
+                json.dumps(values.get(name), ensure_ascii=False)
+                for values in (settings, self.settings)
+            )
+            if before != now:
+                found.append(f"`{name}` was {before} and is {now}")
+        for name in dict.fromkeys([*contents, *self.contents]):
+            if contents.get(name) != self.contents.get(name):
+                found.append(f"the content of `{name}` has changed")
+        return found
+
+
+class Run:
+    """One training run, as its output folder shows it.
+
+    Attributes:
+        output: Folder of the finished model.
+        folder: Folder of the checkpoints.
+        last: The newest whole checkpoint; None to train from the beginning.
+    """
+
+    def __init__(self, output: str | Path, resume: bool | None) -> None:
+        """Finds out where a run starts; changes nothing.
+
+        Args:
+            output: Folder of the finished model.
+            resume: None continues from the newest checkpoint, if there is one; True demands one;
+                False trains from the beginning.
+
+        Raises:
+            InputError: A checkpoint is demanded, and there is none; or the folder holds something
+                that is not from such a run.
+        """
+        self.output = Path(output)
+        self.folder = self.output / CHECKPOINTS
+        self.restart = resume is False
+        _check_place(self.output, self.restart)
+        self.last = None if self.restart else newest_checkpoint(self.folder)
+        finished = (self.output / RECORD).is_file() and not self.restart
+        if resume and self.last is None and not finished:
+            raise InputError(
+                f"{self.folder}: there is no checkpoint to continue from; start the run without "
+                "--resume, or give the `output` that it had"
+            )
+
+    @property
+    def first_step(self) -> int:
+        """Number of optimiser steps that were made before."""
+        return 0 if self.last is None else _step(self.last)
+
+    def begin(self, ingredients: Ingredients) -> dict[str, float] | None:
+        """Makes sure that the folder is of this run, and notes what the run is made from.
+
+        Returns:
+            The recorded figures, if the run is complete and there is nothing to do.
+
+        Raises:
+            InputError: The folder's checkpoints or its model are from a run that differs.
+        """
+        # Checkpoints beside a finished model are of a newer run, which was begun with --restart.
+        path = self.folder / RUN_FILE if self.last is not None else self.output / RECORD
+        if not self.restart and (self.last is not None or path.is_file()):
+            known = read_json(path) or {}
+            if "ingredients" not in known:
+                raise InputError(
+                    f"{path}: cannot be read, so it is not known what the run in this folder was "
+                    "made from; give another `output`, or train from the beginning with --restart"
+                )
+            differences = ingredients.differences(known["ingredients"])
+            if differences:
+                raise InputError(
+                    f"{self.output}: this folder is from a run that differs: "
+                    f"{'; '.join(differences)}. Give another `output`, or train from the beginning "
+                    "with --restart, which replaces what is there"
+                )
+            if self.last is None:
+                LOG.info(
+                    f"{self.output}: this model is complete and was trained with the same "
+                    "settings and data; its recorded figures follow"
+                )
+                return {name: float(value) for name, value in known["figures"].items()}
+        if self.last is None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        _write(self.folder / RUN_FILE, ingredients)
+        if self.last is not None:
+            LOG.info(f"continues from the checkpoint of step {self.first_step:,}")
         return None
+
+    def finish(
+        self,
+        model: Any,
+        parts: Sequence[Any],
+        dtype: str,
+        ingredients: Ingredients,
+        figures: Mapping[str, float],
+    ) -> None:
+        """Puts the finished model in the place of the output folder, all files at once.
+
+        Args:
+            model: transformers' model; it is converted to the dtype.
+            parts: Its tokenizer and its feature extractor, or whatever else is saved with it.
+            dtype: `float32`, `float16` or `bfloat16`.
+            ingredients: What the run is made from.
+            figures: What is recorded of it.
+        """
+        with whole_folder(self.output) as folder:
+            model.to(getattr(torch, dtype)).save_pretrained(folder)
+            for part in parts:
+                part.save_pretrained(folder)
+            _write(folder / RECORD, ingredients, figures=dict(figures))
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint in a folder; a damaged one is named and skipped."""
     found = {
         int(match[1]): path
         for path in (folder.iterdir() if folder.is_dir() else ())
-        if (match := NAME.fullmatch(path.name)) and (path / LAST_FILE).is_file()
+        if (match := NAME.fullmatch(path.name))
     }
-    if not found and resume:
-        raise InputError(
-            f"{folder}: no checkpoint to go on from; start the run without --resume, or give the "
-            "`output` that it had"
-        )
-    return found[max(found)] if found else None
+    for step in sorted(found, reverse=True):
+        damage = damage_of(found[step])
+        if damage is None:
+            return found[step]
+        LOG.warning(f"{found[step]}: this checkpoint is skipped: {damage}")
+    return None
 
 
-def check_same_run(folder: Path, facts: Mapping[str, object], going_on: bool) -> None:
-    """Makes sure that checkpoints are of the run that goes on from them, and notes what run it is.
+def damage_of(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint of transformers' Trainer; None if it is whole.
 
-    Args:
-        folder: Where the run keeps its checkpoints.
-        facts: What may not change within a run, JSON values by what people call them.
-        going_on: Whether the run goes on from a checkpoint.
-
-    Raises:
-        InputError: The checkpoints are of another run.
+    The end of each file is read, which a full disk or a killed process cuts off.
     """
-    path = folder / "run.json"
-    if going_on:
-        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        for name, value in json.loads(json.dumps(facts)).items():
-            if known.get(name) != value:
-                raise InputError(
-                    f"{folder}: these checkpoints are of a run with other {name}; start anew with "
-                    "--restart, which removes them, or give another `output`"
-                )
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(facts, indent=1), encoding="utf-8")
-    temporary.replace(path)
+    state = read_json(checkpoint / LAST_FILE)
+    if state is None or state.get("global_step") != _step(checkpoint):
+        return f"{LAST_FILE}, which is written last, is missing or incomplete"
+    weights = sorted(checkpoint.glob("*.safetensors"))
+    if not weights:
+        return "it has no weights"
+    for path in weights:
+        try:
+            with safe_open(path, "pt"):
+                pass
+        except (SafetensorError, OSError):
+            return f"{path.name} is incomplete"
+    for name in ("optimizer.pt", "scheduler.pt"):
+        if not zipfile.is_zipfile(checkpoint / name):
+            return f"{name} is missing or incomplete"
+    return None
 
 
-def digest(arrays: Iterable[np.ndarray]) -> str:
-    """A hash of arrays, their number and lengths."""
+def digest(parts: Iterable[bytes]) -> str:
+    """A hash of byte strings, their number and lengths."""
     found = hashlib.sha256()
-    for array in arrays:
-        found.update(len(array).to_bytes(8, "big") + np.ascontiguousarray(array).tobytes())
+    for part in parts:
+        found.update(len(part).to_bytes(8, "big") + part)
     return found.hexdigest()[:16]
 
 
-def write_checkpoint(model: Any, tokenizer: Any, output: Path, dtype: str) -> None:
-    """Writes model and tokenizer; no file has its name before all are written.
+def weights_digest(model: torch.nn.Module) -> str:
+    """A hash of a model's weights and their names."""
+    return digest(
+        part
+        for name, value in model.state_dict().items()
+        for part in (
+            name.encode(),
+            value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes(),
+        )
+    )
 
-    Args:
-        model: transformers' model; it is converted to the dtype.
-        tokenizer: Its tokenizer.
-        output: Folder of the checkpoint.
-        dtype: `float32`, `float16` or `bfloat16`.
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The mapping in a JSON file; None where there is no such file, or only a part of it."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _write(path: Path, ingredients: Ingredients, **more: Any) -> None:
+    """Writes what a run is made from, and perhaps its figures."""
+    content = {"ingredients": asdict(ingredients), **more}
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False))
+
+
+def _plain(value: Any) -> Any:
+    """A setting as JSON has it."""
+    return json.loads(json.dumps(value, default=asdict))
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def _check_place(output: Path, restart: bool) -> None:
+    """Makes sure, before hours of training, that the finished model can be put there.
+
+    Raises:
+        InputError: It cannot, or something would be lost.
     """
-    temporary = output / ".part"
-    shutil.rmtree(temporary, ignore_errors=True)
-    model.to(getattr(torch, dtype)).save_pretrained(temporary)
-    tokenizer.save_pretrained(temporary)
-    for path in sorted(temporary.iterdir()):
-        os.replace(path, output / path.name)
-    temporary.rmdir()
-
-
-def use_one_device(arguments: TrainingArguments) -> None:
-    """Keeps the Trainer from cutting batches up for all GPUs: an item is a whole batch."""
-    arguments._n_gpu = min(arguments.n_gpu, 1)
+    if output.exists() and not output.is_dir():
+        raise InputError(f"{output}: `output` is a file; give the name of a folder")
+    if os.path.ismount(output):
+        raise InputError(f"{output}: `output` is a mounted disk; give a folder on it")
+    if not output.is_dir() or (output / RECORD).is_file():
+        return
+    others = sorted(path.name for path in output.iterdir() if path.name != CHECKPOINTS)
+    if others and not (restart and (output / "config.json").is_file()):
+        remedy = (
+            "give another `output`, or replace it with --restart"
+            if (output / "config.json").is_file()
+            else "give another `output`"
+        )
+        raise InputError(
+            f"{output}: the folder of the finished model holds something already ({others[0]}), "
+            f"which is not known to be from such a run; {remedy}"
+        )

@@ -16,18 +16,15 @@ from transformers import AutoModelForCTC, AutoProcessor
 
 from asr.acoustic import CTCModel
 from asr.corpus import read_corpus
-from asr.training.augment import Augmentation, change_signal, mask_features
-from asr.training.ctc import (
-    AcousticTraining,
-    CTCTrainer,
-    SpeechBatches,
-    load_or_create,
-    train_acoustic,
-)
+from asr.training.augment import change_signal, mask_features
+from asr.training.ctc import CTCTrainer, load_or_create, train_acoustic
+from asr.training.settings import AcousticTraining, Augmentation
+from asr.training.speech_batches import SpeechBatches
 from experiments.cli import main
 from experiments.comparison.config import load_config
 from lm.errors import InputError
 from tests.support.data import PROJECT
+from tests.support.training import CtrlC, Killed, KilledBefore
 
 RATE = 16_000
 TEXTS = {"first": "A CAB", "second": "BAD"}
@@ -122,22 +119,52 @@ def test_saved_folder_is_an_ordinary_checkpoint(settings: AcousticTraining) -> N
     assert list(Path(settings.output).glob("*.safetensors"))
 
 
+def same_weights(one: str, two: str) -> bool:
+    """Whether two models have the same weights, up to rounding."""
+    first, second = (AutoModelForCTC.from_pretrained(path).state_dict() for path in (one, two))
+    return all(torch.allclose(second[n], w, rtol=1e-5, atol=1e-6) for n, w in first.items())
+
+
 @pytest.mark.slow
-def test_resumes_to_the_same_weights(settings: AcousticTraining) -> None:
-    """Stopped after 4 of 6 steps and resumed, or in one go: the same model."""
-    whole = replace(settings, output=settings.output + "-whole", epochs=6)
-    train_acoustic(whole)
-    train_acoustic(replace(settings, epochs=4))
-    figures = train_acoustic(replace(settings, epochs=6))
-    assert figures["steps"] == 6
-    state = json.loads(
-        (Path(settings.output) / "checkpoints" / "checkpoint-6" / "trainer_state.json").read_text()
-    )
-    assert state["global_step"] == 6
-    one = AutoModelForCTC.from_pretrained(whole.output).state_dict()
-    two = AutoModelForCTC.from_pretrained(settings.output).state_dict()
-    for name, weights in one.items():
-        torch.testing.assert_close(two[name], weights, rtol=1e-5, atol=1e-6, msg=name)
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_continued_run_gives_what_a_run_without_a_break_gives(
+    settings: AcousticTraining, manifest: Path, workers: int
+) -> None:
+    """The augmentation included, which is another one in every step."""
+    changes = Augmentation((0.9, 1.1), noise=0.5, gain_db=3.0)
+    settings = replace(settings, augmentation=changes, epochs=6, valid=str(manifest))
+    whole = replace(settings, output=settings.output + "-whole")
+    expected = train_acoustic(whole)
+    with pytest.raises(Killed):  # after step 4 of 6, with the checkpoint of step 2 or 4
+        train_acoustic(replace(settings, workers=workers), callbacks=[KilledBefore(4)])
+    with pytest.raises(KeyboardInterrupt):
+        train_acoustic(replace(settings, workers=workers), callbacks=[CtrlC(5)])
+    figures = train_acoustic(settings, resume=True)
+    assert (figures["first_step"], figures["steps"]) == (5, 6)
+    if workers == 0:
+        assert same_weights(whole.output, settings.output)
+        assert figures["valid_loss"] == pytest.approx(expected["valid_loss"], rel=1e-5)
+
+
+def test_a_second_run_is_the_same_or_is_refused(settings: AcousticTraining, manifest: Path) -> None:
+    settings = replace(settings, epochs=1)
+    figures = train_acoustic(settings)
+    weights = (Path(settings.output) / "model.safetensors").read_bytes()
+    # How audio is loaded and where the manifest is do not matter.
+    copied = manifest.parent / "copy.jsonl"
+    copied.write_bytes(manifest.read_bytes())
+    assert train_acoustic(replace(settings, workers=1, train=(str(copied),))) == figures
+    changed = replace(settings.augmentation, noise=0.5)
+    with pytest.raises(InputError, match=r'`augmentation` was .*"noise": 0.0.* and is .*0.5'):
+        train_acoustic(replace(settings, augmentation=changed))
+    with pytest.raises(InputError, match=r"`epochs` was 1 and is 2.*another `output`.*--restart"):
+        train_acoustic(replace(settings, epochs=2))
+    signal = np.append(spell(TEXTS["first"]), np.zeros(100, np.float32))
+    soundfile.write(manifest.parent / "first.flac", signal, RATE)
+    with pytest.raises(InputError, match="the content of `train` has changed"):
+        train_acoustic(settings)
+    assert (Path(settings.output) / "model.safetensors").read_bytes() == weights
+    assert train_acoustic(replace(settings, epochs=2), resume=False)["steps"] == 2
 
 
 def test_fine_tunes_a_checkpoint_with_other_features(settings: AcousticTraining) -> None:
@@ -163,7 +190,7 @@ def test_fine_tunes_a_checkpoint_with_other_features(settings: AcousticTraining)
 
 def test_loss_is_the_mean_over_utterances_of_all_alignments(settings: AcousticTraining) -> None:
     """-log p(y|x) by brute force over every path of 4 frames, averaged over utterances."""
-    model, _, tokenizer = load_or_create(settings, Path(settings.output))
+    model, _, tokenizer = load_or_create(settings)
     model.eval()
     labels = torch.tensor([[5, 5], [3, -100]])
     inputs = torch.randn(2, 16, 80, generator=torch.Generator().manual_seed(1))
@@ -207,7 +234,7 @@ def test_batches_hold_every_utterance_once(settings: AcousticTraining, manifest:
 
 
 def test_an_utterance_that_ctc_cannot_align_is_left_out(
-    settings: AcousticTraining, manifest: Path, capsys: pytest.CaptureFixture[str]
+    settings: AcousticTraining, manifest: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """25 frames a second: one second holds 13 times the same letter, and no 14th."""
     lines = manifest.read_text().splitlines()
@@ -217,7 +244,7 @@ def test_an_utterance_that_ctc_cannot_align_is_left_out(
         lines.append(json.dumps(entry))
     manifest.write_text("\n".join(lines) + "\n")
     assert train_acoustic(replace(settings, epochs=1))["left_out"] == 1
-    assert "1 of 4 utterances have more letters" in capsys.readouterr().err
+    assert "1 of 4 utterances have more letters" in caplog.text
 
 
 def test_noise_and_speed_are_as_asked() -> None:
@@ -249,7 +276,13 @@ def test_masks_cover_the_expected_share() -> None:
     ("change", "message"),
     [
         ("architecture={}", "give either `model`"),
-        ("precision=float8", "precision is 'float8'"),
+        ("precision=float8", "`precision` is 'float8'"),
+        ("epochs=0", "must be above 0"),
+        ("train=[]", "names no manifest"),
+        ("architecture.encoder_config.hiden_size=1", "`architecture.encoder_config.hidden_size`"),
+        ("architecture.model_type=parakeet", "there is no such `architecture`"),
+        ("features.hop_lenght=125", "the nearest one is `hop_length`"),
+        ("model=/none/such architecture={}", "there is no such folder"),
         ("learing_rate=1", "nearest valid one is `learning_rate`"),
         ("train=[nothing.jsonl]", "nothing.jsonl: no such manifest"),
     ],
@@ -267,7 +300,7 @@ def test_wrong_settings_are_one_line(
             {"output": str(tmp_path / "out"), "train": [str(manifest)], "architecture": TINY}
         )
     )
-    assert main(["train-acoustic", str(config), change]) == 2
+    assert main(["train-acoustic", str(config), *change.split()]) == 2
     error = capsys.readouterr().err.strip()
     assert message in error
     assert "\n" not in error
@@ -288,6 +321,6 @@ def test_configs_of_the_project_are_valid(tmp_path: Path) -> None:
     for name in names:
         settings = load_config(AcousticTraining, folder / name, [f"output={tmp_path}"])
         if settings.architecture:
-            model, features, _ = load_or_create(settings, Path(settings.output))
+            model, features, _ = load_or_create(settings)
             assert features.hop_length == settings.features.get("hop_length", 160)
             assert sum(p.numel() for p in model.parameters()) * 2 < 9e6  # bytes, float16

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from experiments.cli import main
 from lm.errors import InputError
 from lm.neural.causal import CausalLM
-from lm.training.causal_lm import LMTraining, train_lm
-from lm.training.lora import LoRA
+from lm.training.causal_lm import train_lm
 from lm.training.optimizer import MuonWithAdamW
-from lm.training.resume import newest_checkpoint, use_one_device
 from lm.training.sequences import TokenBatches, encode, train_tokenizer
+from lm.training.settings import LMTraining, LoRA
+from tests.support.training import Killed, KilledBefore
 
 TEXTS = ["the cat sat on the mat", "no one knew the way home", "she sent the mail by sea"]
 ARCHITECTURE = {
@@ -69,49 +69,19 @@ def test_it_learns_the_text_and_the_checkpoint_scores_it(
     assert next(stored.parameters()).dtype == torch.float16
 
 
-def test_an_interrupted_run_goes_on_from_its_checkpoint(settings: LMTraining) -> None:
-    whole = train_lm(settings)
-    first = replace(settings, output=settings.output + "-again", save_steps=5)
-    train_lm(replace(first, schedule="constant", epochs=3))
-    folder = Path(first.output) / "checkpoints"
-    before = {p.name for p in folder.iterdir()}
-    assert before
-    again = train_lm(first)
-    assert again["steps"] == whole["steps"]
-    assert whole["first_step"] == 0 < again["first_step"]
-    assert again["valid_word_perplexity"] < 10
-
-
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
-def test_going_on_gives_what_a_run_without_a_break_gives(
+def test_a_continued_run_gives_what_a_run_without_a_break_gives(
     settings: LMTraining, optimizer: str
 ) -> None:
     settings = replace(settings, optimizer=optimizer, epochs=4, save_steps=8, warmup=0.2)
-    whole = train_lm(settings)
-    # As if killed after step 8, while a later checkpoint was being saved.
-    folder = Path(settings.output) / "checkpoints"
-    for path in folder.glob("checkpoint-*"):
-        if path.name != "checkpoint-8":
-            (path / "trainer_state.json").unlink()
-    assert newest_checkpoint(folder, None) == folder / "checkpoint-8"
+    whole = train_lm(replace(settings, output=settings.output + "-whole"))
+    with pytest.raises(Killed):
+        train_lm(settings, callbacks=[KilledBefore(13)])
+    assert not (Path(settings.output) / "config.json").exists()
     again = train_lm(settings, resume=True)
-    assert again["first_step"] == 8
+    assert (whole["first_step"], again["first_step"]) == (0, 8)
+    assert again["steps"] == whole["steps"] > 13
     assert again["valid_loss"] == pytest.approx(whole["valid_loss"], rel=1e-5)
-
-
-def test_where_training_starts(tmp_path: Path) -> None:
-    folder = tmp_path / "checkpoints"
-    assert newest_checkpoint(folder, None) is None
-    with pytest.raises(InputError, match="no checkpoint to go on from"):
-        newest_checkpoint(folder, True)
-    for step in (5, 10, 100, 200):
-        (folder / f"checkpoint-{step}").mkdir(parents=True)
-        if step < 200:
-            (folder / f"checkpoint-{step}" / "trainer_state.json").touch()
-    assert newest_checkpoint(folder, None) == folder / "checkpoint-100"
-    assert newest_checkpoint(folder, True) == folder / "checkpoint-100"
-    assert newest_checkpoint(folder, False) is None
-    assert not folder.exists()  # a later run must not go on from an older one
 
 
 def test_fine_tuning_starts_from_the_checkpoint(settings: LMTraining, tmp_path: Path) -> None:
@@ -261,12 +231,11 @@ def test_lora_is_merged_into_an_ordinary_checkpoint(
     words = sum(len(text.split()) + 1 for text in texts)
     assert figures["valid_word_perplexity"] == pytest.approx(math.exp(-logprob / words), rel=1e-3)
     if save_steps == 3:
-        folder = Path(tuned.output) / "checkpoints"
-        for path in folder.glob("checkpoint-*"):
-            if path != newest_checkpoint(folder, True):
-                (path / "trainer_state.json").unlink()
-        assert train_lm(tuned, resume=True)["first_step"] > 0
-        again = CausalLM.load(tuned.output).score(texts).logprob.sum()
+        again_in = replace(tuned, output=str(tmp_path / "again"))
+        with pytest.raises(Killed):
+            train_lm(again_in, callbacks=[KilledBefore(11)])
+        assert train_lm(again_in, resume=True)["first_step"] == 9
+        again = CausalLM.load(again_in.output).score(texts).logprob.sum()
         assert again == pytest.approx(logprob, rel=1e-4)
 
 
@@ -280,15 +249,21 @@ def test_command_prints_figures_and_what_was_cut(
     values |= {"architecture": ARCHITECTURE, "vocab_size": 300, "max_tokens": 40}
     config.write_text(yaml.safe_dump(values))
     assert main(["train-lm", str(config), "--resume"]) == 2
-    assert "no checkpoint to go on from" in capsys.readouterr().err
+    assert "there is no checkpoint to continue from" in capsys.readouterr().err
     assert main(["train-lm", str(config)]) == 0
     printed = capsys.readouterr()
     assert "valid_word_perplexity: " in printed.out and "valid_words: 18" in printed.out
     assert "1 lines are longer than max_tokens and were cut" in printed.err
     assert "1 held-out lines are longer" in printed.err
-    assert main(["train-lm", str(config), "--resume"]) == 0
-    assert "went on from the checkpoint of step" in capsys.readouterr().err
-    assert not (Path(settings.output) / ".part").exists()
+    for options in ([], ["--resume"]):
+        assert main(["train-lm", str(config), *options]) == 0
+        again = capsys.readouterr()
+        assert again.out == printed.out
+        assert "this model is complete and was trained with the same settings" in again.err
+    assert main(["train-lm", str(config), "epochs=2"]) == 2
+    assert "`epochs` was 1 and is 2" in capsys.readouterr().err
+    assert main(["train-lm", str(config), "epochs=2", "--restart"]) == 0
+    assert "steps: " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -304,10 +279,13 @@ def test_command_prints_figures_and_what_was_cut(
         ({"valid": "BINARY"}, r"binary\.txt: not readable as UTF-8"),
         ({"vocab_size": 100}, "vocabulary of 100 is too small.*258"),
         ({"max_tokens": 200}, "`max_tokens` is 200, but the model reads at most 128"),
-        ({"max_tokens": 2}, "max_tokens is 2"),
+        ({"max_tokens": 2}, "`max_tokens` is 2; use"),
         ({"epochs": 0.0}, "must be above 0"),
         ({"architecture": {**ARCHITECTURE, "model_type": "lama"}}, "no such `architecture`"),
-        ({"architecture": {**ARCHITECTURE, "hiden_size": 8}}, "nearest is hidden_size"),
+        (
+            {"architecture": {**ARCHITECTURE, "hiden_size": 8}},
+            "nearest one is `architecture.hidden_size`",
+        ),
         ({"architecture": {**ARCHITECTURE, "vocab_size": 9}}, "leave it out"),
         ({"lora": LoRA()}, "give the `model`"),
         ({"lora": LoRA(), "model": "x", "architecture": {}}, "optimizer: adamw"),
@@ -335,37 +313,44 @@ def test_the_longest_possible_sequences_can_be_trained_on(settings: LMTraining) 
     assert train_lm(replace(settings, running=True, max_tokens=64, epochs=0.5))["cut_lines"] == 0
 
 
-@pytest.mark.parametrize(
-    ("change", "other"),
-    [
-        ({"texts": "OTHER"}, "texts"),
-        ({"architecture": {**ARCHITECTURE, "num_hidden_layers": 3}}, "model"),
-    ],
-)
-def test_checkpoints_of_another_run_are_not_gone_on_from(
-    settings: LMTraining, tmp_path: Path, change: dict[str, Any], other: str
-) -> None:
+def test_other_settings_or_data_are_refused(settings: LMTraining, tmp_path: Path) -> None:
     settings = replace(settings, epochs=2)
-    first = train_lm(settings)
-    same = train_lm(settings)  # has nothing to do, and does no harm
-    assert same["first_step"] == first["steps"] and "loss" in first and "loss" not in same
-    assert same["valid_loss"] == pytest.approx(first["valid_loss"], rel=1e-5)
+    figures = train_lm(settings)
+    assert train_lm(settings) == figures
     before = CausalLM.load(settings.output).score(TEXTS).logprob
-    if change.get("texts") == "OTHER":
-        path = tmp_path / "other.txt"
-        path.write_text("quite another text\n" * 20)
-        change = {"texts": (str(path),)}
-    with pytest.raises(InputError, match=f"a run with other {other}; start anew with --restart"):
-        train_lm(replace(settings, **change))
-    np.testing.assert_allclose(CausalLM.load(settings.output).score(TEXTS).logprob, before)
-    assert train_lm(replace(settings, **change), resume=False)["first_step"] == 0
+    text = tmp_path / "other.txt"
+    text.write_text("quite another text\n" * 20)
+    other = str(text)
+    deeper = {**ARCHITECTURE, "num_hidden_layers": 3}
+    changes: list[tuple[dict[str, Any], str]] = [
+        ({"texts": (other,)}, "the content of `texts` has changed"),
+        ({"valid": other}, "the content of `valid` has changed"),
+        ({"architecture": deeper}, "`architecture` was .* and is .*"),
+        ({"learning_rate": 1e-3}, "`learning_rate` was 0.005 and is 0.001"),
+    ]
+    for change, message in changes:
+        for resume in (None, True):
+            with pytest.raises(InputError, match=f"{message}.*another `output`.*--restart"):
+                train_lm(replace(settings, **change), resume)
+    np.testing.assert_array_equal(CausalLM.load(settings.output).score(TEXTS).logprob, before)
+    # The same text under another name is the same text.
+    copied = tmp_path / "copy.txt"
+    copied.write_bytes(Path(settings.texts[0]).read_bytes())
+    assert train_lm(replace(settings, texts=(str(copied),))) == figures
+    restarted = train_lm(replace(settings, learning_rate=1e-3), resume=False)
+    assert restarted["first_step"] == 0 and restarted["valid_loss"] != figures["valid_loss"]
 
 
-def test_several_gpus_do_not_share_a_batch() -> None:
-    arguments = TrainingArguments(output_dir="none", use_cpu=True, report_to=[])
-    arguments._n_gpu = 2
-    use_one_device(arguments)
-    assert arguments.train_batch_size == arguments.per_device_train_batch_size
+def test_another_model_to_start_from_is_refused(settings: LMTraining, tmp_path: Path) -> None:
+    start = replace(settings, epochs=1)
+    train_lm(start)
+    tuned = replace(
+        start, output=str(tmp_path / "tuned"), model=start.output, architecture={}, epochs=0.5
+    )
+    train_lm(tuned)
+    train_lm(replace(start, seed=2), resume=False)  # other weights in the same folder
+    with pytest.raises(InputError, match="the content of `model` has changed"):
+        train_lm(tuned)
 
 
 def test_muon_leaves_an_untied_output_layer_to_adamw(settings: LMTraining) -> None:

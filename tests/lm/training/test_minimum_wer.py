@@ -10,22 +10,20 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from transformers import TrainerCallback
 
 from asr.nbest import write_nbest
 from experiments.cli import main
-from experiments.train_rescorer import by_speaker, verdict
+from experiments.comparison.rescorer_lists import by_speaker
+from experiments.train_rescorer import verdict
 from lm.errors import InputError
 from lm.neural.causal import CausalLM
 from lm.scorer import Texts
-from lm.training.minimum_wer import (
-    REFERENCE,
-    Judged,
-    ListBatches,
-    MWERTraining,
-    expected_errors,
-    train_mwer,
-)
+from lm.training.minimum_wer import expected_errors, train_mwer
+from lm.training.nbest_batches import REFERENCE, Judged, ListBatches
+from lm.training.settings import MWERTraining
 from tests.support.causal_models import CPU, save_model
+from tests.support.training import CtrlC, Killed, KilledBefore
 
 
 def test_expected_errors_and_their_gradient() -> None:
@@ -113,8 +111,8 @@ def test_a_column_without_weight_cannot_be_trained() -> None:
 
 
 def test_verdict() -> None:
-    assert "use it" in verdict(-0.01, 0.01)
-    assert "stay" in verdict(-0.01, 0.2) and "stay" in verdict(0.01, 0.001)
+    assert "use the new model" in verdict(-0.01, 0.01)
+    assert "keep" in verdict(-0.01, 0.2) and "keep" in verdict(0.01, 0.001)
 
 
 @pytest.fixture
@@ -163,10 +161,10 @@ def test_the_command_trains_judges_and_goes_on(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train-rescorer", str(config), "--resume"]) == 2
-    assert "no checkpoint to go on from" in capsys.readouterr().err
+    assert "there is no checkpoint to continue from" in capsys.readouterr().err
     assert main(["train-rescorer", str(config)]) == 0
     printed = capsys.readouterr().out
-    assert "fewer errors by" in printed and "use it" in printed
+    assert "fewer errors by" in printed and "use the new model" in printed
     rates = [
         float(line.split()[1].rstrip("%,")) for line in printed.splitlines() if "  " in line[:2]
     ]
@@ -175,8 +173,13 @@ def test_the_command_trains_judges_and_goes_on(
     right, wrong = model.score(["the cat sat a", "the dog sat a"]).logprob
     assert right > wrong
     assert main(["train-rescorer", str(config), "--resume"]) == 0
-    again = [line for line in capsys.readouterr().out.splitlines() if "  after" in line]
-    assert again == [line for line in printed.splitlines() if "  after" in line]
+    again = capsys.readouterr()
+    assert again.out == printed
+    assert "this model is complete and was trained with the same settings" in again.err
+    assert main(["train-rescorer", str(config), "learning_rate=1e-3"]) == 2
+    assert "`learning_rate` was 0.003 and is 0.001" in capsys.readouterr().err
+    assert main(["train-rescorer", str(config), "shares=[0.5, 0.3]"]) == 2
+    assert "the content of `lists to train on` has changed" in capsys.readouterr().err
 
 
 def test_a_model_that_only_gets_worse_is_written_as_it_was(tmp_path: Path) -> None:
@@ -199,11 +202,35 @@ def test_a_model_that_only_gets_worse_is_written_as_it_was(tmp_path: Path) -> No
     assert other[0] - other[1] > first[0] - first[1]
 
 
+def test_a_continued_run_gives_what_a_run_without_a_break_gives(tmp_path: Path) -> None:
+    model = save_model(tmp_path / "model", "llama")
+    texts = ["the cat", "the dog", "the mat", "the hat", "the cat", "the mat"]
+    owner = np.array([0, 0, 1, 1, 0, 1])  # two lists and their references
+    judged = Judged(Texts(texts, None, owner), np.array([0, 3, 0, 2]), np.zeros(4), 1.0, ["u", "v"])
+    settings = MWERTraining(epochs=5, learning_rate=1e-2, batch_tokens=8, checks=1)
+
+    def run(name: str, *callbacks: TrainerCallback) -> dict[str, float]:
+        return train_mwer(
+            model, CPU, judged, judged, tmp_path / name, settings, callbacks=callbacks
+        )
+
+    whole = run("whole")
+    assert whole["steps"] == 10
+    with pytest.raises(Killed):
+        run("again", KilledBefore(6))
+    with pytest.raises(KeyboardInterrupt):
+        run("again", CtrlC(7))
+    again = run("again")
+    assert again == pytest.approx({**whole, "first_step": 7}, rel=1e-5)
+    one, two = (CausalLM.load(tmp_path / name).score(texts).logprob for name in ("whole", "again"))
+    np.testing.assert_allclose(one, two, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ("train=other", "must be one of `columns`"),
-        ("shares=[0.9, 0.2]", "leave something to judge by"),
+        ("shares=[0.9, 0.2]", "leave a part on which"),
         ("epochs=0", "above 0"),
         ("precision=float8", "choose one of"),
         ("save_dtype=int", "choose one of"),

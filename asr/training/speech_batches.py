@@ -1,0 +1,144 @@
+"""Training data of acoustic models: utterances with references, as padded batches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+
+from asr.corpus import Utterance, load_utterance, read_corpus
+from asr.training.augment import change_signal, mask_features
+from asr.training.settings import AcousticTraining
+from lm.errors import InputError
+from lm.text.normalisers import normaliser
+from lm.training.resume import digest
+
+IGNORED = -100  # the label that transformers' CTC losses leave out
+
+
+def read_training(path: str, normalise: str) -> list[Utterance]:
+    """A corpus with normalised references; an utterance without one is an error."""
+    clean = normaliser(normalise)
+    found = []
+    for utterance in read_corpus(path):
+        if utterance.text is None:
+            raise InputError(f"{path}: utterance {utterance.id} has no `text` to train on")
+        found.append(replace(utterance, text=clean(utterance.text)))
+    return found
+
+
+def corpus_digest(utterances: Sequence[Utterance]) -> str:
+    """A hash of what training reads of a corpus: all that is known of it, and the files' sizes."""
+    found = []
+    for utterance in utterances:
+        path = utterance.audio_filepath
+        known = asdict(utterance) | {"audio_filepath": path.name, "size": path.stat().st_size}
+        found.append(json.dumps(known, sort_keys=True, default=str).encode())
+    return digest(found)
+
+
+@torch.inference_mode()
+def alignable(
+    utterances: Sequence[Utterance], model: Any, features: Any, tokenizer: Any, speed: float
+) -> list[Utterance]:
+    """The utterances that CTC can align: a frame for each label, one more between equal ones.
+
+    Args:
+        utterances: With their normalised references.
+        model: Whose output frames a second are measured.
+        features: Its feature extractor.
+        tokenizer: Its tokenizer.
+        speed: The fastest that an utterance may become.
+    """
+    model.eval()
+    frames = []
+    for seconds in (2, 6):
+        signal = np.zeros(seconds * features.sampling_rate, np.float32)
+        inputs = features(signal, sampling_rate=features.sampling_rate, return_tensors="pt")
+        inputs = {name: value.to(model.device) for name, value in inputs.items()}
+        frames.append(model(**inputs).logits.shape[1])
+    frames_per_second = (frames[1] - frames[0]) / 4 / speed
+    kept = []
+    for utterance in utterances:
+        ids = tokenizer(utterance.text or "")["input_ids"]
+        needed = len(ids) + sum(a == b for a, b in pairwise(ids))
+        if needed <= _seconds(utterance) * frames_per_second:
+            kept.append(utterance)
+    return kept
+
+
+class SpeechBatches(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
+    """Utterances of about equal length as padded batches; one item is one whole batch."""
+
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        features: Any,
+        tokenizer: Any,
+        settings: AcousticTraining,
+        augment: bool,
+    ) -> None:
+        self.features = features
+        self.tokenizer = tokenizer
+        self.settings = settings
+        self.augment = augment
+        self.utterances = list(utterances)
+        self.visits = 0
+        rng = np.random.default_rng(settings.seed)
+        lengths = np.array([_seconds(u) for u in utterances])
+        # The jitter lets an utterance meet others of about its length.
+        order = np.argsort(lengths * rng.uniform(0.95, 1.05, len(lengths)), kind="stable")
+        self.batches: list[np.ndarray] = []
+        start = 0
+        while start < len(order):
+            end = start + 1
+            while end < len(order) and (
+                (end + 1 - start) * lengths[order[start : end + 1]].max() <= settings.batch_seconds
+            ):
+                end += 1
+            self.batches.append(order[start:end])
+            start = end
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        """One batch: the feature extractor's arrays, and `labels` (B, L)."""
+        self.visits += 1
+        rng = np.random.default_rng((self.settings.seed, index, self.visits))
+        chosen = [self.utterances[i] for i in self.batches[index]]
+        rate = self.features.sampling_rate
+        signals = [load_utterance(utterance, rate) for utterance in chosen]
+        if self.augment:
+            signals = [change_signal(s, rate, self.settings.augmentation, rng) for s in signals]
+        batch = dict(
+            self.features(
+                signals,
+                sampling_rate=rate,
+                padding=True,
+                return_attention_mask=True,
+                return_tensors="pt",
+            )
+        )
+        if self.augment and "input_features" in batch:
+            seconds = max(map(len, signals)) / rate
+            mask_features(batch["input_features"], seconds, self.settings.augmentation, rng)
+        labels = [self.tokenizer(u.text or "")["input_ids"] for u in chosen]
+        width = max(1, *map(len, labels))
+        padded = np.full((len(labels), width), IGNORED)
+        for row, ids in zip(padded, labels, strict=True):
+            row[: len(ids)] = ids
+        return {**batch, "labels": torch.from_numpy(padded)}
+
+
+def _seconds(utterance: Utterance) -> float:
+    if utterance.duration is None:
+        raise InputError(
+            f"utterance {utterance.id}: training needs `duration` (seconds) in the manifest"
+        )
+    return utterance.duration

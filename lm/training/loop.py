@@ -1,0 +1,165 @@
+"""transformers' training loop as all trainings use it: one device, whole batches, Ctrl-C."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.utils import logging as transformers_logging
+
+from lm.training.resume import Run
+
+LOG = logging.getLogger("secondpass")
+Callbacks = Sequence[TrainerCallback]
+SCHEDULERS = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
+
+
+def training_arguments(
+    folder: Path,
+    batches: int,
+    epochs: float,
+    learning_rate: float,
+    warmup: float,
+    precision: str,
+    seed: int,
+    schedule: str = "cosine",
+    **more: Any,
+) -> TrainingArguments:
+    """Arguments of transformers' Trainer.
+
+    Args:
+        folder: Folder of the checkpoints.
+        batches: Number of batches in an epoch.
+        epochs: Number of passes.
+        learning_rate: Highest learning rate.
+        warmup: Share of the steps that warm up.
+        precision: `float32` or `bfloat16`.
+        seed: Random seed.
+        schedule: A key of SCHEDULERS.
+        **more: What is particular to one training.
+    """
+    steps = math.ceil(batches * epochs)
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=1,  # an item is a batch already
+        per_device_eval_batch_size=1,
+        learning_rate=learning_rate,
+        lr_scheduler_type=SCHEDULERS[schedule],
+        warmup_steps=math.ceil(warmup * steps),
+        use_cpu=not torch.cuda.is_available(),
+        bf16=precision == "bfloat16",
+        save_total_limit=2,
+        seed=seed,
+        report_to=[],
+        remove_unused_columns=False,
+        **more,
+    )
+    use_one_device(arguments)
+    return arguments
+
+
+def use_one_device(arguments: TrainingArguments) -> None:
+    """Keeps the Trainer from splitting batches among all GPUs: an item is a whole batch."""
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+
+
+def only_item(items: Sequence[Any]) -> Any:
+    """The collator: the Trainer's batch has one item, which is a batch already."""
+    return items[0]
+
+
+def train(trainer: Trainer, run: Run) -> float:
+    """Trains from the run's newest checkpoint, or from the beginning, to the last step.
+
+    Returns:
+        The mean loss of the steps that were made.
+
+    Raises:
+        KeyboardInterrupt: The user pressed Ctrl-C; a checkpoint has been written.
+    """
+    interrupt = _Interrupt(run)
+    trainer.add_callback(interrupt)
+    with interrupt.listening():
+        result = trainer.train(resume_from_checkpoint=None if run.last is None else str(run.last))
+    if interrupt.pressed:  # during the last step or the evaluation that follows it
+        interrupt.stop(trainer.state.global_step)
+    return float(result.training_loss)
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Hides transformers' progress bars and warnings while a model is loaded or saved."""
+    verbosity, bars = (
+        transformers_logging.get_verbosity(),
+        transformers_logging.is_progress_bar_enabled(),
+    )
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+class _Interrupt(TrainerCallback):
+    """Writes a checkpoint after the step in which the user presses Ctrl-C, and then stops."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.pressed = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Notes Ctrl-C in this block, once; the second one stops at once, as it does elsewhere."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only the main thread can handle signals
+            return
+        before = signal.signal(signal.SIGINT, self._press)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def stop(self, step: int) -> None:
+        """Says what was written, and stops."""
+        command = "the same command" + (" without --restart" if self.run.restart else "")
+        LOG.warning(
+            f"interrupted at step {step:,}; wrote a checkpoint; {command} continues from it"
+        )
+        raise KeyboardInterrupt
+
+    def _press(self, number: int, frame: Any) -> None:
+        self.pressed = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        LOG.warning(
+            "a checkpoint will be written after this step; press Ctrl-C again to stop at once"
+        )
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
+    ) -> None:
+        if self.pressed:
+            control.should_save = True
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
+    ) -> None:
+        if self.pressed:
+            self.stop(state.global_step)
