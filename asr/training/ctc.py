@@ -21,7 +21,6 @@ from transformers import (
     AutoModelForCTC,
     AutoTokenizer,
     ParakeetFeatureExtractor,
-    Trainer,
     Wav2Vec2CTCTokenizer,
 )
 
@@ -35,8 +34,9 @@ from asr.training.speech_batches import (
     read_training,
 )
 from lm.errors import InputError
+from lm.neural.quiet import quiet_transformers
 from lm.training.architecture import new_config
-from lm.training.loop import Callbacks, only_item, quiet_loading, train, training_arguments
+from lm.training.loop import Callbacks, RunTrainer, training_arguments
 from lm.training.resume import Ingredients, Run, weights_digest
 
 LOG = logging.getLogger("secondpass")
@@ -95,7 +95,7 @@ def train_acoustic(
     if held_out is not None:
         valid = SpeechBatches(held_out, features, tokenizer, settings, augment=False)
     trainer = _trainer(model, batches, valid, settings, run, callbacks)
-    loss = train(trainer, run)
+    loss = trainer.train_run()
     figures = {"loss": loss} if run.first_step < trainer.args.max_steps else {}
     figures |= {
         "steps": float(trainer.args.max_steps),
@@ -132,7 +132,7 @@ def load_or_create(settings: AcousticTraining) -> tuple[Any, Any, Any]:
     if Path(name).is_absolute() and not Path(name).is_dir():
         raise InputError(f"{name}: there is no such folder; give a model's folder or a hub name")
     try:
-        with quiet_loading():
+        with quiet_transformers():
             model = AutoModelForCTC.from_pretrained(
                 name, dtype=torch.float32, use_safetensors=True, ctc_loss_reduction="sum"
             )
@@ -178,8 +178,8 @@ def character_tokenizer() -> Wav2Vec2CTCTokenizer:
         )
 
 
-class CTCTrainer(Trainer):
-    """transformers' Trainer with our batches and the loss's sum over utterances."""
+class CTCTrainer(RunTrainer):
+    """transformers' Trainer with the loss's sum over utterances."""
 
     def compute_loss(
         self,
@@ -241,12 +241,12 @@ def _trainer(
         dataloader_num_workers=settings.workers,
     )
     return CTCTrainer(
+        run,
+        callbacks,
         model=model,
         args=arguments,
         train_dataset=batches,
         eval_dataset=valid,
-        data_collator=only_item,
-        callbacks=list(callbacks),
     )
 
 

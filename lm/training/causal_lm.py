@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, Trainer
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from lm.errors import InputError
 from lm.neural.causal import CausalLM
 from lm.neural.pretrained import context_length
 from lm.scorer import ScorerOptions
 from lm.training.architecture import new_config
-from lm.training.loop import Callbacks, only_item, quiet_loading, train, training_arguments
+from lm.training.loop import Callbacks, RunTrainer, training_arguments
 from lm.training.lora import adapted
 from lm.training.optimizer import build_optimizer
 from lm.training.resume import Ingredients, Run, digest, weights_digest
@@ -84,7 +84,7 @@ def train_lm(
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     batches = TokenBatches(sequences, settings.batch_tokens, pad, settings.seed)
     trainer = _trainer(model, batches, settings, run, callbacks)
-    loss = train(trainer, run)
+    loss = trainer.train_run()
     if run.first_step < trainer.args.max_steps:
         figures["loss"] = loss
     figures |= {"steps": float(trainer.args.max_steps), "first_step": float(run.first_step)}
@@ -110,8 +110,7 @@ def load_or_create(settings: LMTraining) -> tuple[Any, PreTrainedTokenizerBase]:
     """
     if settings.model is not None:
         # No trees are read here, so whether it can is not asked.
-        with quiet_loading():
-            found = CausalLM.load(settings.model, ScorerOptions(dtype="float32", method="padded"))
+        found = CausalLM.load(settings.model, ScorerOptions(dtype="float32", method="padded"))
         model, tokenizer = found.model, found.tokenizer
     else:
         tokenizer = _new_tokenizer(settings)
@@ -184,7 +183,7 @@ def _held_out(tokenizer: PreTrainedTokenizerBase, settings: LMTraining) -> Encod
 
 def _trainer(
     model: Any, batches: TokenBatches, settings: LMTraining, run: Run, callbacks: Callbacks
-) -> Trainer:
+) -> RunTrainer:
     """transformers' training loop."""
     arguments = training_arguments(
         run.folder,
@@ -203,13 +202,13 @@ def _trainer(
     optimizer = build_optimizer(
         model, settings.optimizer, settings.learning_rate, settings.weight_decay
     )
-    return Trainer(
+    return RunTrainer(
+        run,
+        callbacks,
         model=model,
         args=arguments,
         train_dataset=batches,
-        data_collator=only_item,
         optimizers=(optimizer, None),
-        callbacks=list(callbacks),
     )
 
 

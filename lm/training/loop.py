@@ -13,14 +13,16 @@ from typing import Any
 
 import torch
 from transformers import (
+    PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
     TrainingArguments,
 )
-from transformers.utils import logging as transformers_logging
 
+from lm.neural.quiet import quiet_transformers
+from lm.training.progress import TrainingProgress
 from lm.training.resume import Run
 
 LOG = logging.getLogger("secondpass")
@@ -67,6 +69,7 @@ def training_arguments(
         seed=seed,
         report_to=[],
         remove_unused_columns=False,
+        disable_tqdm=True,  # lm.training.progress has a bar
         **more,
     )
     use_one_device(arguments)
@@ -78,51 +81,55 @@ def use_one_device(arguments: TrainingArguments) -> None:
     arguments._n_gpu = min(arguments.n_gpu, 1)
 
 
+class RunTrainer(Trainer):
+    """transformers' Trainer for one run: an item of the data is a whole batch."""
+
+    def __init__(self, run: Run, callbacks: Callbacks, **arguments: Any) -> None:
+        """Prepares training.
+
+        Args:
+            run: The run, which knows where training starts.
+            callbacks: Further callbacks.
+            **arguments: As for transformers' Trainer.
+        """
+        with quiet_transformers():
+            super().__init__(data_collator=only_item, callbacks=list(callbacks), **arguments)
+        self.first_checkpoint = run.last
+        self.progress, self.interrupt = TrainingProgress(), Interrupt(run.restart)
+        self.remove_callback(PrinterCallback)
+        self.add_callback(self.progress)
+        self.add_callback(self.interrupt)
+
+    def train_run(self) -> float:
+        """Trains from the run's newest checkpoint, or from the beginning, to the last step.
+
+        Returns:
+            The mean loss of the steps that were made.
+
+        Raises:
+            KeyboardInterrupt: The user pressed Ctrl-C; a checkpoint has been written.
+        """
+        last = None if self.first_checkpoint is None else str(self.first_checkpoint)
+        try:
+            with quiet_transformers(), self.interrupt.listening():
+                result = self.train(resume_from_checkpoint=last)
+        finally:
+            self.progress.close()
+        if self.interrupt.pressed:  # during the evaluation after the last step
+            self.interrupt.stop(self.state.global_step)
+        return float(result.training_loss)
+
+
 def only_item(items: Sequence[Any]) -> Any:
     """The collator: the Trainer's batch has one item, which is a batch already."""
     return items[0]
 
 
-def train(trainer: Trainer, run: Run) -> float:
-    """Trains from the run's newest checkpoint, or from the beginning, to the last step.
-
-    Returns:
-        The mean loss of the steps that were made.
-
-    Raises:
-        KeyboardInterrupt: The user pressed Ctrl-C; a checkpoint has been written.
-    """
-    interrupt = _Interrupt(run)
-    trainer.add_callback(interrupt)
-    with interrupt.listening():
-        result = trainer.train(resume_from_checkpoint=None if run.last is None else str(run.last))
-    if interrupt.pressed:  # during the last step or the evaluation that follows it
-        interrupt.stop(trainer.state.global_step)
-    return float(result.training_loss)
-
-
-@contextmanager
-def quiet_loading() -> Iterator[None]:
-    """Hides transformers' progress bars and warnings while a model is loaded or saved."""
-    verbosity, bars = (
-        transformers_logging.get_verbosity(),
-        transformers_logging.is_progress_bar_enabled(),
-    )
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()
-
-
-class _Interrupt(TrainerCallback):
+class Interrupt(TrainerCallback):
     """Writes a checkpoint after the step in which the user presses Ctrl-C, and then stops."""
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
+    def __init__(self, restart: bool) -> None:
+        self.restart = restart
         self.pressed = False
 
     @contextmanager
@@ -139,7 +146,7 @@ class _Interrupt(TrainerCallback):
 
     def stop(self, step: int) -> None:
         """Says what was written, and stops."""
-        command = "the same command" + (" without --restart" if self.run.restart else "")
+        command = "the same command" + (" without --restart" if self.restart else "")
         LOG.warning(
             f"interrupted at step {step:,}; wrote a checkpoint; {command} continues from it"
         )

@@ -17,13 +17,12 @@ from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import Trainer
 
 from lm.errors import InputError
 from lm.neural.causal import CausalLM
 from lm.neural.encoding import Sequences
 from lm.scorer import ScorerOptions, TextError
-from lm.training.loop import Callbacks, only_item, quiet_loading, train, training_arguments
+from lm.training.loop import Callbacks, RunTrainer, training_arguments
 from lm.training.nbest_batches import REFERENCE, Judged, ListBatches
 from lm.training.optimizer import build_optimizer
 from lm.training.resume import Ingredients, Run, weights_digest
@@ -65,8 +64,7 @@ def train_mwer(
         KeyboardInterrupt: The user pressed Ctrl-C; a checkpoint has been written.
     """
     run = Run(output, resume)
-    with quiet_loading():
-        lm = CausalLM.load(model, ScorerOptions(dtype="float32", method="padded"))
+    lm = CausalLM.load(model, ScorerOptions(dtype="float32", method="padded"))
     parts = [
         ListBatches(part, _encoded(lm, part, options), settings.batch_tokens)
         for part in (lists, held_out)
@@ -85,7 +83,7 @@ def train_mwer(
     trainer = _Trainer(lm.model, parts, settings, run, callbacks)
     before = trainer.evaluate()["eval_loss"]
     state = {name: value.clone() for name, value in lm.model.state_dict().items()}
-    train(trainer, run)
+    trainer.train_run()
     found = trainer.state.best_metric
     expected = math.inf if found is None else float(found)
     best = int(trainer.state.best_global_step or 0)
@@ -136,7 +134,7 @@ def expected_errors(
     return mass.new_zeros(count).index_add(0, lists, mass * errors) / norm
 
 
-class _Trainer(Trainer):
+class _Trainer(RunTrainer):
     """transformers' training loop with expected errors as the loss."""
 
     def __init__(
@@ -168,16 +166,16 @@ class _Trainer(Trainer):
             label_names=["errors"],
         )
         super().__init__(
+            run,
+            callbacks,
             model=model,
             args=arguments,
             train_dataset=lists,
             eval_dataset=held_out,
-            data_collator=only_item,
             optimizers=(
                 build_optimizer(model, "adamw", settings.learning_rate, settings.weight_decay),
                 None,
             ),
-            callbacks=list(callbacks),
         )
 
     def compute_loss(

@@ -67,12 +67,10 @@ class Ingredients:
         found = []
         settings, contents = known.get("settings", {}), known.get("contents", {})
         for name in dict.fromkeys([*settings, *self.settings]):
-            before, now = (
-                json.dumps(values.get(name), ensure_ascii=False)
-                for values in (settings, self.settings)
-            )
+            before, now = settings.get(name), self.settings.get(name)
             if before != now:
-                found.append(f"`{name}` was {before} and is {now}")
+                was, is_now = (json.dumps(value, ensure_ascii=False) for value in (before, now))
+                found.append(f"`{name}` was {was} and is {is_now}")
         for name in dict.fromkeys([*contents, *self.contents]):
             if contents.get(name) != self.contents.get(name):
                 found.append(f"the content of `{name}` has changed")

@@ -261,7 +261,7 @@ def test_command_prints_figures_and_what_was_cut(
         assert again.out == printed.out
         assert "this model is complete and was trained with the same settings" in again.err
     assert main(["train-lm", str(config), "epochs=2"]) == 2
-    assert "`epochs` was 1 and is 2" in capsys.readouterr().err
+    assert "`epochs` was 1.0 and is 2.0" in capsys.readouterr().err
     assert main(["train-lm", str(config), "epochs=2", "--restart"]) == 0
     assert "steps: " in capsys.readouterr().out
 

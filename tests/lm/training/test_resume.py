@@ -138,6 +138,13 @@ def test_what_differs_is_named() -> None:
     plain = json.loads(json.dumps({"settings": known.settings, "contents": known.contents}))
     same = Ingredients.of(Two(output="y"), {"texts": "1", "valid": None}, apart=["output"])
     assert same.differences(plain) == []
+    whole = Ingredients(settings={"rate": 1, "names": ["a"]}, contents=known.contents)
+    assert (
+        Ingredients({"rate": 1.0, "names": ["a"]}, known.contents).differences(
+            {"settings": whole.settings, "contents": whole.contents}
+        )
+        == []
+    )  # the same number
     other = Ingredients.of(Two(0.25, ("a", "b")), {"texts": "2", "valid": None}, apart=["output"])
     assert other.differences(plain) == [
         "`rate` was 0.5 and is 0.25",
