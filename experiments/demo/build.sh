@@ -4,7 +4,8 @@
 # TEXT holds novels.txt.xz (running English text, one paragraph a line) and
 # librispeech-train-clean-100.txt.xz (transcripts, one utterance a line). Needs the extra `demo`.
 # About two and a half hours on two cores, most of it training; every step can be repeated alone, and
-# training goes on from its checkpoints. Results lie in runs/demo; the last lines copy them here.
+# training that was interrupted continues from its checkpoints. Results are written to runs/demo; the
+# last lines copy them here.
 set -euo pipefail
 text=${TEXT:-../shared/data/text}
 here=experiments/demo
@@ -50,5 +51,5 @@ secondpass train-lm experiments/configs/train-demo-lm-2.yaml
 cp $runs/lm.arpa.gz $here/
 for model in acoustic lm; do
   mkdir -p $here/$model
-  find $runs/$model-2 -maxdepth 1 -type f ! -name training_args.bin -exec cp {} $here/$model/ \;
+  find $runs/$model-2 -maxdepth 1 -type f ! -name training.json -exec cp {} $here/$model/ \;
 done
