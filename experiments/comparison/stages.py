@@ -89,7 +89,7 @@ def fingerprint(path: str | Path) -> str:
         files = sorted(
             p
             for p in path.rglob("*")
-            if p.is_file() and "checkpoints" not in p.relative_to(path).parts
+            if p.is_file() and not {"checkpoints", "training.json"} & {*p.relative_to(path).parts}
         )
     else:
         return f"name:{path}"
