@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from asr.forward import full_sums
-from asr.nbest import Hypothesis
+from asr.hypothesis import Hypothesis
 from asr.options import DecoderOptions
 from asr.search.endings import endings
 from asr.search.frames import advance
@@ -21,8 +21,9 @@ from asr.vocabulary import Vocabulary
 from lm.errors import InputError
 from lm.ngram.model import NgramModel
 
-ROOM = 1 << 13  # prefixes that a search has room for to begin with,
-ROOM_PER_SLOT = 64  # and so many more for each place in the beam
+# Prefixes that a search has room for at the beginning: a number, and more for each beam place.
+ROOM = 1 << 13
+ROOM_PER_SLOT = 64
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class BeamDecoder:
         options: Its settings.
         graph: What the search needs, as arrays.
         bos: (K,) int32, each n-gram model's state at the beginning.
+        room: Prefixes that a search has room for at the beginning; it makes more if need be.
         idle: Searches that are done, whose room can be used again.
     """
 
@@ -41,11 +43,19 @@ class BeamDecoder:
     options: DecoderOptions
     graph: Graph = field(repr=False)
     bos: np.ndarray = field(repr=False)
+    room: int
     idle: list[State] = field(default_factory=list, init=False, repr=False)
 
     @classmethod
-    def build(cls, vocabulary: Vocabulary, options: DecoderOptions) -> BeamDecoder:
+    def build(
+        cls, vocabulary: Vocabulary, options: DecoderOptions, room: int | None = None
+    ) -> BeamDecoder:
         """Loads the n-gram models and prepares the search.
+
+        Args:
+            vocabulary: Of the columns of the log-probs.
+            options: Settings.
+            room: Prefixes that a search has room for at the beginning; None: by the beam width.
 
         Raises:
             InputError: A model is missing or damaged, hardly any of its words can be spelled with
@@ -54,7 +64,8 @@ class BeamDecoder:
         models = [NgramModel.load(path) for path in options.lms]
         graph = build_graph(vocabulary, options, models)
         bos = np.array([model.bos for model in models], dtype=np.int32)
-        return cls(vocabulary, options, graph, bos)
+        room = room or ROOM + ROOM_PER_SLOT * options.beam_width
+        return cls(vocabulary, options, graph, bos, room)
 
     def decode(self, log_probs: np.ndarray) -> list[Hypothesis]:
         """Distinct hypotheses, best first, for log-probs (T, V) in natural log.
@@ -78,8 +89,7 @@ class BeamDecoder:
         try:
             state = self.idle.pop()
         except IndexError:
-            width = self.options.beam_width
-            state = new_state(self.graph, width, ROOM + ROOM_PER_SLOT * width, columns)
+            state = new_state(self.graph, self.options.beam_width, self.room, columns)
         begin(self.graph, self.bos, state)
         return BeamSearch(self, state)
 

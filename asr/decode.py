@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 
 from asr.emissions import Emissions, check_log_probs
 from asr.greedy import greedy
-from asr.nbest import Hypothesis
+from asr.hypothesis import Hypothesis
 from asr.options import DecoderOptions
 from asr.vocabulary import Vocabulary
 from lm.errors import InputError, SecondpassError
@@ -122,14 +122,36 @@ def decode(
             utterances.
         SecondpassError: A worker process was killed.
     """
+    _check(emissions, workers)
+    decoder = BUILDERS[options.decoder](emissions.meta.vocabulary, options)
+    return decode_with(decoder, emissions, workers, threaded=options.decoder in THREADED)
+
+
+def decode_with(
+    decoder: Decoder, emissions: Emissions, workers: int | None = None, threaded: bool = False
+) -> Iterator[Decoded]:
+    """Decodes as `decode` does, with a decoder that has been built already or a custom one.
+
+    Args:
+        decoder: Its `decode` is called in every worker.
+        emissions: From the acoustic stage.
+        workers: As for `decode`.
+        threaded: Whether the workers are threads, for a decoder that releases Python's lock.
+
+    Raises:
+        InputError: There are no utterances, or no workers.
+        SecondpassError: A worker process was killed.
+    """
+    _check(emissions, workers)
+    workers = min(workers or os.cpu_count() or 1, len(emissions))
+    return _decoded(_Worker(emissions, decoder), emissions.ids, workers, threaded)
+
+
+def _check(emissions: Emissions, workers: int | None) -> None:
     if workers is not None and workers < 1:
         raise InputError(f"{workers} workers cannot decode; give 1 or more")
     if not len(emissions):
         raise InputError(f"{emissions.folder}: no utterances in it; run `secondpass emit` again")
-    decoder = BUILDERS[options.decoder](emissions.meta.vocabulary, options)
-    workers = min(workers or os.cpu_count() or 1, len(emissions))
-    threaded = options.decoder in THREADED
-    return _decoded(_Worker(emissions, decoder), emissions.ids, workers, threaded)
 
 
 @dataclass(frozen=True)

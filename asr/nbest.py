@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +23,7 @@ import pandas as pd
 import pyarrow
 from pyarrow.parquet import ParquetWriter
 
+from asr.hypothesis import Hypothesis
 from lm.errors import InputError
 from lm.files import whole_file
 from lm.rerank.score_arrays import is_count
@@ -32,27 +32,6 @@ COLUMNS = ("utt", "rank", "text", "acoustic", "ngram", "words", "oov")
 TIMES = ("word_starts", "word_ends")
 LARGEST_COUNT = 1 << 53  # float64 holds every whole number below it
 ROWS_PER_GROUP = 100_000  # that a writer gathers before it writes
-
-
-@dataclass(frozen=True, slots=True)
-class Hypothesis:
-    """One hypothesis of an utterance.
-
-    Attributes:
-        text: Words separated by single spaces.
-        acoustic: Natural log.
-        ngram: Natural log; 0 where no n-gram model took part.
-        oov: Words that the n-gram model does not know.
-        more: Further columns by name, where the decoder has some.
-        times: First frame of each word, and the frame after its last; None where not known.
-    """
-
-    text: str
-    acoustic: float
-    ngram: float = 0.0
-    oov: int = 0
-    more: Mapping[str, float] | None = None
-    times: tuple[Sequence[int], Sequence[int]] | None = None
 
 
 def build_nbest(

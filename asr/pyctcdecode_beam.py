@@ -24,7 +24,7 @@ from pyctcdecode import BeamSearchDecoderCTC
 from pyctcdecode.alphabet import Alphabet
 from pyctcdecode.language_model import LanguageModel
 
-from asr.nbest import Hypothesis
+from asr.hypothesis import Hypothesis
 from asr.options import DecoderOptions
 from asr.vocabulary import WORD_START, Vocabulary, check_spelling
 from lm.errors import InputError

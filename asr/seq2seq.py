@@ -17,8 +17,7 @@ from lm.errors import InputError
 from lm.neural.pretrained import load_checkpoint
 from lm.scorer import ScorerOptions, TextError
 
-# Logits of the hypotheses that are computed at once, (B, T, V): Whisper's V is 51,865.
-LOGITS_PER_BATCH = 1 << 26
+LOGITS_PER_BATCH = 1 << 26  # Whisper's V is 51,865
 # These models were trained on texts that begin with a space.
 SPACE_FIRST = ("whisper",)
 
@@ -33,7 +32,8 @@ class Seq2SeqScorer:
         tokenizer: its tokenizer.
         prompt: ids that the decoder reads first; not scored.
         name: as it was loaded.
-        most: most ids that the decoder can read, the prompt counted in; None if not known.
+        most: most ids that the decoder can read, the prompt included; None if not known.
+        logits_per_batch: most logits (B, T, V) of hypotheses that are computed at once.
     """
 
     model: Any = field(repr=False)
@@ -42,6 +42,7 @@ class Seq2SeqScorer:
     prompt: tuple[int, ...]
     name: str
     most: int | None
+    logits_per_batch: int = LOGITS_PER_BATCH
 
     @classmethod
     def load(
@@ -114,7 +115,7 @@ class Seq2SeqScorer:
         heard = self._hear(signal)
         found = np.zeros(len(texts))
         longest = len(self.prompt) + max(map(len, replies))
-        rows = max(1, LOGITS_PER_BATCH // (longest * self.model.config.vocab_size))
+        rows = max(1, self.logits_per_batch // (longest * self.model.config.vocab_size))
         for first in range(0, len(replies), rows):
             batch = slice(first, first + rows)
             found[batch] = self._score(heard, replies[batch])

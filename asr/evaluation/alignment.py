@@ -10,7 +10,6 @@ import numpy as np
 from rapidfuzz.distance import Levenshtein
 
 from lm.errors import InputError
-from lm.jit import kernel
 
 Method = Literal["jiwer", "sclite"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -18,9 +17,6 @@ METHODS: tuple[Method, ...] = get_args(Method)
 # What stands at each place of an alignment, the order of `asr.evaluation.wer.COUNTS`.
 HIT, SUBSTITUTION, DELETION, INSERTION = range(4)
 OF_OPCODE = {"equal": HIT, "replace": SUBSTITUTION, "delete": DELETION, "insert": INSERTION}
-
-# sclite's costs of a substitution, a deletion and an insertion.
-SCLITE_COSTS = (4, 3, 3)
 
 
 @dataclass(frozen=True)
@@ -93,9 +89,9 @@ class WordIds:
             the larger of R and H.
         """
         if self.method == "sclite":
-            pair = (np.array(words, dtype=np.int32) for words in (reference, hypothesis))
-            found: np.ndarray = weighted_path(*pair, *SCLITE_COSTS)
-            return found
+            from asr.evaluation.sclite import sclite_path  # numba takes half a second to import
+
+            return sclite_path(reference, hypothesis)
         codes = Levenshtein.opcodes(reference, hypothesis)
         kinds = np.array([OF_OPCODE[code.tag] for code in codes], dtype=np.int8)
         sizes = [
@@ -156,41 +152,3 @@ def right_words(
         path = words.path(words.encode(reference), words.encode(hypothesis))
         found.append(path[path != DELETION] == HIT)
     return np.concatenate(found)
-
-
-@kernel
-def weighted_path(
-    reference: np.ndarray, hypothesis: np.ndarray, substitution: int, deletion: int, insertion: int
-) -> np.ndarray:
-    """A cheapest alignment, see `WordIds.path`; ties as sclite breaks them."""
-    rows, columns = len(reference), len(hypothesis)
-    cost = np.empty((rows + 1, columns + 1), dtype=np.int64)
-    for i in range(rows + 1):
-        cost[i, 0] = i * deletion
-    for j in range(columns + 1):
-        cost[0, j] = j * insertion
-    for i in range(1, rows + 1):
-        for j in range(1, columns + 1):
-            here = cost[i - 1, j - 1]
-            if reference[i - 1] != hypothesis[j - 1]:
-                here += substitution
-            cost[i, j] = min(here, cost[i - 1, j] + deletion, cost[i, j - 1] + insertion)
-    path = np.empty(rows + columns, dtype=np.int8)
-    place = rows + columns
-    i, j = rows, columns
-    while i > 0 or j > 0:
-        place -= 1
-        if i > 0 and j > 0:
-            same = reference[i - 1] == hypothesis[j - 1]
-            if cost[i, j] == cost[i - 1, j - 1] + (0 if same else substitution):
-                path[place] = HIT if same else SUBSTITUTION
-                i -= 1
-                j -= 1
-                continue
-        if j > 0 and cost[i, j] == cost[i, j - 1] + insertion:
-            path[place] = INSERTION
-            j -= 1
-        else:
-            path[place] = DELETION
-            i -= 1
-    return path[place:].copy()

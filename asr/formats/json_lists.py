@@ -1,10 +1,11 @@
-"""N-best lists and transcripts in JSON files: mlm-scoring, Hypo2Trans, Whisper.
+"""N-best lists and transcripts in JSON files: our own lines, mlm-scoring, Hypo2Trans, Whisper.
 
 The readers are of the kind of those in `asr.formats.toolkits`.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from asr.formats.records import (
     Imported,
     imported,
     in_order,
+    lines_of,
     new_list,
     read_json,
     seconds_of,
@@ -25,6 +27,57 @@ from lm.errors import InputError
 
 HYPOTHESIS = re.compile(r"hyp_(\d+)")
 NO_WORDS = "<UNK>"
+JSONL = "each line is a JSON object with utt and hyps, a list of objects with text and score"
+
+
+def read_jsonl(path: Path, manifest: Path | None = None) -> Imported:
+    """A JSON object a line: {`utt`, `ref`, `hyps`: [{`text`, `score`}, …]}, best first.
+
+    Further numbers of a hypothesis are scores by their names, columns of the table; `acoustic` goes
+    before `score`. `ref` may be missing. A line with `text` and no `hyps` has one hypothesis, with
+    score 0 and the times of its `words` ({`start`, `end`}), as `export --format jsonl` writes it.
+    """
+    lists: dict[str, list[Candidate]] = {}
+    references: dict[str, object] = {}
+    failures: dict[str, str] = {}
+    for line, where in lines_of(path):
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{where}: {error}; {JSONL}") from error
+        if not isinstance(entry, dict):
+            raise InputError(f"{where}: no JSON object; {JSONL}")
+        if "utt" not in entry:
+            raise InputError(f"{where}: no key 'utt'; {JSONL}")
+        utt = utt_of(entry["utt"], where)
+        found = new_list(lists, utt, where)
+        references[utt] = entry.get("ref")
+        try:
+            found.extend(_candidates(entry, f"{where}, utterance {utt}"))
+        except InputError as error:
+            failures[utt] = str(error)
+    return imported(path, lists, references, failures)
+
+
+def _candidates(entry: dict[str, Any], where: str) -> list[Candidate]:
+    """The hypotheses of a line; what is wrong with them is told when they are checked.
+
+    Raises:
+        InputError: A time is none, or there are no hypotheses.
+    """
+    if "hyps" not in entry and "text" in entry:
+        words = entry.get("words")
+        marks = words if isinstance(words, list) else []
+        times = None
+        if all(isinstance(word, dict) and {"start", "end"} <= word.keys() for word in marks):
+            starts, ends = ([seconds_of(w[k], where) for w in marks] for k in ("start", "end"))
+            if isinstance(entry["text"], str) and len(marks) == len(entry["text"].split()):
+                times = (starts, ends)
+        return [Candidate(entry["text"], 0.0, where, times=times)]
+    found = entry.get("hyps")
+    if not isinstance(found, list):
+        raise InputError(f"{where}: no list named hyps; {JSONL}")
+    return [candidate_of(one, where) for one in found]
 
 
 def read_mlm_scoring(path: Path, manifest: Path | None = None) -> Imported:

@@ -14,13 +14,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from asr.nbest import Hypothesis, build_nbest
+from asr.hypothesis import Hypothesis
 from lm.errors import InputError
 from lm.text.prose import open_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Names in a file that are no scores; words are counted from the text.
 NO_SCORES = ("utt", "rank", "ref", "text", "score", "words")
@@ -299,6 +300,9 @@ def imported(
         first = next(iter(failed.values()), None)
         told = f"; every one failed, the first: {first}" if first else ""
         raise InputError(f"{path}: no utterances in it{told}")
+    # pandas takes most of a second to import, and the names of the formats are wanted without it.
+    from asr.nbest import build_nbest
+
     timed = all(h.times is not None for one in kept.values() for h in one)
     table = build_nbest(kept, 1 / TICKS, names[0], times=timed)
     return Imported(table, texts if len(texts) == len(kept) else None, failed)

@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr import options
-from asr.decode import BUILDERS, Decoded, decode
+from asr.decode import Decoded, decode, decode_with
 from asr.emissions import Emissions, EmissionsMeta, EmissionsWriter
 from asr.nbest import Hypothesis, read_nbest
 from asr.options import DecoderOptions
@@ -96,13 +95,10 @@ class Dying:
 def test_a_killed_process_ends_the_run_and_does_not_hang_it(
     folder: Callable[[dict[str, np.ndarray]], Path],
     utterances: dict[str, np.ndarray],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(options, "DECODERS", (*options.DECODERS, "dying"))
-    monkeypatch.setitem(BUILDERS, "dying", lambda vocabulary, options: Dying())
     emissions = Emissions.open(folder(utterances))
     with pytest.raises(SecondpassError, match="a worker process was killed"):
-        list(decode(emissions, DecoderOptions(decoder="dying"), workers=2))
+        list(decode_with(Dying(), emissions, workers=2))
 
 
 def test_greedy_is_a_decoder_too(folder: Callable[[dict[str, np.ndarray]], Path]) -> None:

@@ -298,7 +298,7 @@ def test_choose_votes_over_two_systems(
     assert main(["choose", str(lists), "--weights", str(weights), "-o", str(out)]) == 2
     assert "'gpt2' names no score column" in capsys.readouterr().err
     assert main(["choose", str(lists), "--dev", str(lists), "-o", str(out)]) == 2
-    assert "--dev and --dev-refs go together" in capsys.readouterr().err
+    assert "--dev and --dev-refs need each other" in capsys.readouterr().err
 
 
 def test_every_writer_has_a_first_line_for_the_help() -> None:

@@ -1,0 +1,103 @@
+"""N-best lists in tables whose values are separated by commas or tabs."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from asr.formats.records import (
+    NO_SCORES,
+    Candidate,
+    Imported,
+    imported,
+    lines_of,
+    number_of,
+    utt_of,
+)
+from lm.errors import InputError
+
+
+def read_csv(path: Path, manifest: Path | None = None) -> Imported:
+    """A table whose header has `utt`, `text`, and `score`, `rank` and `ref` where there are such.
+
+    Further columns are scores by their names where the first row has a number; `acoustic` goes
+    before `score`. Tabs separate where the header has one, else commas; quotes are doubled within
+    quotes. Without ranks a list is in the order of its scores, else in that of the lines.
+    """
+    lists: dict[str, list[tuple[float, Candidate]]] = {}
+    references: dict[str, str] = {}
+    scored: list[str] | None = None
+    for row, where in _rows(path):
+        if scored is None:
+            scored = [name for name in row if name not in NO_SCORES and _is_number(row[name])]
+        utt = utt_of(row["utt"], where)
+        where = f"{where}, utterance {utt}"
+        more = {name: row[name] for name in scored}
+        candidate = Candidate(row["text"], row.get("score", more.get("acoustic", 0.0)), where, more)
+        ranked = lists.setdefault(utt, [])
+        if "rank" in row:
+            place = number_of(row["rank"], where, "rank")
+            if any(place == other for other, _ in ranked):
+                raise InputError(f"{where}: rank {row['rank']} occurs twice; number them again")
+        else:
+            place = _place(candidate)
+        ranked.append((place, candidate))
+        if "ref" in row and references.setdefault(utt, row["ref"]) != row["ref"]:
+            raise InputError(f"{where}: its references differ from line to line; give one")
+    ordered = {
+        utt: [candidate for _, candidate in sorted(one, key=lambda entry: entry[0])]
+        for utt, one in lists.items()
+    }
+    return imported(path, ordered, references)
+
+
+def _rows(path: Path) -> Iterator[tuple[dict[str, str], str]]:
+    """Rows of a table by the names of its header, each with file and line.
+
+    Raises:
+        InputError: The table has no header or not the columns, or a row is not whole.
+    """
+    numbered = list(lines_of(path))
+    if not numbered:
+        raise InputError(f"{path}: no utterances in it")
+    delimiter = "\t" if "\t" in numbered[0][0] else ","
+    # Strict: a quotation mark that is never closed would swallow the lines after it.
+    rows = csv.reader((f"{line}\n" for line, _ in numbered), delimiter=delimiter, strict=True)
+    try:
+        header = [name.strip() for name in next(rows)]
+        lacking = [name for name in ("utt", "text") if name not in header]
+        if lacking:
+            raise InputError(
+                f"{path}: the header {', '.join(header)} has no {' and no '.join(lacking)}; name "
+                "the columns utt, text, and score, rank, ref where there are such"
+            )
+        twice = next((name for name in header if header.count(name) > 1), None)
+        if twice is not None:
+            raise InputError(f"{path}: the header has {twice} twice; rename one of the columns")
+        for values in rows:
+            where = numbered[rows.line_num - 1][1]
+            if len(values) != len(header):
+                raise InputError(f"{where}: {len(values)} values for {len(header)} columns")
+            yield dict(zip(header, values, strict=True)), where
+    except csv.Error as error:
+        where = numbered[min(rows.line_num, len(numbered)) - 1][1]
+        raise InputError(
+            f"{where}: {error}; put a text with quotation marks in quotes and double them"
+        ) from error
+
+
+def _is_number(text: str) -> bool:
+    try:
+        number_of(text, "")
+    except InputError:
+        return False
+    return True
+
+
+def _place(candidate: Candidate) -> float:
+    """Where a hypothesis stands by its score; a bad score is told when it is checked."""
+    try:
+        return -number_of(candidate.score, candidate.where)
+    except InputError:
+        return 0.0
