@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,9 @@ import torch
 from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
 
 from asr.audio import load_audio, resample, split_quietly
-from asr.corpus import Utterance, load_utterance
 from asr.greedy import greedy
 from asr.vocabulary import Vocabulary
-from lm.errors import InputError, SecondpassError
+from lm.errors import InputError
 from lm.neural.quiet import quiet_transformers
 
 # Used in pre-training only; published checkpoints often lack it.
@@ -26,9 +25,6 @@ LEAKING = ("data2vec-audio", "wav2vec2-conformer")
 PADDING_TOLERANCE = 2e-5
 # Less than this, seconds, is no speech, and some feature extractors divide by zero over it.
 SHORTEST = 0.04
-# What is loaded, sorted by length and batched together: utterances, and seconds of audio.
-WINDOW = 256
-WINDOW_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -279,79 +275,3 @@ def _leaks_by_design(config: Any) -> bool:
     """
     group = getattr(config, "feat_extract_norm", None) == "group"
     return group or config.model_type in LEAKING
-
-
-Loaded = tuple[Utterance, np.ndarray]  # with its audio, (samples,) float32
-Emitted = tuple[str, np.ndarray | SecondpassError]
-
-
-def emit(
-    model: CTCModel, utterances: Iterable[Utterance], batch_seconds: float = 60.0
-) -> Iterator[Emitted]:
-    """Log-probs of many utterances, batched by length.
-
-    Args:
-        model: The acoustic model.
-        utterances: Any number; they are read in windows, so memory does not grow.
-        batch_seconds: Audio in one batch, padding counted in, seconds.
-
-    Yields:
-        Utterance and (T, V) float32 log-probs, or the error that it met; the others go on. The
-        order within a window is that of length.
-    """
-    window: list[Loaded] = []
-    samples = 0
-    for utterance in utterances:
-        try:
-            signal = load_utterance(utterance, model.rate)
-        except SecondpassError as error:
-            yield utterance.id, error
-            continue
-        window.append((utterance, signal))
-        samples += len(signal)
-        if len(window) == WINDOW or samples > WINDOW_SECONDS * model.rate:
-            yield from _emit_window(model, window, batch_seconds)
-            window, samples = [], 0
-    yield from _emit_window(model, window, batch_seconds)
-
-
-def _emit_window(model: CTCModel, window: list[Loaded], batch_seconds: float) -> Iterator[Emitted]:
-    """Log-probs of a window's utterances, longest first: memory runs out at once or never."""
-    batch: list[Loaded] = []
-    for loaded in sorted(window, key=lambda pair: -len(pair[1])):
-        longest = len(batch[0][1]) if batch else 0
-        if batch and (len(batch) + 1) * longest > batch_seconds * model.rate:
-            yield from _emit_batch(model, batch)
-            batch = []
-        batch.append(loaded)
-    if batch:
-        yield from _emit_batch(model, batch)
-
-
-def _emit_batch(model: CTCModel, batch: list[Loaded]) -> Iterator[Emitted]:
-    """Log-probs of a batch; where it fails as a whole, of one utterance at a time."""
-    try:
-        found = model.log_probs([signal for _, signal in batch])
-    except (SecondpassError, RuntimeError) as error:
-        if len(batch) > 1:
-            for loaded in batch:
-                yield from _emit_batch(model, [loaded])
-            return
-        utterance = batch[0][0]
-        reason = " ".join(str(error).split())[:300]
-        yield (
-            utterance.id,
-            InputError(f"utterance {utterance.id}: {utterance.audio_filepath}: {reason}"),
-        )
-        return
-    for (utterance, _), log_probs in zip(batch, found, strict=True):
-        if np.isnan(log_probs).any():
-            yield (
-                utterance.id,
-                SecondpassError(
-                    f"utterance {utterance.id}: {utterance.audio_filepath}: the model's output is "
-                    "not a number; compute in float32, or leave the utterance out"
-                ),
-            )
-        else:
-            yield utterance.id, log_probs

@@ -1,4 +1,4 @@
-"""Settings of the first pass, in one place: of the acoustic stage and of the decoders."""
+"""Settings of the first pass: of the acoustic stage and of the decoders."""
 
 from __future__ import annotations
 
@@ -33,35 +33,39 @@ class Acoustic:
 
 @dataclass(frozen=True)
 class DecoderOptions:
-    """How to decode.
+    """Settings of a decoder.
 
-    The search's score, by which lists are ranked, is acoustic + alpha · ngram + beta · words, where
-    alpha is also given to the penalty of unknown words; without an n-gram model it is acoustic.
+    The search ranks a list by the score acoustic + alpha · ngram + beta · words; alpha multiplies
+    the penalty of unknown words, too. Without an n-gram model the score is acoustic alone.
 
     Attributes:
         decoder: `beam`, `greedy` or `pyctcdecode`.
-        lm: n-gram model over words, ARPA or our own format; None searches without one.
-        alpha: Weight of the n-gram log-prob in the search.
-        beta: Bonus for each word in the search, natural log; only with an n-gram model.
-        unknown: Added to the log10 probability of a word that the n-gram model lacks.
-        beam_width: Prefixes that are kept after each frame.
-        nbest: Longest list.
-        token_min_logp: Labels below this natural-log probability in a frame are not followed,
-            except the frame's best.
-        beam_prune_logp: Prefixes that are worse than the best by more than this natural log are
-            dropped. pyctcdecode's own default of -10 leaves lists of a few hypotheses whatever the
-            beam width; at -25 the width is what limits the list.
-        lookahead: Whether an unfinished word counts as the most frequent word that begins so; else
-            it costs nothing as long as some known word does. `beam` only, as all that follows.
-        lm_unit: What the n-gram model's words are: `word` or `label`, the vocabulary's own.
-        more_lms: Further n-gram models.
-        lm_weights: For each n-gram model, `lm` first: its share of a linear mixture, or its factor
-            beside alpha in a log-linear one. Empty: equal shares, or factors of 1.
-        mixture: `log-linear` (scores are added; each model has a column) or `linear`
-            (probabilities are added word by word).
-        hotwords: Bonus, natural log, by word or phrase that is favoured.
-        exact: Whether to add the column `ctc`, the log-prob over all paths of each text. Takes time
-            by frames times letters, more than the search does.
+        lm: n-gram model over words: an ARPA file or our own format. Without it the search uses
+            the acoustic scores alone.
+        alpha: weight of the n-gram log-prob in the search
+        beta: bonus for each word in the search, natural log; used with an n-gram model only
+        unknown: added to the log10 probability of a word that the n-gram model does not have
+        beam_width: number of prefixes that are kept after each frame
+        nbest: largest number of hypotheses in a list
+        token_min_logp: labels below this natural-log probability in a frame are not followed;
+            the best label of the frame is always followed
+        beam_prune_logp: prefixes that are worse than the best one by more than this natural log
+            are dropped. At pyctcdecode's own default of -10 lists are short whatever the beam
+            width; at -25 the beam width decides.
+        lookahead: score an unfinished word by the most frequent word with that prefix. Without
+            it, an unfinished word costs nothing as long as a known word has that prefix. This
+            setting and all that follow need decoder `beam`.
+        lm_unit: the words of the n-gram model: `word`, or `label` for a model over the labels of
+            the acoustic model
+        more_lms: further n-gram models
+        lm_weights: one number for each n-gram model, `lm` first: its share in a linear mixture,
+            or its factor beside alpha in a log-linear one. If empty, all shares are equal, or all
+            factors are 1.
+        mixture: how several n-gram models are combined: `log-linear` adds their scores, and each
+            model has a column; `linear` adds their probabilities word by word
+        hotwords: bonus, natural log, for each of these words or phrases in a text
+        exact: add the column `ctc`, the log-prob of each text over all of its paths. This takes
+            longer than the search itself.
     """
 
     decoder: str = "beam"
@@ -96,18 +100,19 @@ class DecoderOptions:
         numbers = (self.alpha, self.beta, self.unknown, *self.lm_weights)
         limits = (self.token_min_logp, self.beam_prune_logp)
         if not all(map(math.isfinite, numbers)) or any(map(math.isnan, limits)):
-            raise InputError(f"{(*numbers, *limits)}: weights and limits must be finite numbers")
+            given = ", ".join(map(str, (*numbers, *limits)))
+            raise InputError(f"weights and limits must be finite numbers, not {given}")
         if self.token_min_logp > 0 or self.beam_prune_logp > 0 or self.unknown > 0:
             raise InputError(
                 f"token_min_logp {self.token_min_logp}, beam_prune_logp {self.beam_prune_logp} and "
-                f"unknown {self.unknown} are logs and must not be above 0"
+                f"unknown {self.unknown} are logarithms and must not be above 0"
             )
         if self.alpha < 0:
             raise InputError(f"alpha {self.alpha} must not be negative")
         if self.decoder == "greedy" and self.lm is not None:
-            raise InputError("the greedy decoder takes no language model; leave `lm` out")
+            raise InputError("the greedy decoder takes no language model; remove `lm`")
         if self.more_lms and self.lm is None:
-            raise InputError("`more_lms` need a first one; set `lm`")
+            raise InputError("`more_lms` needs a first n-gram model; set `lm`")
         if self.lm_weights:
             self._check_weights()
         for name in ("lm_unit", "more_lms", "lm_weights", "mixture", "hotwords", "exact"):
@@ -118,7 +123,9 @@ class DecoderOptions:
     def _check_weights(self) -> None:
         given = ", ".join(map(str, self.lm_weights))
         if len(self.lm_weights) != len(self.lms):
-            raise InputError(f"lm_weights {given} for {len(self.lms)} n-gram models; give as many")
+            raise InputError(
+                f"there are lm_weights {given} for {len(self.lms)} n-gram models; give one for each"
+            )
         if min(self.lm_weights) <= 0:
             raise InputError(f"lm_weights {given} must be above 0")
         if self.mixture == "linear" and abs(sum(self.lm_weights) - 1) > 1e-6:
@@ -131,7 +138,7 @@ class DecoderOptions:
 
     @property
     def more_columns(self) -> tuple[str, ...]:
-        """The columns of the N-best table that not every decoder has."""
+        """The columns of the N-best table that depend on the settings."""
         models = len(self.lms) if self.mixture == "log-linear" else 1
         return (
             *(f"ngram{k}" for k in range(2, models + 1)),

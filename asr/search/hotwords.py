@@ -44,10 +44,13 @@ def build_hotwords(weights: Mapping[str, float], letters: frozenset[str] | set[s
     phrases = {}
     for phrase, weight in weights.items():
         normal = " ".join(phrase.split())
-        missing = sorted(set(normal) - set(letters) - {" "})
-        if not normal or missing:
-            why = f"has {' '.join(missing)}, which no label spells" if missing else "is empty"
-            raise InputError(f"hot word {phrase!r} {why}; spell it as the vocabulary does")
+        if not normal:
+            raise InputError("a hot word is empty; remove it, or give it letters")
+        if missing := sorted(set(normal) - {*letters, " "}):
+            raise InputError(
+                f"hot word {phrase!r} has {' '.join(missing)}, which no label spells; "
+                f"{_other_case(normal, letters)}"
+            )
         if not 0 < weight < np.inf:
             raise InputError(f"hot word {phrase!r}: weight {weight} is not a positive number")
         phrases[f" {normal} ".encode()] = float(weight)
@@ -88,6 +91,14 @@ def build_hotwords(weights: Mapping[str, float], letters: frozenset[str] | set[s
             partial[child] = max(partial[child], partial[back])
             queue.append(child)
     return HotWords(goto, classes, np.array(completed), np.array(partial))
+
+
+def _other_case(phrase: str, letters: frozenset[str] | set[str]) -> str:
+    """What to do about a phrase that cannot be spelled as it is."""
+    for other in (phrase.upper(), phrase.lower()):
+        if set(other) <= {*letters, " "}:
+            return f"did you mean {other}?"
+    return f"spell it with the labels' letters ({' '.join(sorted(letters)[:12])} …)"
 
 
 def most_gained(hotwords: HotWords, letters: int) -> float:

@@ -32,7 +32,8 @@ def write_emissions(
     folder: str | Path, utterances: list[Utterance], acoustic: Acoustic, label: str
 ) -> Written:
     """Audio to log-probs in a folder; utterances that fail are noted, the others go on."""
-    from asr.acoustic import CTCModel, emit  # torch takes seconds to import
+    from asr.acoustic import CTCModel  # torch takes seconds to import
+    from asr.emit import emit
 
     model = CTCModel.load(acoustic.model, acoustic.device, acoustic.dtype)
     meta = EmissionsMeta(model.vocabulary, model.frame_seconds, model.name, acoustic.save_dtype)

@@ -37,9 +37,9 @@ from transformers import (
 )
 
 from asr import CTCModel
-from asr.acoustic import emit
 from asr.corpus import Utterance
 from asr.emissions import Emissions
+from asr.emit import emit
 from asr.greedy import greedy
 from asr.vocabulary import Vocabulary
 from experiments.cli import main

@@ -293,8 +293,13 @@ def test_labels_and_words_that_do_not_fit(arpas: list[str]) -> None:
     other = Vocabulary.from_labels(["<pad>", "|", "X", "Y"], blank=0)
     with pytest.raises(InputError, match=r"0 of its \d+ words .* can be spelled"):
         BeamDecoder.build(other, replace(OPEN, lm=arpas[0]))
-    with pytest.raises(InputError, match="hot word 'ax' has x"):
+    with pytest.raises(InputError, match="hot word 'ax' has x, which no label spells; spell it"):
         BeamDecoder.build(LETTERS, replace(OPEN, hotwords={"ax": 1.0}))
+    with pytest.raises(InputError, match=r"hot word 'A b' has A, .*; did you mean a b\?"):
+        BeamDecoder.build(LETTERS, replace(OPEN, hotwords={"A b": 1.0}))
+    upper = Vocabulary.from_labels(["<pad>", "|", "A", "B"], blank=0)
+    with pytest.raises(InputError, match=r"hot word 'ba ab' has a b, .*; did you mean BA AB\?"):
+        BeamDecoder.build(upper, replace(OPEN, hotwords={"ba ab": 1.0}))
     with pytest.raises(InputError, match=r"weight -1\.0 is not a positive number"):
         BeamDecoder.build(LETTERS, replace(OPEN, hotwords={"a": -1.0}))
     with pytest.raises(InputError, match="knows 0 of the 3 labels"):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from asr.acoustic import CTCModel, emit
+from asr.acoustic import CTCModel
 from asr.corpus import read_corpus
+from asr.emit import emit
 from experiments.bench.agreement import gains
 from tests.support.data import PROJECT
 

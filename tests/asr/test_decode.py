@@ -191,7 +191,7 @@ def test_emissions_that_are_no_log_probs(
         (["--nbest", "0"], "must be at least 1"),
         (["--beam-prune-logp", "10"], "must not be above 0"),
         (["--lm", "nowhere.arpa"], "nowhere.arpa"),
-        (["--more-lms", "x.arpa"], "need a first one"),
+        (["--more-lms", "x.arpa"], "needs a first n-gram model"),
         (["--lm", "x", "--lm-weights", "1", "--lm-weights", "2"], "for 1 n-gram models"),
         (["--lm-unit", "label", "--decoder", "pyctcdecode"], "needs decoder `beam`"),
         (["--alpha", "nan"], "must be finite"),
