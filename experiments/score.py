@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asr.evaluation.alignment import METHODS
 from lm.errors import InputError
 from lm.files import output_folder
 from lm.text.normalisers import CHOICES, normaliser
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from experiments.comparison.tuning import System
 
 LOG = logging.getLogger("secondpass")
-ALIGNMENTS = ("jiwer", "sclite")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--alignment",
-        choices=ALIGNMENTS,
+        choices=METHODS,
         default="jiwer",
         help="align words as jiwer does, or as NIST sclite does (default: %(default)s)",
     )
