@@ -1,10 +1,11 @@
-"""Whether the beam decoder and pyctcdecode find the same best text, and who has the better score.
+"""Whether the beam decoder and pyctcdecode find the same best text, and whose score is better.
 
 python -m experiments.bench.agreement
 
-AN4's test set and the demo's dev and test sets by our models of them, at matched settings, so wide
-that neither search loses much. pyctcdecode keeps a prefix twice, with and without a blank after it,
-so at equal widths its beam is up to twice as narrow.
+It decodes AN4's test set and the demo's dev and test sets with our models of them. Both decoders
+have the same settings, which are so wide that neither search loses much. pyctcdecode keeps a
+prefix twice, with and without a blank after it, so at equal widths its beam is up to twice as
+narrow.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from asr.vocabulary import Vocabulary
 from experiments.bench.decoders.tasks import TASKS, Missing
 
 MATCHED = DecoderOptions(beam_width=400, beam_prune_logp=-40.0, lookahead=False)
-EVERY = 10_000  # utterances, more than there are
+EVERY = 10_000  # utterances: more than any of the sets has
 
 
 def total(h: Hypothesis, options: DecoderOptions) -> float:
@@ -35,12 +36,12 @@ def total(h: Hypothesis, options: DecoderOptions) -> float:
 
 
 def gains(vocabulary: Vocabulary, lm: str, utterances: Sequence[np.ndarray]) -> list[float]:
-    """By how much our best text scores better than pyctcdecode's, where the two differ.
+    """How much better our best text scores than pyctcdecode's, for utterances where they differ.
 
     Args:
-        vocabulary: Of the log-probs.
+        vocabulary: Labels of the log-probs.
         lm: ARPA file.
-        utterances: (T, V) log-probs of each.
+        utterances: Log-probs (T, V) of each utterance, natural log.
     """
     options = replace(MATCHED, lm=lm)
     ours = BeamDecoder.build(vocabulary, options)
@@ -56,7 +57,9 @@ def gains(vocabulary: Vocabulary, lm: str, utterances: Sequence[np.ndarray]) -> 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints one line for each set."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--work", type=Path, default=Path("runs/bench"), help="for emissions")
+    parser.add_argument(
+        "--work", type=Path, default=Path("runs/bench"), help="folder for emissions"
+    )
     work = parser.parse_args(arguments).work
     for name in ("an4", "demo"):
         try:

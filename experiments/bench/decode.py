@@ -1,4 +1,4 @@
-"""First-pass decoders side by side: speed, WER and lists, on the same emissions in one run.
+"""First-pass decoders side by side: speed, WER and N-best lists, on the same emissions in one run.
 
 python -m experiments.bench.decode [--markdown FILE] [--only NAME…] [--quick]
 """
@@ -16,11 +16,11 @@ import numpy as np
 from rich.console import Console
 
 from experiments.bench import report
-from experiments.bench.decoders.emissions import CHANNELS, Units, synthesise
+from experiments.bench.decoders.interface import NARROW, WIDE, Peer, Search
 from experiments.bench.decoders.peers import OURS, PEERS
-from experiments.bench.decoders.race import Entry, build, race
-from experiments.bench.decoders.search import NARROW, WIDE, Peer, Search
+from experiments.bench.decoders.synthetic_emissions import CHANNELS, Units, synthesise
 from experiments.bench.decoders.tasks import DEMO, PROJECT, TASKS, Missing, Task, bundled
+from experiments.bench.decoders.timing import Entry, build, race
 from experiments.bench.first_call import first_calls
 from experiments.comparison.progress import progress
 from lm.errors import InputError
@@ -65,21 +65,33 @@ def main(given: Sequence[str] | None = None) -> int:
 def parse(given: Sequence[str] | None) -> argparse.Namespace:
     """The command's arguments."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
     parser.add_argument(
-        "--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=f"of {', '.join(SECTIONS)}"
+        "--markdown", type=Path, metavar="FILE", help="also write the tables to this file"
     )
     parser.add_argument(
-        "--decoders", nargs="+", metavar="NAME", help="only those whose names begin so"
+        "--only",
+        nargs="+",
+        choices=SECTIONS,
+        metavar="SECTION",
+        help=f"run only these sections: {', '.join(SECTIONS)}",
+    )
+    parser.add_argument(
+        "--decoders",
+        nargs="+",
+        metavar="NAME",
+        help="run only decoders whose names begin with one of these",
     )
     parser.add_argument("--beams", nargs="+", type=int, default=BEAMS)
     parser.add_argument(
         "--utterances",
         type=int,
         default=10,
-        help="made from text in a set, and a fourth of the recorded ones (default: 10)",
+        help="utterances that are made from text in each set; of recorded ones, four times as many "
+        "(default: 10)",
     )
-    parser.add_argument("--rounds", type=int, default=5, help="at most (default: 5)")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="how often a search is timed, at most (default: 5)"
+    )
     parser.add_argument(
         "--work",
         type=Path,
@@ -87,7 +99,7 @@ def parse(given: Sequence[str] | None) -> argparse.Namespace:
         help="folder for emissions and models that are kept for the next run",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="a small cut on what the package brings, to try it out"
+        "--quick", action="store_true", help="a small run on bundled data only, to try it out"
     )
     arguments = parser.parse_args(given)
     if arguments.utterances < 1 or arguments.rounds < 1 or min(arguments.beams) < 1:
@@ -99,10 +111,12 @@ def parse(given: Sequence[str] | None) -> argparse.Namespace:
 
 
 def present(names: Sequence[str] | None, tables: report.Tables) -> list[Peer]:
-    """The decoders that are asked for and can run here; says which cannot."""
+    """The decoders that were asked for and can run here; prints which cannot run."""
     asked = [p for p in PEERS if names is None or p.name.startswith(tuple(names))]
     if not asked:
-        raise InputError(f"--decoders: there are {', '.join(peer.name for peer in PEERS)}")
+        raise InputError(
+            f"--decoders: no such decoder; choose from {', '.join(p.name for p in PEERS)}"
+        )
     found = []
     for peer in asked:
         reason = peer.missing()
@@ -120,7 +134,7 @@ def run_task(
     tables: report.Tables,
     ratios: report.Ratios,
 ) -> None:
-    """Loads the decoders and races them on each set of a task."""
+    """Loads the decoders and times them on each set of a task."""
     kind = task.units.vocabulary.kind
     fitting = [
         peer
@@ -152,7 +166,7 @@ def run_task(
 
 
 def counted_on_all_cores(entry: Entry) -> bool:
-    """Whether an entry is timed on all cores too."""
+    """Whether an entry is also timed on all cores."""
     return entry.beam == ALL_CORES_BEAM
 
 
@@ -185,7 +199,7 @@ def typical(search: Search, log_probs: np.ndarray, times: int = 7) -> float:
 
 
 def run_first_call(tables: report.Tables) -> None:
-    """What our decoder takes before it is warm."""
+    """How long our decoder takes before it is warm."""
     units = Units.characters()
     heard = synthesise(
         units.spell("TURN THE LIGHTS OFF IN THE KITCHEN"),

@@ -1,13 +1,14 @@
-"""Counting, tuning and testing, beside the obvious loops over jiwer and numpy; on one core.
+"""Counting, tuning and testing beside the obvious loops over jiwer and numpy, on one core.
 
 python -m experiments.bench.evaluate results/librispeech-10best --system 4gram+books \\
   --tune dev_clean --split test_clean [--rounds 5] [--markdown FILE]
 
 Each step is the one of `secondpass compare`, on the N-best lists and scores of a results folder.
-The loops are what one writes first: jiwer for each hypothesis; a grid over the weights, every point
-by one product of numpy arrays; a resample at a time; jiwer for each pair of a list. Ours is the
-median of the rounds; a loop is run once, and where it would take minutes, on part of the work and
-multiplied (said beside it). What both find is compared, and the benchmark stops where it differs.
+The loops are what one would write first: jiwer for each hypothesis; a grid over the weights with
+one product of numpy arrays for each point; one resample at a time; jiwer for each pair of a list.
+Our time is the median of the rounds. A loop is run once. Where it would take minutes, it is run on
+a part of the work and its time is multiplied; the table says so. The results of both are compared,
+and the benchmark stops where they differ.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from asr.evaluation.wer import oracle, row_errors
 from experiments.results import load_results
 from lm.combine import total, winners
 from lm.errors import InputError
+from lm.files import write_text
 from lm.rerank.decision import Choice, choose
 from lm.rerank.mbr import Distances, least_risk
 from lm.rerank.pool import Pool
@@ -40,8 +42,8 @@ from lm.rerank.score_arrays import Lists
 from lm.rerank.tune import tune
 
 T = TypeVar("T")
-POINTS = 300  # of the grid that are timed
-STEPS = 100  # of the whole grid, along each weight
+POINTS = 300  # points of the grid that are timed
+STEPS = 100  # steps of the whole grid along each weight
 HEADINGS = ("step", "ours, s", "loop, s", "× faster", "what the loop is")
 
 
@@ -49,9 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Times every step."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("results", type=Path)
-    parser.add_argument("--system", required=True, help="whose weights are tuned and used")
-    parser.add_argument("--tune", default="dev_clean", help="the split that is tuned on")
-    parser.add_argument("--split", default="test_clean", help="the split of the other steps")
+    parser.add_argument("--system", required=True, help="system whose weights are tuned and used")
+    parser.add_argument(
+        "--tune", default="dev_clean", help="split on which weights are tuned (default: dev_clean)"
+    )
+    parser.add_argument(
+        "--split", default="test_clean", help="split of the other steps (default: test_clean)"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--markdown", type=Path)
     given = parser.parse_args(arguments)
@@ -84,7 +90,10 @@ def weights_of(systems: pd.DataFrame, name: str) -> dict[str, float]:
     """
     written = systems.loc[systems["system"] == name, "weights"]
     if written.empty or not isinstance(written.iloc[0], str):
-        raise InputError(f"no system {name!r} with weights ({', '.join(set(systems['system']))})")
+        raise InputError(
+            f"no system {name!r} with weights; the results have the systems "
+            f"{', '.join(dict.fromkeys(systems['system']))}"
+        )
     found: dict[str, float] = json.loads(written.iloc[0])
     return found
 
@@ -95,12 +104,12 @@ def lists_of(results, split: str, system: str) -> tuple[pd.DataFrame, dict[str, 
     rows = results.utterances
     rows = rows[(rows["split"] == split) & (rows["system"] == system)]
     if table.empty:
-        raise InputError(f"{results.folder}: no hypotheses of {split}")
+        raise InputError(f"{results.folder}: no hypotheses of the split {split!r}; choose another")
     return table, dict(zip(rows["utt"], rows["ref"], strict=True))
 
 
 def timed(function: Callable[[], T], rounds: int) -> tuple[float, T]:
-    """Median seconds of a call after a first one, and what it gives."""
+    """Median seconds of a call, after one call that is not timed; and its result."""
     found = function()
     seconds = []
     for _ in range(rounds):
@@ -111,14 +120,14 @@ def timed(function: Callable[[], T], rounds: int) -> tuple[float, T]:
 
 
 def once(function: Callable[[], T]) -> tuple[float, T]:
-    """Seconds of one call, and what it gives."""
+    """Seconds of one call, and its result."""
     start = time.perf_counter()
     found = function()
     return time.perf_counter() - start, found
 
 
 def agree(name: str, ours: object, loop: object) -> None:
-    """Stops where the two differ."""
+    """Stops the benchmark if the two differ."""
     if not np.allclose(np.asarray(ours, dtype=float), np.asarray(loop, dtype=float)):
         raise SystemExit(f"{name}: ours {ours}, the loop {loop}")
 
@@ -235,13 +244,13 @@ def risk_row(
     fast, found = timed(ours, rounds)
     slow, expected = once(loop)
     same = np.mean([a == b for a, b in zip(found, expected, strict=True)])
-    if same < 0.999:  # equal risks are decided by the posterior, in the loop by the rank
+    if same < 0.999:  # for equal risks ours takes the larger posterior, the loop the smaller rank
         raise SystemExit(f"minimum Bayes risk: {1 - same:.2%} of the choices differ")
     return row("minimum Bayes risk", fast, slow, "jiwer.process_words for each pair of a list")
 
 
 def distance(truth: str, text: str) -> int:
-    """Word errors by jiwer; two empty texts, which it takes, included."""
+    """Word errors by jiwer, also of two empty texts."""
     found = jiwer.process_words(truth, text)
     return found.substitutions + found.deletions + found.insertions
 
@@ -264,7 +273,7 @@ def row(name: str, fast: float, slow: float | None, what: str) -> list[str]:
 
 
 def show(title: str, rows: list[list[str]], path: Path | None) -> None:
-    """Prints the table, and writes it as Markdown where asked."""
+    """Prints the table, and writes it as Markdown if a path is given."""
     table = Table(title=title, title_justify="left")
     for number, heading in enumerate(HEADINGS):
         table.add_column(heading, justify="right" if 0 < number < 4 else "left")
@@ -274,7 +283,7 @@ def show(title: str, rows: list[list[str]], path: Path | None) -> None:
     if path is not None:
         ruler = ["---", "--:", "--:", "--:", "---"]
         lines = ["| " + " | ".join(cells) + " |" for cells in (HEADINGS, ruler, *rows)]
-        path.write_text("\n".join([title, "", *lines, ""]), encoding="utf-8")
+        write_text(path, "\n".join([title, "", *lines, ""]))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""What the beam decoder takes before it is warm: import, models, compilation.
+"""How long the beam decoder takes before it is warm: import, models, compilation.
 
 python -m experiments.bench.first_call LM EMISSIONS.npy
 
-Run by the benchmark in processes of its own: prints seconds as JSON, for 29 characters.
+`experiments.bench.decode` runs this in new processes. It prints seconds as JSON, for a vocabulary
+of 29 characters.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ STEPS = ("import", "load", "first", "second")
 
 
 def main() -> int:
-    """Decodes the emissions twice with nothing warm."""
+    """Decodes the emissions twice, in a process in which nothing is warm."""
     lm, emissions = sys.argv[1:]
     times = [time.perf_counter()]
     from asr.decode import BUILDERS
@@ -42,17 +43,17 @@ def main() -> int:
 
 
 def first_calls(lm: str, log_probs: np.ndarray) -> dict[str, dict[str, float]]:
-    """Seconds of each step and of the whole process, with nothing cached and then cached.
+    """Seconds of each step and of the whole process, first without and then with caches.
 
     Args:
         lm: ARPA file of a word n-gram model.
-        log_probs: (T, 29) float32, natural log; see `experiments.bench.decoders.emissions`.
+        log_probs: (T, 29) float32, natural log; see `decoders.synthetic_emissions`.
     """
     with tempfile.TemporaryDirectory() as folder:
         emissions = Path(folder) / "emissions.npy"
         np.save(emissions, log_probs)
         command = [sys.executable, "-m", "experiments.bench.first_call", lm, str(emissions)]
-        # Machine code and compiled language models are both kept there.
+        # The cache folder has both machine code and compiled language models.
         environment = {**os.environ, "XDG_CACHE_HOME": str(Path(folder) / "cache")}
         environment.pop("NUMBA_CACHE_DIR", None)
         found = {}

@@ -3,13 +3,13 @@
 python -m experiments.bench.ngram LM.arpa[.gz] TEXT [--kenlm-trie FILE] [--words N]
 python -m experiments.bench.ngram --synthetic NGRAMS [--folder FOLDER]
 
-The first form measures one model on a text, a sentence a line, each way in a process of its own.
+The first form measures one model on a text with one sentence a line, each way in its own process.
 KenLM's Python package makes its probing model from an ARPA file; a trie is a KenLM binary made by
-`build_binary trie`. Times are of the processor, on one thread, the best of several rounds; memory
-is what the process has more of after it has opened the model and scored the text.
+`build_binary trie`. Times are processor times on one thread, the best of several rounds.
+Memory is how much more the process has after it has opened the model and scored the text.
 
-The second writes a random ARPA file of so many n-grams (200,000 words, orders 1 to 4, in no order),
-and says how long it takes to read, and how much memory that and opening it again need.
+The second form writes a random ARPA file with NGRAMS n-grams (200,000 words, orders 1 to 4, in no
+order). It prints how long reading takes, and how much memory reading and opening again need.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ from lm.ngram.model import NgramModel
 from lm.ngram.words import number_texts
 from lm.text.prose import open_text
 
-WORDS = 200_000  # of the synthetic model
-SHARES = (0.15, 0.35, 0.5)  # its 2-grams to 4-grams
+WORDS = 200_000  # words of the synthetic model
+SHARES = (0.15, 0.35, 0.5)  # shares of its 2-grams, 3-grams and 4-grams
 ROUNDS = 5
-LINES = 100_000  # written at a time
+LINES = 100_000  # lines that are written at a time
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,9 +53,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("lm", nargs="?", type=Path, metavar="LM.arpa")
     parser.add_argument("text", nargs="?", type=Path, metavar="TEXT")
     parser.add_argument("--kenlm-trie", type=Path, metavar="FILE")
-    parser.add_argument("--words", type=int, default=1_000_000, help="of the text, at most")
+    parser.add_argument(
+        "--words",
+        type=int,
+        default=1_000_000,
+        help="words of the text, at most (default: 1,000,000)",
+    )
     parser.add_argument("--synthetic", type=int, metavar="NGRAMS")
-    parser.add_argument("--folder", type=Path, help="for the synthetic model; default: temporary")
+    parser.add_argument(
+        "--folder", type=Path, help="folder for the synthetic model (default: a temporary one)"
+    )
     parser.add_argument("--child", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.child:
@@ -65,12 +72,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.synthetic:
         return synthetic(given.synthetic, given.folder)
     if given.lm is None or given.text is None:
-        raise InputError("give LM.arpa and TEXT, or --synthetic NGRAMS")
+        raise InputError("nothing to measure; give LM.arpa and TEXT, or --synthetic NGRAMS")
     return beside_kenlm(given.lm, given.text, given.words, given.kenlm_trie)
 
 
 def sentences(path: Path, most: int) -> list[str]:
-    """Lines of a text up to so many words."""
+    """The first lines of a text, with `most` words or slightly more in all."""
     found: list[str] = []
     words = 0
     with open_text(path) as lines:
@@ -94,7 +101,7 @@ def peak() -> float:
 
 
 def best_of_rounds(run: Callable[[], object]) -> float:
-    """Seconds of the processor."""
+    """Processor seconds of the fastest of several rounds."""
     seconds = []
     for _ in range(ROUNDS):
         begun = time.process_time()
@@ -160,7 +167,7 @@ CHILDREN = {"ours": ours, "ours-8": ours_in_8_bits, "kenlm": kenlm_python}
 
 
 def child(kind: str, lm: Path, text: Path | None = None, words: int = 0) -> dict[str, Any]:
-    """Measures in a process of its own."""
+    """Measures in a new process."""
     command = [sys.executable, "-m", "experiments.bench.ngram", "--child", kind, str(lm)]
     command += [str(text), "--words", str(words)] if text else []
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -171,7 +178,7 @@ def child(kind: str, lm: Path, text: Path | None = None, words: int = 0) -> dict
 
 
 def apart(folder: str) -> None:
-    """Keeps models that are opened from now on in a folder, and machine code where it is."""
+    """Moves the cache of models to a folder; machine code stays in the usual cache."""
     os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_home() / "kernels" / "bench"))
     os.environ["XDG_CACHE_HOME"] = folder
 
@@ -188,7 +195,7 @@ def beside_kenlm(lm: Path, text: Path, words: int, trie: Path | None) -> int:
         write_random(small, 2, words=8)
         apart(folder)
         for kind in ("ours", "ours-8"):
-            child(kind, small)  # compiles, so that the next ones need not
+            child(kind, small)  # compiles the machine code, so that the next processes do not
         rows = {"ours, from ARPA": child("ours", plain, text, words)}
         rows["ours, again"] = child("ours", plain, text, words)
         rows["8 bits, from ARPA"] = child("ours-8", plain, text, words)
@@ -243,7 +250,7 @@ def write_random(path: Path, ngrams: int, words: int = WORDS) -> list[int]:
     """
     random = np.random.default_rng(0)
     names = np.array(["<unk>", "<s>", "</s>", *(f"w{i}" for i in range(3, words))])
-    levels: list[np.ndarray] = []  # each n-gram's context, times `words`, and last word
+    levels: list[np.ndarray] = []  # of each n-gram: number of its context · words + last word
     contexts = words
     for share in SHARES:
         keys = np.zeros(0, np.int64)

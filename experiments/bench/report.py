@@ -1,4 +1,4 @@
-"""The benchmark's tables, on the terminal and as Markdown."""
+"""The benchmarks' tables, on the terminal and as Markdown."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
+from experiments.bench.decoders.interface import NARROW, WIDE
 from experiments.bench.decoders.peers import OURS, OURS_LABELS
-from experiments.bench.decoders.race import Entry, Figures, processors
-from experiments.bench.decoders.search import NARROW, WIDE
+from experiments.bench.decoders.timing import Entry, Figures, processors
+from lm.files import write_text
 
 HEADINGS = (
     *("decoder", "width", "beam", "ms/s", "real time", "all cores", "texts ms/s"),
@@ -25,31 +26,32 @@ PACKAGES = ("numba", "numpy", "pyctcdecode", "kenlm", "flashlight-text", "torcha
 NOTES = (
     "ms/s: milliseconds of the decoder's own call for a second of audio, one thread, median of the "
     "rounds, Python's garbage collection off. real time: the same as a fraction of real time; all "
-    "cores: likewise with as many threads (ours) or processes (the others) as processors. texts: "
-    "for making texts of results that are not yet texts. list: different texts in a list, white "
-    "space apart. × ours: time divided by ours at the same width and beam; for searches with an "
-    "n-gram model of labels, by ours with the same model.",
-    f"width: {NARROW} is pyctcdecode's own default, {WIDE} leaves it to the beam to limit the list "
-    "(labels below the first natural log in a frame are not followed, hypotheses worse than the "
-    "best by the second are dropped).",
-    "All take the same n-gram models and weights and sum over paths; ours has its own estimate of "
-    "unfinished words, as it comes. A search that takes long is timed once.",
+    "cores: the same with as many threads (ours) or processes (the others) as processors. texts: "
+    "time to make texts of results that are not yet texts. list: different texts in a list; white "
+    "space does not count. × ours: time divided by our time at the same width and beam; searches "
+    "with an n-gram model of labels are compared with ours with the same model.",
+    f"width: {NARROW} is pyctcdecode's own default; with {WIDE} only the beam limits the list "
+    "(labels below the first natural log in a frame are not followed; hypotheses worse than the "
+    "best by more than the second are dropped).",
+    "All decoders use the same n-gram models and weights and sum over paths. Ours estimates "
+    "unfinished words, as it does by default. A search that takes long is timed once.",
     "pyctcdecode scores text that ends with a space as if one more, unknown word followed. "
-    "flashlight with a lexicon knows no other words, and is given a frame of delimiter at the end, "
-    "without which last words are missing. With pieces it takes silence where a word's last piece "
-    "lasts over a frame; the mended row counts such frames as blanks beforehand.",
+    "flashlight with a lexicon knows no other words. It gets one more frame with the delimiter at "
+    "the end, because the last words would be missing without it. With pieces it takes silence "
+    "where a word's last piece lasts more than one frame; in the corrected row such frames are "
+    "counted as blanks beforehand.",
 )
 
 
 @dataclass
 class Tables:
-    """Tables as they are made, printed at once and kept for Markdown."""
+    """Tables that are printed at once and kept for a Markdown file."""
 
     console: Console
     parts: list[str] = field(default_factory=list)
 
     def add(self, title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Prints and keeps a table; its first two columns are text."""
+        """Prints and keeps a table. Its first two columns are text."""
         table = Table(title=title, title_justify="left")
         for i, heading in enumerate(headings):
             table.add_column(heading, justify="left" if i < 2 else "right", no_wrap=True)
@@ -67,7 +69,7 @@ class Tables:
 
     def write(self, path: Path) -> None:
         """Writes all of it as Markdown."""
-        path.write_text("\n".join(self.parts), encoding="utf-8")
+        write_text(path, "\n".join(self.parts))
 
 
 def race_rows(
@@ -77,7 +79,7 @@ def race_rows(
 
     Args:
         entries: The decoders.
-        figures: What each did.
+        figures: Results of each decoder.
         seconds: Length of the audio.
     """
     ratios = ratios_to_ours(entries, figures)
@@ -100,7 +102,7 @@ def race_rows(
 
 
 def ratios_to_ours(entries: Sequence[Entry], figures: Sequence[Figures]) -> list[float]:
-    """Time of each divided by ours with the same settings; NaN where there is no such."""
+    """Time of each divided by ours with the same settings; NaN if ours did not run with them."""
     ours = {
         (entry.peer.labels, entry.width, entry.beam): done.seconds
         for entry, done in zip(entries, figures, strict=True)
@@ -140,7 +142,7 @@ def summary_rows(ratios: Ratios) -> list[list[str]]:
 
 
 def scaling_rows(times: Mapping[int, float]) -> list[list[str]]:
-    """Milliseconds by size, and how they grow with it."""
+    """Milliseconds for each size, and how they grow with it."""
     sizes = list(times)
     return [
         [
@@ -154,15 +156,15 @@ def scaling_rows(times: Mapping[int, float]) -> list[list[str]]:
 
 
 def first_call_rows(found: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
-    """Seconds by step."""
+    """Seconds of each step."""
     return [[name, *(f"{value:.3f}" for value in times.values())] for name, times in found.items()]
 
 
 def machine(measured: Sequence[str] = PACKAGES) -> str:
-    """What the figures were measured on and with.
+    """The machine and the packages that the figures were measured with.
 
     Args:
-        measured: Packages whose versions matter.
+        measured: Packages whose versions are named.
     """
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")

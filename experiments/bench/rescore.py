@@ -21,9 +21,9 @@ from rich.console import Console
 from experiments.bench import report
 from experiments.bench.decoders.tasks import DEMO, PROJECT, Missing, evenly
 from experiments.bench.rescoring.lists import LISTS, Lists, random_gpt2
-from experiments.bench.rescoring.quality import HEADINGS as QUALITY_HEADINGS
-from experiments.bench.rescoring.quality import SOURCES, quality_rows
-from experiments.bench.rescoring.scoring import BATCH_TOKENS, WAYS, Measured
+from experiments.bench.rescoring.merged_histories import HEADINGS as QUALITY_HEADINGS
+from experiments.bench.rescoring.merged_histories import SOURCES, quality_rows
+from experiments.bench.rescoring.ways import BATCH_TOKENS, WAYS, Measured
 from experiments.comparison.progress import progress
 from lm.errors import InputError
 
@@ -31,16 +31,16 @@ HEADINGS = (
     *("way", "scored", "hyp/s", "× padded", "tokens", "% of floor", "peak MB", "largest nats"),
 )
 NOTES = (
-    f"hyp/s: hypotheses a second, the tokenizer's work included, without loading; median of the "
-    f"rounds, each way in a process of its own. × padded: the speed divided by that of padded "
-    f"batches, which are written as is usual: sorted by length, padded on the right, about "
-    f"{BATCH_TOKENS} tokens a batch, softmax of all logits at once; `ours` are the same with the "
-    "toolkit's own code. tokens: positions that the model reads, padding among them.",
+    "hyp/s: hypotheses a second, the tokenizer's work included, without loading; median of the "
+    "rounds, each way in its own process. × padded: the speed divided by that of padded batches. "
+    "Padded batches are written as is usual: sorted by length, padded on the right, about "
+    f"{BATCH_TOKENS} tokens a batch, one softmax of all logits; `ours` is the same with the "
+    "toolkit's own code. tokens: positions that the model reads, including padding.",
     "floor: the time that the tokens of the lists' unique prefixes take at the speed of a large "
-    "matrix product in the same run and precision, 2 operations a parameter; % of floor: its share "
-    "of the time. peak: most memory of the process while scoring (on a GPU, of what torch has "
-    "there). largest nats: the largest difference from the same hypothesis scored alone. One at a "
-    "time is measured on some of the hypotheses, evenly chosen.",
+    "matrix product in the same run and precision, 2 operations a parameter. % of floor: the floor "
+    "as a share of the time. peak: most memory of the process while scoring (on a GPU: torch's "
+    "memory there). largest nats: the largest difference from the same hypothesis scored alone. "
+    "One at a time is measured on some of the hypotheses, evenly chosen.",
 )
 
 
@@ -49,8 +49,8 @@ class Round:
     """What one way took, over all rounds.
 
     Attributes:
-        measured: The last round, its time the median.
-        rows: Which hypotheses were scored.
+        measured: The last round, with the median of all times.
+        rows: Numbers of the hypotheses that were scored.
     """
 
     measured: Measured
@@ -93,29 +93,43 @@ def main(given: Sequence[str] | None = None) -> int:
 def parse(given: Sequence[str] | None) -> argparse.Namespace:
     """The command's arguments."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="also write the tables to this file"
+    )
     parser.add_argument("--lists", nargs="*", choices=LISTS, metavar="NAME", help=", ".join(LISTS))
     parser.add_argument("--ways", nargs="+", choices=WAYS, metavar="WAY", help=", ".join(WAYS))
     parser.add_argument(
-        "--model", metavar="FOLDER", help="a causal model (default: GPT-2 small's size, random)"
+        "--model",
+        metavar="FOLDER",
+        help="a causal LM (default: a random one of GPT-2 small's size)",
     )
-    parser.add_argument("--utterances", type=int, default=100, help="of each set (default: 100)")
+    parser.add_argument(
+        "--utterances", type=int, default=100, help="utterances of each set (default: 100)"
+    )
     parser.add_argument(
         "--alone", type=int, default=200, help="hypotheses scored one at a time (default: 200)"
     )
-    parser.add_argument("--rounds", type=int, default=1, help="(default: 1)")
-    parser.add_argument("--threads", type=int, help="of torch (default: its own)")
+    parser.add_argument(
+        "--rounds", type=int, default=1, help="how often each way is timed (default: 1)"
+    )
+    parser.add_argument("--threads", type=int, help="torch threads (default: torch's own)")
     for name in ("device", "dtype"):
-        parser.add_argument(f"--{name}", help="as `secondpass rescore` has it")
+        parser.add_argument(f"--{name}", help=f"{name} of the model, as in `secondpass rescore`")
     parser.add_argument(
         "--quality", nargs="*", choices=SOURCES, metavar="NAME",
-        help=f"lists whose WER is compared: {', '.join(SOURCES)}",
+        help=f"N-best lists whose WER is compared: {', '.join(SOURCES)}",
     )  # fmt: skip
     parser.add_argument(
-        "--quality-model", default=str(DEMO / "lm"), metavar="FOLDER", help="default: the demo's"
+        "--quality-model",
+        default=str(DEMO / "lm"),
+        metavar="FOLDER",
+        help="LM for the comparison of WER (default: the demo's)",
     )
     parser.add_argument(
-        "--quality-utterances", type=int, default=0, help="of dev and of test; 0 (default): all"
+        "--quality-utterances",
+        type=int,
+        default=0,
+        help="utterances of dev and of test; 0 (default) takes all",
     )
     parser.add_argument(
         "--work",
@@ -124,7 +138,7 @@ def parse(given: Sequence[str] | None) -> argparse.Namespace:
         help="folder for lists and models that are kept for the next run",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="a small cut on what the package brings, to try it out"
+        "--quick", action="store_true", help="a small run on bundled data only, to try it out"
     )
     arguments = parser.parse_args(given)
     if min(arguments.utterances, arguments.alone, arguments.rounds) < 1:
@@ -172,9 +186,9 @@ def race(lists: Lists, model: str, arguments: argparse.Namespace, tables: report
 def run_way(
     way: str, lists: Path, model: str, cache: Path, arguments: argparse.Namespace
 ) -> Measured:
-    """Runs one way in a process of its own."""
+    """Runs one way in a new process."""
     output = lists.with_name("measured.npz")
-    command = [sys.executable, "-m", "experiments.bench.rescoring.scoring", way, "-o", str(output)]
+    command = [sys.executable, "-m", "experiments.bench.rescoring.ways", way, "-o", str(output)]
     command += ["--lists", str(lists), "--model", model, "--cache", str(cache)]
     for name in ("device", "dtype", "threads"):
         if getattr(arguments, name):
@@ -202,7 +216,7 @@ def summed_up(measured: Sequence[Measured]) -> Measured:
 
 
 def conditions(rounds: Mapping[str, Round], arguments: argparse.Namespace) -> str:
-    """What was measured with, for a title."""
+    """The conditions of the measurement, for a title."""
     found = [done.measured for done in rounds.values()]
     parameters = max(one.parameters for one in found)
     return (
@@ -217,8 +231,8 @@ def race_rows(rounds: Mapping[str, Round], count: int) -> list[list[str]]:
     """Rows of the table, in the order of the ways.
 
     Args:
-        rounds: What each way took.
-        count: Hypotheses of all lists.
+        rounds: Measurements of each way.
+        count: Number of hypotheses in all lists.
     """
     found = [done.measured for done in rounds.values()]
     speed = max(one.speed for one in found)
@@ -246,7 +260,7 @@ def race_rows(rounds: Mapping[str, Round], count: int) -> list[list[str]]:
 
 
 def times(ratio: float) -> str:
-    """A ratio, two decimals where they mean something."""
+    """A ratio; with two decimals if it is below 100."""
     return f"{ratio:.2f}" if ratio < 100 else f"{ratio:,.0f}"
 
 

@@ -6,7 +6,6 @@ python -m experiments.demo.assistant_text --lines 200000 --seed 1 -o assistant.t
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import re
 import sys
@@ -14,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lm.errors import InputError
+from lm.files import whole_file
 
 GRAMMAR = Path(__file__).with_name("grammar.txt")
 SLOT = re.compile(r"<(\w+)>")
@@ -75,11 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args(argv)
-    temporary = arguments.output.with_name(arguments.output.name + ".part")
-    with temporary.open("w", encoding="utf-8") as out:
+    with whole_file(arguments.output) as path, path.open("w", encoding="utf-8") as out:
         for line in generate(arguments.lines, arguments.seed, read_grammar()):
             out.write(line + "\n")
-    os.replace(temporary, arguments.output)
     return 0
 
 

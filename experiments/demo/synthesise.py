@@ -29,6 +29,7 @@ from tqdm import tqdm
 from experiments.demo.espeak import RATE, Espeak, synthesise, synthesise_all
 from experiments.demo.voices import DEV_VOICES, TEST_VOICES, TRAIN_VOICES, Voice
 from lm.errors import InputError, SecondpassError
+from lm.files import whole_file
 
 __all__ = [
     "DEV_VOICES",
@@ -148,7 +149,10 @@ def make_demo(sentences: Path, output: Path, processes: int = 1) -> int:
             (str(row["text"]).lower(), voice, _digest(f"voice {row['id']}")) for voice, row in cast
         ]
         spoken = tqdm(synthesise_all(jobs, processes), desc=split, total=len(jobs), unit="utt")
-        with open(output / f"{split}.jsonl", "w", encoding="utf-8") as manifest:
+        with (
+            whole_file(output / f"{split}.jsonl") as temporary,
+            open(temporary, "w", encoding="utf-8") as manifest,
+        ):
             for (_, row), samples in zip(cast, spoken, strict=True):
                 path = folder / f"{row['id']}.opus"
                 _write_audio(path, samples)
@@ -246,14 +250,15 @@ def make_training(
     if (output / "train.jsonl").exists():
         raise InputError(f"{output}: holds a training corpus already; give another folder")
     drawn = cast_training(read_lines(texts), seed, noisy)
-    output.mkdir(parents=True, exist_ok=True)
-    parts = {split: output / f"{split}.jsonl.part" for split in ("train", "valid")}
     espeak = Espeak()
     left = round(hours * 3600 * RATE)
     seconds = round(hours * 3600)
     with (
-        open(parts["train"], "w", encoding="utf-8") as train,
-        open(parts["valid"], "w", encoding="utf-8") as valid,
+        # train.jsonl marks a finished corpus, so it gets its name last: outermost.
+        whole_file(output / "train.jsonl") as train_path,
+        whole_file(output / "valid.jsonl") as valid_path,
+        open(train_path, "w", encoding="utf-8") as train,
+        open(valid_path, "w", encoding="utf-8") as valid,
         tqdm(total=seconds, unit="s", unit_scale=True, desc="speech") as progress,
     ):
         while left > 0:
@@ -268,8 +273,6 @@ def make_training(
             _write_row(valid if split == "valid" else train, path.relative_to(output), samples, row)
             left -= len(samples)
             progress.update(min(len(samples) / RATE, seconds - progress.n))
-    for split, path in parts.items():
-        path.rename(output / f"{split}.jsonl")
 
 
 def _write_audio(path: Path, samples: np.ndarray) -> None:

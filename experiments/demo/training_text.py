@@ -21,6 +21,7 @@ from pathlib import Path
 
 from experiments.demo.synthesise import read_sentences
 from lm.errors import InputError
+from lm.files import write_text
 
 ASSISTANT_SHARE, SPELLED_SHARE = 0.45, 0.08  # the rest is from books
 PIECE_WORDS = (3, 25)  # words of a line from a book
@@ -234,7 +235,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    args.output.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    write_text(args.output, "".join(f"{line}\n" for line in lines))
     print(f"{args.output}: {len(lines)} lines", file=sys.stderr)
     return 0
 

@@ -1,14 +1,16 @@
-"""flashlight-text's decoders, and torchaudio's, which calls the first of them.
+"""flashlight-text's decoders, and torchaudio's decoder, which calls the first of them.
 
-They score in log10 and, with a lexicon, know no words but the language model's. Three things help
-them, none of which changes what they look for:
-- Labels below the token threshold are masked, and as many labels a frame are looked at as are left.
-- With a lexicon of characters a word ends with the delimiter, which speech does not end with: a
-  frame with it is put at the end, or nearly every utterance would lack its last word.
-- With a lexicon, silence may be taken between words, but not a word's last label once more. With
-  characters that is right, as the last label is the delimiter. Pieces that last over a frame
-  break; silence is then a column of its own that is never likely. In the mended search the further
-  frames of a label that is the likeliest in each are counted as blanks, which no user would do.
+They score in log10. With a lexicon, they know only the words of the language model. Three things
+help them, and none of these changes what they search for:
+- Labels below the token threshold are masked, and the search follows all labels that are left.
+- With a lexicon of characters, a word ends with the delimiter, but speech does not. So one frame
+  with the delimiter is added at the end; without it nearly every utterance would lack its last
+  word.
+- With a lexicon, the search allows silence between words, but not a word's last label once more.
+  With characters that is right, because the last label is the delimiter. Pieces that last more than
+  one frame are not recognised; silence is then an extra column that is never likely. In the
+  corrected search, when a label is the most likely one in several frames in a row, all frames but
+  the first are counted as blanks. No user would do this.
 """
 
 from __future__ import annotations
@@ -22,34 +24,38 @@ from typing import Any
 import numpy as np
 
 from asr.vocabulary import Vocabulary
-from experiments.bench.decoders.emissions import LETTERS, Units
-from experiments.bench.decoders.search import Fusion, Search, Searches, Width, words_of
+from experiments.bench.decoders.interface import Fusion, Search, Searches, Width, words_of
+from experiments.bench.decoders.synthetic_emissions import LETTERS, Units
 
-NEVER = -1e4  # natural log for labels that are not to be followed; -inf makes NaN of its sums
+NEVER = -1e4  # natural log of masked labels; with -inf, the sums would become NaN
 LN10 = float(np.log(10))
 
 
 @dataclass(frozen=True)
 class Mask:
-    """What is done to log-probs before the search.
+    """Changes of the log-probs before the search.
 
     Attributes:
-        vocabulary: Of their V columns.
-        least: Labels below this natural log in a frame are masked, but for its best.
-        closes: Whether to put a certain delimiter at the end.
-        mends: Whether the further frames of a label count as blanks.
+        vocabulary: Labels of the V columns.
+        least: Labels below this natural log in a frame are masked, except its best.
+        closes: Whether a frame with the delimiter is added at the end.
+        corrects: Whether repeated frames of a label count as blanks.
     """
 
     vocabulary: Vocabulary
     least: float
     closes: bool = False
-    mends: bool = False
+    corrects: bool = False
 
     def __call__(self, log_probs: np.ndarray) -> tuple[np.ndarray, int]:
-        """(T, V + 1) or, closed, (T + 1, V + 1) float32; and the most labels left in a frame."""
+        """Masked log-probs, and the largest number of labels that are left in a frame.
+
+        Returns:
+            (T, V + 1) float32, or (T + 1, V + 1) with the delimiter at the end; and the number.
+        """
         frames, labels = log_probs.shape
-        if self.mends:
-            log_probs = mend(log_probs, self.vocabulary.blank)
+        if self.corrects:
+            log_probs = without_repeats(log_probs, self.vocabulary.blank)
         kept = log_probs >= self.least
         kept[np.arange(frames), log_probs.argmax(axis=1)] = True
         masked = np.full((frames + self.closes, labels + 1), NEVER, np.float32)
@@ -59,26 +65,29 @@ class Mask:
         return masked, int(kept.sum(axis=1).max())
 
 
-def mend(log_probs: np.ndarray, blank: int) -> np.ndarray:
-    """Log-probs in which a label that is the best in frames on end is a blank after the first."""
+def without_repeats(log_probs: np.ndarray, blank: int) -> np.ndarray:
+    """Log-probs in which a label that is best in several frames in a row is best only in the first.
+
+    In the other frames its probability is given to the blank.
+    """
     best = log_probs.argmax(axis=1)
     lasting = np.flatnonzero((best[1:] == best[:-1]) & (best[1:] != blank)) + 1
-    mended = log_probs.copy()
-    mended[lasting, blank] = np.logaddexp(
+    changed = log_probs.copy()
+    changed[lasting, blank] = np.logaddexp(
         log_probs[lasting, blank], log_probs[lasting, best[lasting]]
     )
-    mended[lasting, best[lasting]] = NEVER
-    return mended
+    changed[lasting, best[lasting]] = NEVER
+    return changed
 
 
 @dataclass(frozen=True)
 class FlashlightSearch:
-    """A decoder of flashlight-text, made anew for each utterance, which costs it nothing.
+    """A decoder of flashlight-text. It is made again for each utterance, which takes no time.
 
     Attributes:
-        make: A decoder that looks at so many labels a frame.
-        mask: Applied before.
-        text: A result's text.
+        make: Makes a decoder that follows a given number of labels in each frame.
+        mask: Applied to the log-probs first.
+        text: Makes the text of a result.
     """
 
     make: Callable[[int], Any]
@@ -95,7 +104,7 @@ class FlashlightSearch:
         return [self.text(result) for result in found]
 
 
-def load_lexicon(mends: bool, units: Units, fusion: Fusion) -> Searches:
+def load_lexicon(corrects: bool, units: Units, fusion: Fusion) -> Searches:
     """The lexicon decoder with KenLM, over the words of the language model."""
     from flashlight.lib.text import decoder as flashlight
     from flashlight.lib.text.decoder.kenlm import KenLM
@@ -130,7 +139,9 @@ def load_lexicon(mends: bool, units: Units, fusion: Fusion) -> Searches:
             )
 
         closes = vocabulary.word_delimiter is not None
-        return FlashlightSearch(make, Mask(vocabulary, width.token_min_logp, closes, mends), text)
+        return FlashlightSearch(
+            make, Mask(vocabulary, width.token_min_logp, closes, corrects), text
+        )
 
     def text(result: Any) -> str:
         return " ".join(words[i] for i in result.words if i >= 0)
@@ -139,7 +150,7 @@ def load_lexicon(mends: bool, units: Units, fusion: Fusion) -> Searches:
 
 
 def load_free(units: Units, fusion: Fusion) -> Searches:
-    """The lexicon-free decoder with KenLM over labels; without a model where there is none."""
+    """The lexicon-free decoder with KenLM over labels, or without an LM if there is none."""
     from flashlight.lib.text import decoder as flashlight
     from flashlight.lib.text.decoder.kenlm import KenLM
     from flashlight.lib.text.dictionary import Dictionary
@@ -148,7 +159,7 @@ def load_free(units: Units, fusion: Fusion) -> Searches:
     if fusion.label_lm is None:
         model = flashlight.ZeroLM()
     else:
-        # One name more, for the column of silence that pieces get.
+        # One more name, for the column of silence that is added for pieces.
         model = KenLM(fusion.label_lm, Dictionary([*vocabulary.labels, "<silence>"]))
 
     def search(width: Width, beam: int) -> Search:
@@ -178,7 +189,7 @@ def load_free(units: Units, fusion: Fusion) -> Searches:
 
 @dataclass(frozen=True)
 class TorchaudioSearch:
-    """torchaudio's `ctc_decoder`, which makes words of its results itself."""
+    """torchaudio's `ctc_decoder`, whose results are words already."""
 
     decoder: Any
     mask: Mask
@@ -231,13 +242,13 @@ def load_torchaudio(units: Units, fusion: Fusion) -> Searches:
 
 
 def lexicon(units: Units, words: list[str]) -> dict[str, list[int]]:
-    """Label ids of the words that can be spelled, the delimiter last where there is one."""
+    """Label ids of the words that can be spelled; the delimiter comes last if there is one."""
     end = [] if units.vocabulary.word_delimiter is None else [silence_of(units.vocabulary)]
     return {word: [*units.spell(word), *end] for word in words if set(word) <= set(LETTERS)}
 
 
 def silence_of(vocabulary: Vocabulary) -> int:
-    """What may stand between words: the delimiter; with pieces, one column more than there are."""
+    """Column of the silence between words: the delimiter; with pieces, one additional column."""
     if vocabulary.word_delimiter is None:
         return len(vocabulary.labels)
     return vocabulary.labels.index(vocabulary.word_delimiter)

@@ -1,13 +1,13 @@
 """Decoders side by side: ours and other packages', each called as its users call it.
 
-What is done so that each is seen at its best:
-- Language models are loaded and lexicons built before any clock runs.
-- Only the decoder's own call is timed; where its results are not yet texts, making texts of them
-  is timed apart.
-- flashlight-text, see `flashlight.py`: masked labels, a closing delimiter, and a row in
-  which pieces that last are mended.
-What cannot be helped: pyctcdecode scores text that ends with a space as if one more, unknown word
-followed, so some of its texts end with a word too many.
+So that each decoder shows its best:
+- Language models are loaded and lexicons are built before the time is taken.
+- Only the decoder's own call is timed. Where its results are not yet texts, making the texts is
+  timed separately.
+- flashlight-text (`flashlight.py`) gets masked labels, a delimiter at the end, and a row in which
+  pieces that last more than one frame are corrected.
+One weakness remains: pyctcdecode scores text that ends with a space as if one more, unknown word
+followed, so some of its texts end with one word too many.
 """
 
 from __future__ import annotations
@@ -22,9 +22,17 @@ import numpy as np
 from asr.beam import BeamDecoder
 from asr.decode import GreedyDecoder
 from asr.options import DecoderOptions
-from experiments.bench.decoders.emissions import Units
 from experiments.bench.decoders.flashlight import load_free, load_lexicon, load_torchaudio
-from experiments.bench.decoders.search import WIDE, Fusion, Peer, Search, Searches, Width, words_of
+from experiments.bench.decoders.interface import (
+    WIDE,
+    Fusion,
+    Peer,
+    Search,
+    Searches,
+    Width,
+    words_of,
+)
+from experiments.bench.decoders.synthetic_emissions import Units
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,7 @@ def load_greedy(units: Units, fusion: Fusion) -> Searches:
 
 
 def load_ours(lm_unit: str, units: Units, fusion: Fusion) -> Searches:
-    """The beam decoder with a model of words or of labels, loaded once for all searches."""
+    """The beam decoder with an LM of words or of labels, which is loaded once for all searches."""
     loaded = BeamDecoder.build(units.vocabulary, own_options(lm_unit, fusion, WIDE, 1))
 
     def search(width: Width, beam: int) -> Search:
@@ -115,7 +123,7 @@ PEERS = (
     Peer("greedy", load_greedy, widens=False),
     Peer("pyctcdecode", load_pyctcdecode, ("pyctcdecode", "kenlm")),
     Peer("flashlight lexicon", partial(load_lexicon, False), FLASHLIGHT),
-    Peer("flashlight lexicon, mended", partial(load_lexicon, True), FLASHLIGHT, ("pieces",)),
+    Peer("flashlight lexicon, corrected", partial(load_lexicon, True), FLASHLIGHT, ("pieces",)),
     Peer("torchaudio lexicon", load_torchaudio, ("torchaudio.models.decoder", *FLASHLIGHT)),
     Peer("flashlight free", load_free, FLASHLIGHT, labels=True),
     Peer(OURS, partial(load_ours, "word"), threads=True),

@@ -1,4 +1,4 @@
-"""What the decoders are given: emissions of our own models, and long ones made from text."""
+"""Input of the decoders: emissions of our own models, and long ones that are made from text."""
 
 from __future__ import annotations
 
@@ -17,8 +17,13 @@ import numpy as np
 from asr.corpus import read_corpus
 from asr.emissions import Emissions
 from asr.options import Acoustic
-from experiments.bench.decoders.emissions import CHANNELS, FRAME_SECONDS, Units, synthesise
-from experiments.bench.decoders.search import Fusion
+from experiments.bench.decoders.interface import Fusion
+from experiments.bench.decoders.synthetic_emissions import (
+    CHANNELS,
+    FRAME_SECONDS,
+    Units,
+    synthesise,
+)
 from experiments.comparison.pipeline import emit_stage
 from experiments.comparison.stages import fingerprint, run_stage
 from experiments.demo.bundled import FOLDER as DEMO
@@ -27,21 +32,22 @@ from lm.text.prose import open_text
 
 T = TypeVar("T")
 PROJECT = DEMO.parent.parent
-FRAMES = 500  # of an utterance made from text: 10 s
-WORDS = range(24, 31)  # that are spoken in so long
+RUNS = Path("runs")  # of the current folder, where the recipes put their models
+FRAMES = 500  # frames of an utterance that is made from text: 10 s
+WORDS = range(24, 31)  # number of words that people speak in 10 s
 PIECES = 1000
-SENTENCES = 10_000  # of the text on which pieces and n-gram models of labels are estimated
-ORDER = {"characters": 6, "pieces": 4}  # of the n-gram models of labels
+SENTENCES = 10_000  # sentences from which pieces and n-gram models of labels are estimated
+ORDER = {"characters": 6, "pieces": 4}  # orders of the n-gram models of labels
 
 
 @dataclass(frozen=True)
 class Sounds:
-    """Utterances, as a decoder is given them.
+    """Utterances in the form that a decoder takes.
 
     Attributes:
-        log_probs: (T, V) float32 each, natural log.
-        references: Reference text of each.
-        seconds: Length of the audio, all of it.
+        log_probs: Log-probs of each utterance, (T, V) float32, natural log.
+        references: Reference text of each utterance.
+        seconds: Length of all audio.
     """
 
     log_probs: Sequence[np.ndarray]
@@ -54,10 +60,10 @@ class Task:
     """Utterances that share a vocabulary and language models.
 
     Attributes:
-        name: In the tables.
+        name: Name in the tables.
         units: The vocabulary.
         fusion: The language models and their weights.
-        sets: The utterances, by name.
+        sets: Sets of utterances by name.
     """
 
     name: str
@@ -67,7 +73,7 @@ class Task:
 
 
 class Missing(InputError):
-    """A task's inputs are not there; the message says which, and what makes them."""
+    """An input of a task is missing. The message names it and says what makes it."""
 
 
 def shared_data() -> Path:
@@ -76,10 +82,10 @@ def shared_data() -> Path:
 
 
 def need(path: Path, remedy: str) -> Path:
-    """The path, if it is there.
+    """The path, if it exists.
 
     Raises:
-        Missing: It is not.
+        Missing: It does not exist.
     """
     if not path.exists():
         raise Missing(f"{path} is missing; {remedy}")
@@ -87,15 +93,19 @@ def need(path: Path, remedy: str) -> Path:
 
 
 def need_data(name: str) -> Path:
-    """A file of the real data."""
+    """A file of the real data.
+
+    Raises:
+        Missing: It does not exist.
+    """
     return need(shared_data() / name, "set SECONDPASS_DATA to the folder that has it")
 
 
 def an4(utterances: int, work: Path) -> Task:
-    """AN4's test utterances by our model of it."""
+    """AN4's test utterances, with our acoustic model of AN4."""
     made = "experiments/configs/README.md has the commands that make it (section AN4)"
-    model = need(PROJECT / "runs" / "an4" / "acoustic", made)
-    lm = need(PROJECT / "runs" / "an4" / "3gram.arpa", made)
+    model = need(RUNS / "an4" / "acoustic", made)
+    lm = need(RUNS / "an4" / "3gram.arpa", made)
     manifest = need_data("an4/test.jsonl")
     fusion = Fusion(str(lm), label_model("characters", work), beta=1.0)
     return recorded("an4", manifest, model, fusion, utterances, work)
@@ -110,9 +120,9 @@ def demo(utterances: int, work: Path) -> Task:
 def recorded(
     name: str, manifest: Path, model: Path, fusion: Fusion, utterances: int, work: Path
 ) -> Task:
-    """Evenly chosen utterances of a corpus, by an acoustic model; kept for the next run.
+    """Evenly chosen utterances of a corpus, with an acoustic model; emissions are kept.
 
-    They are short, so there are four times as many as of those made from text.
+    The utterances are short, so there are four times as many as of those made from text.
     """
     corpus = evenly(read_corpus(manifest), 4 * utterances)
     stage = emit_stage(f"bench-{name}", corpus, Acoustic(str(model)), work)
@@ -139,7 +149,7 @@ def pieces(utterances: int, work: Path) -> Task:
 def librispeech_model() -> str:
     """A word 4-gram model."""
     made = "experiments/configs/README.md has the command that makes it (section LibriSpeech)"
-    return str(need(PROJECT / "runs" / "librispeech" / "4gram.arpa.gz", made))
+    return str(need(RUNS / "librispeech" / "4gram.arpa.gz", made))
 
 
 def librispeech(utterances: int) -> list[str]:
@@ -151,18 +161,18 @@ def librispeech(utterances: int) -> list[str]:
 
 
 def librispeech_pieces() -> Units:
-    """The pieces, estimated on LibriSpeech's training transcripts."""
+    """The pieces, estimated from LibriSpeech's training transcripts."""
     return Units.pieces(training_text(), PIECES)
 
 
 def training_text() -> Iterator[str]:
-    """Transcripts to estimate pieces and n-gram models of labels on."""
+    """Transcripts from which pieces and n-gram models of labels are estimated."""
     with open_text(need_data("text/librispeech-train-clean-100.txt.xz")) as lines:
         yield from (line.strip() for line in islice(lines, SENTENCES))
 
 
 def made_of(name: str, units: Units, sentences: Sequence[str], fusion: Fusion) -> Task:
-    """Sentences as they are heard through each channel, the same in every run."""
+    """Emissions of sentences for each channel; they are the same in every run."""
     sets = {}
     for number, (channel, heard) in enumerate(CHANNELS[units.vocabulary.kind].items()):
         log_probs = [
@@ -180,7 +190,7 @@ def made_of(name: str, units: Units, sentences: Sequence[str], fusion: Fusion) -
 
 
 def label_model(kind: str, work: Path) -> str | None:
-    """An n-gram model of labels, estimated by `secondpass ngram`; None without text for it."""
+    """An n-gram model of labels, estimated by `secondpass ngram`; None if its text is missing."""
     try:
         source = need_data("text/librispeech-train-clean-100.txt.xz")
     except Missing:
@@ -207,7 +217,7 @@ def label_model(kind: str, work: Path) -> str | None:
 
 
 def bundled(utterances: int, work: Path) -> Task:
-    """A task of what the package brings: pairs of the demo's sentences, in characters."""
+    """A task that needs bundled data only: pairs of the demo's sentences, in characters."""
     sentences = [u.text or "" for u in read_corpus(DEMO / "test.jsonl")]
     longest = sorted(sentences, key=len)[-2 * utterances :]
     pairs = [" ".join(pair) for pair in zip(longest[::2], longest[1::2], strict=True)]
@@ -215,13 +225,13 @@ def bundled(utterances: int, work: Path) -> Task:
 
 
 def evenly(items: Sequence[T], most: int) -> list[T]:
-    """At most so many items, evenly spaced."""
+    """At most `most` items, evenly spaced."""
     if len(items) <= most:
         return list(items)
     return [items[i * len(items) // most] for i in range(most)]
 
 
-# Each is given the number of utterances in a set and the folder for what it keeps.
+# Each function takes the number of utterances in a set, and the folder for files that are kept.
 TASKS: dict[str, Callable[[int, Path], Task]] = {
     "an4": an4,
     "demo": demo,

@@ -1,4 +1,4 @@
-"""N-best lists and a model of GPT-2's size, to measure rescoring with."""
+"""N-best lists and a model of GPT-2's size, with which rescoring is measured."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pandas as pd
 from asr.formats.nbest_import import import_nbest
 from asr.nbest import build_nbest, read_nbest, write_nbest
 from asr.options import DecoderOptions
-from experiments.bench.decoders.search import WIDE
+from experiments.bench.decoders.interface import WIDE
 from experiments.bench.decoders.tasks import (
     TASKS,
     Missing,
@@ -26,9 +26,9 @@ from experiments.bench.decoders.tasks import (
 )
 from experiments.comparison.stages import fingerprint, run_stage
 
-LONGEST = 100  # list of our own decoder, and its beam
-# Pieces of the tokenizer: so many make about 1.2 tokens of a word of LibriSpeech's, as GPT-2's own
-# 50,257 do, which were made from other text.
+LONGEST = 100  # length of our own decoder's lists, and width of its beam
+# Pieces of the tokenizer. With this number a word of LibriSpeech has about 1.2 tokens, as with
+# GPT-2's own 50,257 pieces, which were made from other text.
 PIECES = 8000
 VOCABULARY = 50_257
 
@@ -38,9 +38,9 @@ class Lists:
     """N-best lists with their references.
 
     Attributes:
-        name: In the tables.
+        name: Name in the tables.
         table: N-best table.
-        references: By utterance.
+        references: Reference texts by utterance.
     """
 
     name: str
@@ -48,24 +48,24 @@ class Lists:
     references: Mapping[str, str]
 
     def chosen(self, utterances: list[str]) -> Lists:
-        """The lists of some utterances."""
+        """The N-best lists of some utterances."""
         rows = self.table[self.table["utt"].isin(utterances)].reset_index(drop=True)
         return Lists(self.name, rows, {utt: self.references[utt] for utt in utterances})
 
     def sample(self, most: int) -> Lists:
-        """Evenly chosen lists; 0 takes all."""
+        """Evenly chosen N-best lists; 0 takes all."""
         utterances = list(self.references)
         return self.chosen(evenly(utterances, most)) if most else self
 
 
 def librispeech(part: str) -> Lists:
-    """The 10-best lists of a public system, of `test_clean`, `dev_clean` or `dev_other`."""
+    """The 10-best lists of a public system for `test_clean`, `dev_clean` or `dev_other`."""
     found = import_nbest(need_data(f"librispeech-10best/{part}.jsonl.xz"), "jsonl")
     return Lists(f"LibriSpeech {part}, 10-best", found.table, found.references or {})
 
 
 def decoded(name: str, task: Task, part: str, work: Path) -> Lists:
-    """Lists that our decoder makes of a task's emissions, with the task's n-gram model."""
+    """N-best lists that our decoder makes from a task's emissions, with the task's n-gram model."""
     sounds = task.sets[part]
     options = DecoderOptions(
         lm=task.fusion.lm,
@@ -101,7 +101,7 @@ def decoded(name: str, task: Task, part: str, work: Path) -> Lists:
     return Lists(f"{name}, {LONGEST}-best", read_nbest(folder / "nbest.parquet"), references)
 
 
-# Each is given the number of utterances and the folder for what it keeps.
+# Each function takes the number of utterances, and the folder for files that are kept.
 LISTS: dict[str, Callable[[int, Path], Lists]] = {
     "librispeech": lambda most, work: librispeech("test_clean").sample(most),
     "demo": lambda most, work: decoded(
@@ -113,7 +113,7 @@ LISTS: dict[str, Callable[[int, Path], Lists]] = {
 
 
 def spoken(lists: Lists) -> list[str]:
-    """Lower-case text to train a tokenizer on: LibriSpeech's if it is there, else the lists'."""
+    """Lower-case text for a tokenizer: LibriSpeech's, or the lists' if that is missing."""
     try:
         return [line.lower() for line in training_text()]
     except Missing:
@@ -121,12 +121,13 @@ def spoken(lists: Lists) -> list[str]:
 
 
 def random_gpt2(lists: Lists, work: Path, tiny: bool = False) -> Path:
-    """A GPT-2 of random weights, with a tokenizer whose pieces are of ordinary length.
+    """A GPT-2 with random weights, and a tokenizer whose pieces have the usual length.
 
     Args:
-        lists: What it will score.
-        work: Folder in which it is kept.
-        tiny: Whether it has two narrow layers instead of GPT-2 small's size (124 M parameters).
+        lists: N-best lists that the model will score.
+        work: Folder in which the model is kept.
+        tiny: Whether the model has two narrow layers instead of GPT-2 small's size (124 M
+            parameters).
     """
     text = spoken(lists)
 

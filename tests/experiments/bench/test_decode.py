@@ -13,12 +13,10 @@ from asr.corpus import read_corpus
 from asr.evaluation.wer import ErrorRate, word_errors
 from asr.greedy import greedy
 from experiments.bench import decode
-from experiments.bench.decoders import race as racing
-from experiments.bench.decoders.emissions import CHANNELS, Channel, Units, synthesise
-from experiments.bench.decoders.flashlight import NEVER, mend
+from experiments.bench.decoders.flashlight import NEVER, without_repeats
+from experiments.bench.decoders.interface import NARROW, WIDE, Fusion, Peer, Width, words_of
 from experiments.bench.decoders.peers import OURS, OURS_LABELS, PEERS
-from experiments.bench.decoders.race import Entry, Figures, accuracy, on_all_cores, race
-from experiments.bench.decoders.search import NARROW, WIDE, Fusion, Peer, Width, words_of
+from experiments.bench.decoders.synthetic_emissions import CHANNELS, Channel, Units, synthesise
 from experiments.bench.decoders.tasks import (
     DEMO,
     PIECES,
@@ -28,6 +26,7 @@ from experiments.bench.decoders.tasks import (
     librispeech_pieces,
     made_of,
 )
+from experiments.bench.decoders.timing import Entry, Figures, accuracy, on_all_cores, race
 from experiments.bench.first_call import STEPS, first_calls
 from experiments.bench.report import ratios_to_ours, scaling_rows
 from experiments.cli import main
@@ -195,28 +194,28 @@ def test_a_wide_search_has_longer_lists(units: dict[str, Units], sentences: list
         assert len(narrow) < len(wide) <= 64
 
 
-def test_pieces_that_last_break_the_lexicon_search_unless_mended(
+def test_pieces_that_last_break_the_lexicon_search_unless_corrected(
     units: dict[str, Units], sentences: list[str]
 ) -> None:
     found = {}
-    for name in ("flashlight lexicon", "flashlight lexicon, mended"):
+    for name in ("flashlight lexicon", "flashlight lexicon, corrected"):
         search = peer(name).load(units["pieces"], FUSION)(WIDE, 100)
         found[name] = [
             search.texts(search.run(hear(units["pieces"], s, LASTING)))[:1] == [s]
             for s in sentences[:10]
         ]
     assert not any(found["flashlight lexicon"])
-    assert all(found["flashlight lexicon, mended"])
+    assert all(found["flashlight lexicon, corrected"])
 
 
-def test_mending_keeps_each_labels_first_frame() -> None:
+def test_without_repeats_each_label_keeps_its_first_frame() -> None:
     likely = [1, 1, 1, 0, 1, 2, 2]
     log_probs = np.full((7, 3), -5.0, np.float32)
     log_probs[range(7), likely] = -0.1
-    mended = mend(log_probs, blank=0)
-    assert mended.argmax(axis=1).tolist() == [1, 0, 0, 0, 1, 2, 0]
-    assert (mended[[1, 2, 6], [1, 1, 2]] == NEVER).all()
-    np.testing.assert_array_equal(mended[[0, 3, 4, 5]], log_probs[[0, 3, 4, 5]])
+    changed = without_repeats(log_probs, blank=0)
+    assert changed.argmax(axis=1).tolist() == [1, 0, 0, 0, 1, 2, 0]
+    assert (changed[[1, 2, 6], [1, 1, 2]] == NEVER).all()
+    np.testing.assert_array_equal(changed[[0, 3, 4, 5]], log_probs[[0, 3, 4, 5]])
 
 
 class Fixed:
@@ -234,15 +233,12 @@ class Fixed:
         return [found]
 
 
-def test_a_race_gives_all_entries_the_same_utterances_and_rounds(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(racing, "warm_up", lambda entry, sounds: None)
+def test_a_race_gives_all_entries_the_same_utterances_and_rounds() -> None:
     searches = [Fixed("A B"), Fixed("A C")]
     rival = Peer("fixed", lambda units, fusion: lambda width, beam: searches[0], threads=True)
     entries = [Entry(rival, WIDE, 8, search) for search in searches]
     sounds = Sounds([np.zeros((4, 3), np.float32)] * 3, ["A B"] * 3, 0.24)
-    figures = race(entries, sounds, 2, lambda entry: entry is entries[0])
+    figures = race(entries, sounds, 2, lambda entry: entry is entries[0], warm=False)
     assert [done.wer.errors for done in figures] == [0, 3]
     assert figures[0].all_cores > 0 and np.isnan(figures[1].all_cores)
     assert searches[1].calls == 2 * 3
@@ -319,7 +315,7 @@ def test_missing_inputs_are_skipped_and_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SECONDPASS_DATA", str(tmp_path / "nowhere"))
-    monkeypatch.setattr("experiments.bench.decoders.tasks.PROJECT", tmp_path)
+    monkeypatch.chdir(tmp_path)
     assert decode.main(["--only", "an4", "characters", "--decoders", "greedy"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "an4: skipped" in shown and "characters: skipped" in shown

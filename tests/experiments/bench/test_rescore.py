@@ -16,15 +16,15 @@ from experiments.bench import rescore
 from experiments.bench.decoders.tasks import DEMO
 from experiments.bench.rescore import Round, race_rows, summed_up
 from experiments.bench.rescoring.lists import LISTS, Lists, random_gpt2
-from experiments.bench.rescoring.quality import SOURCES, quality_rows
-from experiments.bench.rescoring.scoring import WAYS, Measured, measure, unique_prefixes
+from experiments.bench.rescoring.merged_histories import SOURCES, quality_rows
+from experiments.bench.rescoring.ways import WAYS, Measured, measure, unique_prefixes
 from lm.errors import InputError
 from lm.scorer import ScorerOptions, Texts
 
 EXACT = ("one", "padded", "own-padded", "tree", "cold")
 PEAK = """
 import numpy as np
-from experiments.bench.rescoring.scoring import _peak_memory
+from experiments.bench.rescoring.ways import _peak_memory
 large = np.ones(50_000_000)
 del large
 peak = _peak_memory("cpu")

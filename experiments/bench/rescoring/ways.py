@@ -1,6 +1,6 @@
-"""One way of scoring N-best lists, in a process of its own: time, tokens and memory.
+"""One way of scoring N-best lists, in its own process: time, tokens and memory.
 
-python -m experiments.bench.rescoring.scoring WAY --lists NBEST.parquet --model FOLDER -o OUT.npz
+python -m experiments.bench.rescoring.ways WAY --lists NBEST.parquet --model FOLDER -o OUT.npz
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ WAYS = {
     "warm": "prefix tree, warm cache",
 }
 BATCH_TOKENS = 4096
-WARM_UP = 20  # texts
-PRODUCT = {"cpu": 2048, "cuda": 8192}  # rows and columns of the matrix product
+WARM_UP = 20  # texts that are scored first, without timing
+PRODUCT = {"cpu": 2048, "cuda": 8192}  # rows and columns of the large matrix product
 IGNORED = -100
 
 
 @dataclass
 class Plain:
-    """A checkpoint as transformers gives it, scored the way that is usual.
+    """A checkpoint as transformers loads it, which scores in the usual way.
 
     Attributes:
         model: The causal language model.
         tokenizer: Its tokenizer.
-        whole_batches: Whether texts are scored in padded batches, else one at a time.
+        whole_batches: Whether texts are scored in padded batches; otherwise one at a time.
     """
 
     model: Any
@@ -52,7 +52,7 @@ class Plain:
 
     @classmethod
     def load(cls, name: str, options: ScorerOptions, whole_batches: bool) -> Plain:
-        """Loads it as it is."""
+        """Loads the checkpoint."""
         from transformers import AutoModelForCausalLM
 
         from lm.neural.pretrained import load_checkpoint
@@ -61,7 +61,7 @@ class Plain:
         return cls(model, tokenizer, whole_batches)
 
     def score(self, batch: Texts | Sequence[str], progress: Progress | None = None) -> Scores:
-        """Scores from BOS to EOS, sorted by length and in padded batches, or one by one."""
+        """Scores from BOS to EOS, in padded batches sorted by length or one text at a time."""
         start, stop = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
         texts = list(Texts.of(batch).texts)
         encoded = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
@@ -72,7 +72,7 @@ class Plain:
         return Scores(logprob, np.array([len(row) - 1 for row in rows]))
 
     def _batches(self, lengths: list[int]) -> Iterator[list[int]]:
-        """Numbers of texts of about the same length."""
+        """Batches of texts with about the same length, as numbers of the texts."""
         order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
         while order:
             rows = max(1, BATCH_TOKENS // lengths[order[0]]) if self.whole_batches else 1
@@ -80,7 +80,7 @@ class Plain:
             order = order[rows:]
 
     def _batch(self, rows: list[list[int]]) -> np.ndarray:
-        """Log-probs (B,) of sequences, padded on the right, softmax in one go."""
+        """Log-probs (B,) of sequences that are padded on the right, with one softmax."""
         import torch
 
         longest = max(map(len, rows))
@@ -110,16 +110,16 @@ class Plain:
 
 @dataclass
 class Counted:
-    """How many tokens a model has read.
+    """Number of tokens that a model has read.
 
     Attributes:
-        tokens: Positions of its input, padding among them.
+        tokens: Number of positions of its input, including padding.
     """
 
     tokens: int = 0
 
     def watch(self, model: Any) -> None:
-        """Counts from now on."""
+        """Starts to count the tokens that this model reads."""
 
         def count(module: Any, inputs: Any, keywords: dict[str, Any]) -> None:
             ids = keywords["input_ids"] if "input_ids" in keywords else inputs[0]
@@ -130,17 +130,17 @@ class Counted:
 
 @dataclass
 class Measured:
-    """What one way took.
+    """Measurements of one way.
 
     Attributes:
-        seconds: Of scoring, the tokenizer's work included, without loading.
-        tokens: Positions that the model has read.
+        seconds: Time of scoring, including the tokenizer, without loading.
+        tokens: Number of positions that the model has read.
         peak: Most memory of the process, or of the GPU, while scoring; bytes.
-        speed: Of a large matrix product, floating point operations a second; 0: not measured.
-        threads: Of torch.
-        parameters: Of the model; 0: it was not loaded.
-        unique: Tokens of the lists' prefix tree.
-        logprob: (N,).
+        speed: Floating point operations a second in a large matrix product; 0 if not measured.
+        threads: Number of torch's threads.
+        parameters: Number of the model's parameters; 0 if it was not loaded.
+        unique: Number of tokens in the prefix tree of the lists.
+        logprob: Scores (N,), natural log.
     """
 
     seconds: float
@@ -153,18 +153,18 @@ class Measured:
     logprob: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def write(self, path: Path) -> None:
-        """Writes all of it."""
+        """Writes all measurements."""
         np.savez(path, **vars(self))
 
     @classmethod
     def read(cls, path: Path) -> Measured:
-        """What `write` wrote."""
+        """Reads what `write` wrote."""
         with np.load(path) as found:
             return cls(**{name: v if v.ndim else v.item() for name, v in found.items()})
 
 
 def load(way: str, model: str, options: ScorerOptions) -> Scorer:
-    """The scorer of a way, without cache."""
+    """The scorer of a way, without a cache."""
     from lm.neural.causal import CausalLM, CausalScorer
 
     if way in ("one", "padded"):
@@ -181,14 +181,14 @@ def _with(options: ScorerOptions, **settings: Any) -> ScorerOptions:
 
 
 def measure(way: str, texts: Texts, model: str, options: ScorerOptions, cache: Path) -> Measured:
-    """Scores the texts once, after a few to warm up.
+    """Scores all texts once, after a few texts that warm up the model.
 
     Args:
         way: One of `WAYS`.
         texts: All texts.
         model: Folder of the model.
-        options: Device, dtype and batch.
-        cache: File of scores; the cold cache must find none, the warm one all.
+        options: Device, dtype and batch size.
+        cache: File of cached scores; a cold cache must have no score, a warm cache must have all.
     """
     if way == "warm":
         return _timed(CachedScorer(_no_model, model, ScoreCache.open(cache)), texts, Counted())
@@ -223,20 +223,20 @@ def _timed(scorer: Scorer, texts: Texts, counted: Counted, device: str = "cpu") 
 
 
 def _peak_memory(device: str) -> Callable[[], int]:
-    """Forgets the peak so far; gives what tells the peak from now on, bytes."""
+    """Resets the peak; returns a function that gives the peak since then, bytes."""
     if device == "cuda":
         import torch
 
         torch.cuda.reset_peak_memory_stats()
         return lambda: int(torch.cuda.max_memory_allocated())
-    # Linux; where it is not allowed, the peak is that of loading too.
+    # Linux only. Where this is not allowed, the peak includes loading.
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     return resident_peak
 
 
 def resident_peak() -> int:
-    """Most memory that this process has had, bytes; 0 where it cannot be told."""
+    """Most memory that this process has had, bytes; 0 if it is not known."""
     with suppress(OSError), open("/proc/self/status") as lines:
         for line in lines:
             if line.startswith("VmHWM"):
@@ -245,9 +245,9 @@ def resident_peak() -> int:
 
 
 def product_speed(network: Any) -> tuple[float, int]:
-    """Floating point operations a second of a large matrix product, and torch's threads.
+    """Floating point operations a second in a large matrix product, and torch's threads.
 
-    On the model's device and in its precision.
+    The product is computed on the model's device and in its precision.
     """
     import torch
 
@@ -262,7 +262,7 @@ def product_speed(network: Any) -> tuple[float, int]:
 
 
 def unique_prefixes(ids: Sequence[np.ndarray]) -> int:
-    """Tokens that must be read at least, so that all but the first of each sequence is predicted.
+    """Least number of tokens to read to predict all tokens but the first of each sequence.
 
     Args:
         ids: Sequences of token ids.

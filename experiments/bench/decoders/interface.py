@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from asr.pyctcdecode_beam import MARKS
-from experiments.bench.decoders.emissions import Units
+from experiments.bench.decoders.synthetic_emissions import Units
 from lm.ngram.model import NgramModel
 
 
@@ -19,9 +19,10 @@ class Width:
     """How far a search looks.
 
     Attributes:
-        name: As the tables call it.
-        token_min_logp: Labels below this natural log in a frame are not followed.
-        beam_prune_logp: Hypotheses worse than the best by more than this natural log are dropped.
+        name: Name in the tables.
+        token_min_logp: Labels below this natural-log probability in a frame are not followed.
+        beam_prune_logp: Hypotheses that are worse than the best by more than this natural log are
+            dropped.
     """
 
     name: str
@@ -32,9 +33,9 @@ class Width:
         return f"{self.name} ({self.token_min_logp:g}, {self.beam_prune_logp:g})"
 
 
-# pyctcdecode's own defaults; and pruning so far open that the beam alone limits the list. Labels
-# down to -8 cost the other packages up to 4 times the time, and down to -10 up to 13 times, and
-# make no list longer.
+# pyctcdecode's own defaults; and pruning so wide that only the beam limits the list. Even wider
+# pruning makes no list longer: labels down to -8 cost the other packages up to 4 times the time,
+# and labels down to -10 up to 13 times.
 NARROW = Width("narrow", -5.0, -10.0)
 WIDE = Width("wide", -6.0, -40.0)
 
@@ -45,9 +46,9 @@ class Fusion:
 
     Attributes:
         lm: ARPA file of a word n-gram model.
-        label_lm: ARPA file of an n-gram model of labels, for searches without words; None for none.
+        label_lm: ARPA file of an n-gram model of labels, for searches without words; may be None.
         alpha: Weight of a model's natural log.
-        beta: Bonus for each word, natural log; with a word model only.
+        beta: Bonus for each word, natural log; only with a word model.
     """
 
     lm: str
@@ -60,13 +61,13 @@ class Search(Protocol):
     """A decoder with all its settings, ready for utterances."""
 
     def run(self, log_probs: np.ndarray) -> Any:
-        """What the decoder's own call gives for (T, V) float32, natural log."""
+        """Result of the decoder's own call for log-probs (T, V) float32, natural log."""
 
     def texts(self, found: Any) -> list[str]:
-        """The list's texts, best first, as they come."""
+        """The texts of the result, best first, unchanged."""
 
 
-Searches = Callable[[Width, int], Search]  # of a width and a beam
+Searches = Callable[[Width, int], Search]  # makes the search of a width and a beam
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,13 @@ class Peer:
     """A decoder that may be installed.
 
     Attributes:
-        name: In the tables.
-        load: Loads the language models; gives the searches.
-        needs: Modules without which it is skipped.
+        name: Name in the tables.
+        load: Loads the language models and returns the searches.
+        needs: Modules without which the decoder is skipped.
         kinds: Kinds of vocabulary on which it is run.
-        widens: Whether width and beam mean something to it.
-        threads: Whether it runs in threads; else it takes processes to use all cores.
-        labels: Whether its language model is of labels, not of words.
+        widens: Whether it has a width and a beam.
+        threads: Whether it runs in threads on all cores; otherwise it needs processes.
+        labels: Whether its language model is one of labels, not of words.
     """
 
     name: str
@@ -92,7 +93,7 @@ class Peer:
     labels: bool = False
 
     def missing(self) -> str | None:
-        """Why it cannot run here, if so."""
+        """The reason why it cannot run here; None if it can."""
         for module in self.needs:
             try:
                 import_module(module)

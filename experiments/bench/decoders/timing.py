@@ -1,4 +1,4 @@
-"""Decoders timed side by side on the same emissions, in turns, and what they find counted."""
+"""Times decoders in turns on the same emissions, and counts errors and texts of their results."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ import numpy as np
 
 from asr.evaluation.wer import ErrorRate, oracle, row_errors
 from asr.nbest import Hypothesis, build_nbest
-from experiments.bench.decoders.search import Peer, Search, Width
+from experiments.bench.decoders.interface import Peer, Search, Width
 from experiments.bench.decoders.tasks import Sounds
 
-LIMIT = 0.6  # seconds after which a search is not repeated
+LIMIT = 0.6  # seconds; a search that took longer is not repeated
 MOST_PASSES = 50
 
 
@@ -31,9 +31,9 @@ class Entry:
 
     Attributes:
         peer: The decoder.
-        width: How far it looks; None where that means nothing to it.
-        beam: Hypotheses that it keeps; 0 where that means nothing to it.
-        search: Ready for utterances.
+        width: How far it looks; None if it has no such setting.
+        beam: Number of hypotheses that it keeps; 0 if it has no such setting.
+        search: The decoder, ready for utterances.
     """
 
     peer: Peer
@@ -44,15 +44,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Figures:
-    """What a decoder did with a set of utterances.
+    """Results of a decoder on a set of utterances.
 
     Attributes:
-        seconds: Of one pass over the set on one thread, without texts; the median of the passes.
-        texts: Seconds that it takes to make texts of the results.
-        all_cores: Seconds of one pass on all cores; NaN where it was not measured.
-        wer: Of the first in each list.
-        oracle: Of the best in each list.
-        distinct: Mean number of different texts in a list, white space apart.
+        seconds: Time of one pass over the set on one thread, without texts; median of the passes.
+        texts: Seconds to make texts of the results.
+        all_cores: Seconds of one pass on all cores; NaN if it was not measured.
+        wer: Error rate of the first hypothesis of each list.
+        oracle: Error rate of the best hypothesis of each list.
+        distinct: Mean number of different texts in a list, without regard to white space.
     """
 
     seconds: float
@@ -64,17 +64,22 @@ class Figures:
 
 
 def race(
-    entries: Sequence[Entry], sounds: Sounds, rounds: int, all_cores: Callable[[Entry], bool]
+    entries: Sequence[Entry],
+    sounds: Sounds,
+    rounds: int,
+    all_cores: Callable[[Entry], bool],
+    warm: bool = True,
 ) -> list[Figures]:
-    """Times all entries in turns: a pass over the set each, then the next round.
+    """Times all entries in turns: in each round, every entry makes one pass over the set.
 
     Args:
         entries: The decoders.
         sounds: The utterances.
-        rounds: How often a decoder is timed at most; a slow one is timed once.
-        all_cores: Which entries are timed on all cores too.
+        rounds: How often a decoder is timed, at most; a slow one is timed once.
+        all_cores: Which entries are also timed on all cores.
+        warm: Whether every entry is warmed up first.
     """
-    for entry in entries:
+    for entry in entries if warm else ():
         warm_up(entry, sounds)
     passes: list[list[float]] = [[] for _ in entries]
     texts: list[float] = []
@@ -83,7 +88,7 @@ def race(
         for entry, times in zip(entries, passes, strict=True):
             if turn and sum(times) > LIMIT:
                 continue
-            # As timeit does: else a search pays for the objects that others have left.
+            # As timeit does: otherwise a search would pay for the objects that others have left.
             gc.collect()
             gc.disable()
             start = time.perf_counter()
@@ -106,7 +111,7 @@ def race(
 
 
 def warm_up(entry: Entry, sounds: Sounds) -> None:
-    """Compiled code, caches and mapped files: one utterance, or all where that is quick."""
+    """Compiles code and fills caches: decodes one utterance, or all of them if that is quick."""
     for _ in range(2):
         start = time.perf_counter()
         entry.search.texts(entry.search.run(sounds.log_probs[0]))
@@ -119,9 +124,9 @@ def warm_up(entry: Entry, sounds: Sounds) -> None:
 def accuracy(
     lists: Sequence[Sequence[str]], references: Sequence[str]
 ) -> tuple[ErrorRate, ErrorRate, float]:
-    """WER of the first of each list, of its best, and the mean number of different texts."""
+    """WER of the first text of each list, WER of the best, mean number of different texts."""
     different = [list(dict.fromkeys(" ".join(text.split()) for text in texts)) for texts in lists]
-    # A decoder may find nothing: that is an empty text.
+    # A decoder may find no text at all; that counts as an empty text.
     table = build_nbest(
         {str(i): [Hypothesis(t, 0.0) for t in texts or [""]] for i, texts in enumerate(different)}
     )
@@ -132,28 +137,28 @@ def accuracy(
 
 
 def processors() -> int:
-    """How many workers use all cores."""
+    """Number of workers that use all cores."""
     return os.cpu_count() or 1
 
 
-# The search and the utterances of a forked process: neither can be sent to one.
+# Search and utterances for forked processes: they cannot be sent to a process.
 _forked: list[tuple[Search, Sequence[np.ndarray]]] = []
 
 
 def on_all_cores(entry: Entry, sounds: Sounds, one_thread: float) -> float:
-    """Seconds of a pass over the set by as many workers as there are processors.
+    """Seconds of one pass over the set by as many workers as there are processors.
 
     Args:
         entry: The decoder.
         sounds: The utterances.
-        one_thread: Seconds of a pass on one thread; so many passes are made that starting and
-            telling the workers does not count.
+        one_thread: Seconds of a pass on one thread. From it follows the number of passes, so that
+            the time to start the workers does not matter.
     """
     cores = processors()
     passes = min(MOST_PASSES, math.ceil(cores * LIMIT / one_thread))
     work = [*range(len(sounds.log_probs))] * passes
     with workers(entry, sounds) as (pool, run):
-        list(pool.map(run, [0] * 4 * cores))  # until all workers are there
+        list(pool.map(run, [0] * 4 * cores))  # starts all workers
         start = time.perf_counter()
         list(pool.map(run, work, chunksize=math.ceil(len(work) / (8 * cores))))
         return (time.perf_counter() - start) / passes
@@ -161,7 +166,7 @@ def on_all_cores(entry: Entry, sounds: Sounds, one_thread: float) -> float:
 
 @contextmanager
 def workers(entry: Entry, sounds: Sounds) -> Iterator[tuple[Executor, Callable[[int], None]]]:
-    """Threads, or processes for a decoder that holds Python's lock."""
+    """Threads; processes for a decoder that holds Python's lock."""
     cores = processors()
     if entry.peer.threads:
         with ThreadPoolExecutor(cores) as threads:
@@ -182,7 +187,7 @@ def _run_forked(index: int) -> None:
 
 
 def build(peer: Peer, searches: Callable[[Width, int], Search], width: Width, beam: int) -> Entry:
-    """An entry; a decoder without a width has none."""
+    """An entry. A decoder without width and beam gets none."""
     if not peer.widens:
         return Entry(peer, None, 0, searches(width, beam))
     return Entry(peer, width, beam, searches(width, beam))

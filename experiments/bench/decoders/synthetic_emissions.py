@@ -1,10 +1,10 @@
-"""Emissions made from text: what a CTC model might say of a sentence, from peaky to noisy.
+"""Emissions made from text: what a CTC model might give for a sentence, from peaky to noisy.
 
-A small generative model with known posteriors stands in for an acoustic model. A sentence's labels
-are laid out over the frames with blanks between them; each label is heard as its position in a
-space of articulation plus Gaussian noise, some words with more of it than others; and the log-probs
-are the posteriors of that model, so that what is confused is what sounds or is spelled alike, and
-a noisier sound is a less certain one.
+A small generative model with known posteriors takes the place of an acoustic model. The labels of a
+sentence are placed over the frames, with blanks between them. Each label is heard as its position
+in a space of articulation plus Gaussian noise; some words have more noise than others. The
+log-probs are the posteriors of that model. So labels that sound or are spelled alike are confused,
+and a noisier sound is less certain.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ'"
 FRAME_SECONDS = 0.02
 
 # Vowel: openness and backness. Consonant: place (lips 0 to throat 1), stop, fricative, nasal,
-# liquid, voice. After the chart of the International Phonetic Association, a letter taken for its
-# commonest sound.
+# liquid, voice. After the chart of the International Phonetic Association; a letter has its most
+# frequent sound.
 VOWELS = {"A": (1.0, 0.5), "E": (0.6, 0.1), "I": (0.2, 0.0), "O": (0.6, 0.9), "U": (0.2, 0.9)} | {
     "Y": (0.1, 0.2)
 }
@@ -49,11 +49,11 @@ CONSONANTS = {
     "X": (0.6, 0.5, 1, 0, 0, 0),
     "Z": (0.4, 0, 1, 0, 0, 1),
 }
-IDENTITY = 1.0  # how far letters that sound the same are apart, but for a factor of √2
-SLOTS = 4  # letters of a piece that are heard one by one; the rest is heard together
+IDENTITY = 1.0  # distance of letters that sound the same, divided by √2
+SLOTS = 4  # positions of a piece: three single letters, and all further letters together
 SPREAD = 1.25  # standard deviation of the log-odds against the blank
 UNEVENNESS = 0.4  # standard deviation of the noise's logarithm between words
-FLOOR = 1e-7  # probability that is spread over all labels in every frame
+FLOOR = 1e-7  # probability that is added to every label in every frame
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class Channel:
     """How well a sentence is heard.
 
     Attributes:
-        noise: Standard deviation of the noise, in the space where near letters are about 1 apart.
+        noise: Standard deviation of the noise; similar letters have a distance of about 1.
         certainty: Mean log-odds of a label against the blank in its own frame, natural log.
         leak: The same in the frames between labels.
-        repeats: Probability that a label lasts one frame more.
+        repeats: Probability that a label lasts one more frame.
     """
 
     noise: float
@@ -73,8 +73,8 @@ class Channel:
     repeats: float = 0.2
 
 
-# Greedy decoding has a WER of about 5, 15 and 30 %; certainty and leak are such that as many labels
-# are likely in a frame as in the emissions of real models with such WERs.
+# Greedy decoding has a WER of about 5, 15 and 30 %. Certainty and leak are chosen so that a frame
+# has as many likely labels as in the emissions of real models with such WERs.
 CHANNELS = {
     "characters": {
         "peaky": Channel(0.185, 6.0, -7.0),
@@ -99,7 +99,7 @@ class Units:
     """A vocabulary and how a sentence is spelled with it.
 
     Attributes:
-        vocabulary: Of the V columns.
+        vocabulary: Labels of the V columns.
         tokenizer: Cuts words into pieces; None for characters.
     """
 
@@ -115,12 +115,12 @@ class Units:
     def pieces(cls, sentences: Iterable[str], size: int) -> Units:
         """A vocabulary of byte-pair pieces, blank last (Sennrich et al. 2016).
 
-        A letter that starts a word is a letter of its own, so no piece is a bare `▁`, which
-        pyctcdecode takes for a word start in whatever beam the next piece comes.
+        A letter at the start of a word is a separate letter, so no piece is a bare `▁`. pyctcdecode
+        takes such a piece for a word start in any beam that gets the next piece.
 
         Args:
-            sentences: Text in capitals to estimate the pieces on.
-            size: Columns V.
+            sentences: Text in capitals from which the pieces are estimated.
+            size: Number of columns V.
         """
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -141,7 +141,7 @@ class Units:
         """Label ids of a sentence.
 
         Raises:
-            InputError: It holds something else than letters and apostrophes.
+            InputError: It has other characters than letters and apostrophes.
         """
         words = sentence.split()
         strange = sorted(set("".join(words)) - set(LETTERS))
@@ -167,7 +167,7 @@ def _piece(text: str) -> str:
 
 
 def positions(vocabulary: Vocabulary) -> np.ndarray:
-    """Where labels lie in the space of articulation: (V, D); the blank's row means nothing."""
+    """Positions of the labels in the space of articulation, (V, D); the blank's row is not used."""
     letters = {letter: _articulation(i, letter) for i, letter in enumerate(LETTERS)}
     width = len(letters["A"])
     found = np.zeros((len(vocabulary.labels), SLOTS * width + 1))
@@ -175,7 +175,9 @@ def positions(vocabulary: Vocabulary) -> np.ndarray:
         if row in vocabulary.special:
             continue
         if label == vocabulary.word_delimiter:
-            found[row, -1] = 2.0  # a boundary is rarely taken for a letter, more often missed
+            found[row, -1] = (
+                2.0  # a word boundary is rarely confused with a letter; it is more often missed
+            )
             continue
         spelled = [letters[letter] for letter in label.removeprefix(WORD_START)]
         for slot, heard in enumerate([*spelled[: SLOTS - 1], *_rest(spelled)]):
@@ -185,12 +187,12 @@ def positions(vocabulary: Vocabulary) -> np.ndarray:
 
 
 def _rest(spelled: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The letters after the first few, heard as one."""
+    """The letters after the first three, heard as one."""
     return [np.sum(spelled[SLOTS - 1 :], axis=0)] if len(spelled) >= SLOTS else []
 
 
 def _articulation(index: int, letter: str) -> np.ndarray:
-    """(D,) features of a letter and, weakly, which one it is."""
+    """Features of a letter, (D,): its sound and its identity."""
     identity = np.zeros(len(LETTERS))
     identity[index] = IDENTITY
     vowel = (1.0, *VOWELS[letter]) if letter in VOWELS else (0.0, 0.0, 0.0)
@@ -207,11 +209,11 @@ def synthesise(
     """CTC log-probs of a sentence: (T, V) float32, natural log, normalised over V.
 
     Args:
-        ids: Its labels, without blanks.
-        vocabulary: Of the V columns.
-        channel: How well it is heard.
-        frames: T.
-        rng: Source of all chance.
+        ids: Labels of the sentence, without blanks.
+        vocabulary: Labels of the V columns.
+        channel: How well the sentence is heard.
+        frames: Number of frames T.
+        rng: Generator of all random numbers.
 
     Raises:
         InputError: The labels and the blanks between equal ones do not fit into the frames.
@@ -226,14 +228,14 @@ def synthesise(
     lasting = starts[(rng.random(len(ids)) < channel.repeats) & (room > 2)]
     odds[lasting + 1] = rng.normal(channel.certainty, SPREAD, len(lasting))
 
-    # Errors come in clusters: it is whole words that are badly heard.
+    # Errors come in clusters: whole words are badly heard.
     words = _words(ids, vocabulary)
     noise = channel.noise * np.exp(rng.normal(0.0, UNEVENNESS, words[-1] + 1))[words]
-    # One sound for a label, so that its frames agree on what they mistake it for.
+    # One sound for a label, so that its frames confuse it with the same labels.
     heard = space[ids] + noise[:, None] * rng.normal(size=(len(ids), space.shape[1]))
     x = heard[owner] + 0.3 * noise[owner, None] * rng.normal(size=(frames, space.shape[1]))
     distance = (x**2).sum(1)[:, None] - 2 * x @ space.T + (space**2).sum(1)[None]
-    # Both noises are in what is heard, so the posterior is that of the sum of their variances.
+    # What is heard has both noises, so the posterior has the sum of their variances.
     scores = -distance / (2 * (1 + 0.3**2) * noise[owner, None] ** 2)
     scores[:, list(vocabulary.special)] = -np.inf
     scores -= scores.max(axis=1, keepdims=True)
@@ -247,7 +249,7 @@ def synthesise(
 
 
 def _words(ids: Sequence[int], vocabulary: Vocabulary) -> np.ndarray:
-    """(L,) the number of each label's word, from 0."""
+    """Number of each label's word, (L,), from 0."""
     labels = [vocabulary.labels[i] for i in ids]
     delimiter = vocabulary.word_delimiter
     starts = [

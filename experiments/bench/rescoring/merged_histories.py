@@ -13,7 +13,7 @@ import pandas as pd
 from asr.evaluation.wer import ErrorRate
 from experiments.bench.decoders.tasks import TASKS, bundled
 from experiments.bench.rescoring.lists import Lists, decoded, librispeech
-from experiments.bench.rescoring.scoring import BATCH_TOKENS, MERGED, Counted
+from experiments.bench.rescoring.ways import BATCH_TOKENS, MERGED, Counted
 from experiments.comparison.counting import Counting
 from experiments.comparison.evaluation import pick
 from experiments.comparison.references import References
@@ -28,12 +28,12 @@ NAME = "llm"
 
 
 def halves(lists: Lists) -> tuple[Lists, Lists]:
-    """Every other list for tuning, the rest to report."""
+    """Every second list for tuning, and the other lists for reporting."""
     utterances = list(lists.references)
     return lists.chosen(utterances[::2]), lists.chosen(utterances[1::2])
 
 
-# Lists to tune on and lists to report, of so many utterances each; 0: all.
+# Lists to tune on and lists to report. The number of utterances is that of each; 0 takes all.
 SOURCES: dict[str, Callable[[int, Path], tuple[Lists, Lists]]] = {
     "librispeech": lambda most, work: (
         librispeech("dev_clean").sample(most),
@@ -53,13 +53,13 @@ def quality_rows(
 ) -> tuple[str, list[list[str]]]:
     """Title and rows of a table: exact scores and merged histories, on the same lists.
 
-    The weights are tuned on dev with exact scores, once: what differs is the scores alone.
+    The weights are tuned once, on dev with exact scores, so only the scores differ.
 
     Args:
-        dev: Lists to tune on.
-        test: Lists to report.
-        model: Folder of a language model of lower-case text.
-        settings: Device and dtype.
+        dev: N-best lists to tune on.
+        test: N-best lists to report.
+        model: Folder of a language model for lower-case text.
+        settings: `device` and `dtype` of `ScorerOptions`, where given.
     """
     options = ScorerOptions(batch_tokens=BATCH_TOKENS, **settings)
     lm = CausalLM.load(model, options)
@@ -103,5 +103,5 @@ def quality_rows(
 
 
 def own_columns(table: pd.DataFrame) -> list[str]:
-    """The first pass's language model, where it had one."""
+    """The column of the first pass's language model, if it had one."""
     return ["ngram"] if table["ngram"].any() else []
