@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Makes the bundled demo anew: its speech, its acoustic model, its n-gram and its causal LM.
+# Makes the bundled demo again: its speech, its acoustic model, its n-gram and its causal LM.
 #   TEXT=folder bash experiments/demo/build.sh
-# TEXT holds novels.txt.xz (running English text, one paragraph a line) and
-# librispeech-train-clean-100.txt.xz (transcripts, one utterance a line). Needs the extra `demo`.
-# About two and a half hours on two cores, most of it training; every step can be repeated alone, and
-# training that was interrupted continues from its checkpoints. Results are written to runs/demo; the
-# last lines copy them here.
+# TEXT has novels.txt.xz (running English text, one paragraph a line) and
+# librispeech-train-clean-100.txt.xz (transcripts, one utterance a line). The extra `demo` is needed.
+# It takes about two and a half hours on two cores, most of it for training. Every step can be repeated
+# alone, and training that was interrupted continues from its checkpoints. Results are written to
+# runs/demo; the last lines copy them here.
 set -euo pipefail
 text=${TEXT:-../shared/data/text}
 here=experiments/demo
 runs=runs/demo
 mkdir -p $runs
 
-# The speech: 305 sentences, dev and test voices that no training speech has.
+# The speech: 305 sentences, with dev and test voices that no training speech has.
 python -m experiments.demo.synthesise demo --sentences $here/sentences.tsv -o $here
 
 # Texts.

@@ -1,4 +1,4 @@
-"""Where the bundled demo lies: its config, its models and its data."""
+"""Paths of the bundled demo: its config, its models and its data."""
 
 from __future__ import annotations
 

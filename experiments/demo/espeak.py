@@ -1,10 +1,10 @@
-"""espeak-ng as a function from text to samples, and the same to the bit each time.
+"""espeak-ng as a function from text to samples, with the same bits each time.
 
-The synthesiser comes from the PyPI package espeakng-loader and is called through ctypes. Its state
-carries over from one utterance to the next, so the same text would sound different after different
-predecessors. `synthesise` and `synthesise_all` therefore start it afresh in a forked process for
-every utterance and are reproducible to the bit. An `Espeak` object that speaks many texts in a row
-is quicker, but its samples depend on all that it spoke before.
+The synthesiser comes from the PyPI package espeakng-loader and is called through ctypes. One
+utterance changes its state, so the same text would sound different after other texts. Therefore
+`synthesise` and `synthesise_all` start it again in a forked process for every utterance; their
+samples are reproducible to the bit. An `Espeak` object that speaks many texts one after another is
+faster, but its samples depend on everything that it spoke before.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import soxr
 from experiments.demo.voices import Voice
 from lm.errors import InputError, SecondpassError
 
-RATE = 16000  # Hz, of everything that leaves this module
+RATE = 16000  # sampling rate of all samples that this module returns, Hz
 
 # Constants of espeak-ng's speak_lib.h
 _AUDIO_OUTPUT_SYNCHRONOUS = 2
@@ -52,18 +52,18 @@ class Job(NamedTuple):
 
 
 class Espeak:
-    """The synthesiser of this process: the C library has one state, so make one object only."""
+    """The synthesiser of this process. The C library has one state, so make only one object."""
 
     def __init__(self, fresh: bool = False) -> None:
         """Starts espeak-ng.
 
         Args:
-            fresh: refuse a process in which espeak-ng was started before, whose speech would
-                depend on all that was spoken there.
+            fresh: Whether to refuse a process in which espeak-ng was started before, because its
+                speech would depend on everything that was spoken there.
 
         Raises:
             InputError: espeakng-loader is not installed, or its data cannot be read.
-            SecondpassError: espeak-ng ran here already, and a fresh one was asked for.
+            SecondpassError: espeak-ng ran in this process before, and `fresh` is set.
         """
         try:
             import espeakng_loader
@@ -97,9 +97,9 @@ class Espeak:
         """Speaks a text.
 
         Args:
-            text: lower-case words; single letters are read as their names.
-            voice: who speaks, how fast and how high.
-            seed: of the synthesiser's random flutter.
+            text: Lower-case words; single letters are read as their names.
+            voice: The speaker, the rate and the pitch.
+            seed: Random seed of the synthesiser's flutter.
 
         Returns:
             (samples,) float32 in [-1, 1] at 16 kHz.
@@ -116,16 +116,18 @@ class Espeak:
         )
         samples = np.frombuffer(b"".join(self._chunks), dtype=np.int16).astype(np.float32) / 32768
         if not np.any(samples):
-            raise InputError(f"espeak-ng made no sound of {text!r}: give it words")
+            raise InputError(f"espeak-ng made no sound from {text!r}; give a text with words")
         return np.clip(soxr.resample(samples, self._rate, RATE), -1.0, 1.0)
 
     def _choose(self, voice: Voice) -> None:
-        # An unknown accent is refused by a return code only, an unknown variant is dropped without
-        # a word: so look at which voice is set afterwards.
+        # espeak-ng refuses an unknown accent only by a return code, and ignores an unknown variant
+        # silently. So the voice that is set afterwards is compared.
         status = self._library.espeak_SetVoiceByName(voice.name.encode())
         current = self._library.espeak_GetCurrentVoice().contents.identifier.decode()
         if status != 0 or current.lower() != f"gmw/{voice.name}".lower():
-            raise InputError(f"espeak-ng has no voice {voice.name}: choose accent or variant anew")
+            raise InputError(
+                f"espeak-ng has no voice {voice.name}; choose another accent or another variant"
+            )
         for parameter, value in (
             (_PARAMETER_RATE, voice.rate),
             (_PARAMETER_VOLUME, _VOLUME),
@@ -138,8 +140,8 @@ def spoken_form(text: str) -> str:
     """Writes the letter `a` so that it is read as a letter where the text spells something.
 
     espeak-ng reads a single letter as its name but takes `a` for the article, also in `b a c k`. In
-    four single letters in a row every `a` is a letter; in fewer, an `a` that follows a letter is
-    (`u s a`), unless a word comes next (`vitamin c a day`).
+    four or more single letters in a row every `a` is a letter. In fewer, an `a` after a letter is a
+    letter (`u s a`), unless a word comes next (`vitamin c a day`).
     """
 
     def letters(match: re.Match[str]) -> str:
@@ -154,26 +156,28 @@ def spoken_form(text: str) -> str:
 
 
 def synthesise(text: str, voice: Voice, seed: int) -> np.ndarray:
-    """Speaks one text, the same to the bit each time; see `Espeak.speak` for details."""
+    """Speaks one text, with the same bits each time; see `Espeak.speak` for details."""
     return next(synthesise_all([Job(text, voice, seed)]))
 
 
 def synthesise_all(
     jobs: Iterable[tuple[str, Voice, int]], processes: int = 1
 ) -> Iterator[np.ndarray]:
-    """Speaks texts in order, each in a fresh fork of this process.
+    """Speaks texts in order, each in a new fork of this process.
 
     Args:
-        jobs: text, voice and seed of each utterance.
-        processes: how many speak at a time; the result does not depend on it.
+        jobs: Text, voice and seed of each utterance.
+        processes: Number of processes at a time; the result does not depend on it.
 
     Yields:
-        (samples,) float32 in [-1, 1] at 16 kHz, one per job.
+        Samples of each job, (samples,) float32 in [-1, 1] at 16 kHz.
 
     Raises:
-        SecondpassError: a job failed, or this process has made an `Espeak`.
+        SecondpassError: A job failed, or this process has made an `Espeak`.
     """
-    running: deque[tuple[int, int]] = deque()  # process id and the pipe's end that it writes to
+    running: deque[tuple[int, int]] = (
+        deque()
+    )  # process id, and the end of the pipe from which its samples are read
     try:
         for job in jobs:
             if len(running) >= max(processes, 1):
@@ -182,7 +186,7 @@ def synthesise_all(
         while running:
             yield _collect(*running.popleft())
     finally:
-        for process, pipe in running:  # the caller stopped early: a closed pipe ends the writer
+        for process, pipe in running:  # the caller stopped early; closing the pipe ends the writer
             os.close(pipe)
             os.waitpid(process, 0)
 
@@ -203,7 +207,7 @@ def _start(job: Job) -> tuple[int, int]:
             except SecondpassError as error:
                 pipe.write(str(error).encode())
     finally:
-        os._exit(status)  # nothing of the parent's may run in the child: no flush, no atexit
+        os._exit(status)  # the child must not run the parent's flush and atexit
 
 
 def _collect(process: int, pipe: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Finds the demo's sentences, or parts of them, in text that models are trained on."""
+"""Finds the demo's sentences, or parts of them, in training text."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from rapidfuzz.distance import Levenshtein
 
 from lm.errors import InputError
 
-# Bytes are mapped through one table: the novels are read in seconds rather than a minute.
+# Bytes are mapped through one table, so that the novels are read in seconds, not in a minute.
 _LETTERS = bytes.maketrans(ascii_uppercase.encode(), ascii_lowercase.encode())
 _KEPT = ascii_lowercase.encode() + b"'"
 _TABLE = bytes(byte if byte in _KEPT else ord(" ") for byte in _LETTERS)
 
 
 class SharedRun(NamedTuple):
-    """Words in a row that a sentence and a line have in common.
+    """A run: words in a row that a sentence and a line have in common.
 
     Attributes:
-        words: the run.
-        sentence: the sentence that has it.
-        line: number of the line, from 1.
+        words: The words of the run.
+        sentence: The sentence that has it.
+        line: Number of the line, from 1.
     """
 
     words: str
@@ -35,11 +35,11 @@ class SharedRun(NamedTuple):
 
 
 class NearCopy(NamedTuple):
-    """A line that becomes a sentence by one word changed, added or dropped, or by none.
+    """A line that differs from a sentence by at most one word changed, added or dropped.
 
     Attributes:
-        sentence: the sentence.
-        line: the line.
+        sentence: The sentence.
+        line: The line.
     """
 
     sentence: str
@@ -50,13 +50,13 @@ def normalised_lines(path: Path) -> Iterator[str]:
     """Streams a text, plain or `.xz`, as lower-case words of a to z and apostrophes.
 
     Raises:
-        InputError: the file is missing or damaged.
+        InputError: The file is missing or damaged.
     """
     try:
         with lzma.open(path) if path.suffix == ".xz" else path.open("rb") as file:
             for line in file:
                 text = line.replace("’".encode(), b"'").translate(_TABLE)
-                # an apostrophe at the edge of a word is a quotation mark
+                # an apostrophe at the start or end of a word is a quotation mark
                 yield text.replace(b" '", b" ").replace(b"' ", b" ").decode("ascii").strip("' ")
     except (OSError, EOFError, lzma.LZMAError) as error:
         raise InputError(f"{path}: cannot read this text: {error}") from error
@@ -65,19 +65,19 @@ def normalised_lines(path: Path) -> Iterator[str]:
 def shared_runs(
     sentences: Iterable[str], lines: Iterable[str], length: int = 6
 ) -> Iterator[SharedRun]:
-    """Yields every run of `length` words of a line that a sentence has too.
+    """Yields every run of `length` words that a line and a sentence have in common.
 
     Args:
-        sentences: a few thousand at most; they are held in memory.
-        lines: normalised as the sentences are; they are streamed.
-        length: words in a row, at least 1.
+        sentences: A few thousand sentences at most; they are held in memory.
+        lines: Lines with the same normalisation; they are streamed.
+        length: Number of words in a run, at least 1.
     """
     owners: dict[tuple[str, ...], str] = {}
     for sentence in sentences:
         for run in _grams(sentence.split(), length):
             owners.setdefault(run, sentence)
-    # Of the grams of `part` words within a run, exactly one starts at a multiple of `step`. So the
-    # others need no look, and a line is looked at closely only where one of those is found.
+    # Of the grams of `part` words within a run, exactly one starts at a multiple of `step`. So only
+    # those grams of a line are tested, and the whole line only if one of them is known.
     part = (length + 1) // 2
     step = length - part + 1
     parts = {gram for run in owners for gram in _grams(run, part)}
@@ -94,10 +94,10 @@ def near_copies(sentences: Iterable[str], lines: Iterable[str]) -> Iterator[Near
     """Yields the lines at a word-level Levenshtein distance of 0 or 1 from a sentence.
 
     Args:
-        sentences: of at least four words; they are held in memory.
-        lines: normalised as the sentences are; they are streamed.
+        sentences: Sentences of four words or more; they are held in memory.
+        lines: Lines with the same normalisation; they are streamed.
     """
-    # One edit cannot touch both the first two and the last two of four or more words.
+    # One edit cannot change both the first two and the last two of four or more words.
     starts: defaultdict[tuple[str, ...], list[list[str]]] = defaultdict(list)
     ends: defaultdict[tuple[str, ...], list[list[str]]] = defaultdict(list)
     for sentence in sentences:

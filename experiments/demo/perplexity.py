@@ -1,10 +1,10 @@
-"""Word perplexity of language models on reference texts, out-of-vocabulary words told apart.
+"""Word perplexity of language models on reference texts, with the number of unknown words.
 
 python -m experiments.demo.perplexity REFS MODEL[:NORMALISER]…
 
-For each model: perplexity per word and sentence end over all words, and how many words the model
-does not know. A causal LM spells unknown words and pays for every piece; an n-gram LM gives them
-all its one `<unk>` probability, which flatters it.
+For each model it prints the perplexity per word and sentence end over all words, and the number of
+unknown words. A causal LM spells unknown words and pays for every piece. An n-gram LM gives each of
+them its one `<unk>` probability, which makes its perplexity look better.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             found, unknown = word_perplexity(list(references.values()), model, name or "none")
             print(f"{model}: word perplexity {found:.1f}, {unknown} unknown words")
     except InputError as error:
-        print(f"perplexity: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 

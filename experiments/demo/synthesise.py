@@ -4,8 +4,8 @@
         -o experiments/demo
     python -m experiments.demo.synthesise train TEXT... --hours 20 --seed 1 -o FOLDER
 
-`demo` is reproducible to the bit up to the Opus coder; `train` speaks everything in one process,
-which is quicker: its texts, voices and noise are reproducible, its samples nearly so
+`demo` is reproducible to the bit, except for the Opus coder. `train` speaks everything in one
+process, which is faster: its texts, voices and noise are reproducible, and its samples nearly so
 (see `experiments.demo.espeak`).
 """
 
@@ -45,23 +45,23 @@ __all__ = [
 ]
 
 LINE = re.compile(r"[a-z']+(?: [a-z']+)*")
-OPUS_LEVEL = 0.965  # of libsndfile's 0 to 1; some 18 kbit/s
+OPUS_LEVEL = 0.965  # compression level of libsndfile, 0 to 1; about 18 kbit/s
 CONDITIONS: tuple[tuple[str, int] | None, ...] = (
     *[None] * 9,  # one third clean, two ninths at each signal-to-noise ratio
     *[(kind, snr) for kind in ("white", "pink", "brown") for snr in (20, 10, 5)] * 2,
 )
-TRAIN_WORDS = (3, 30)  # words per line that is spoken
+TRAIN_WORDS = (3, 30)  # words of a line that is spoken
 TRAIN_RATES = (130, 210)  # words per minute
 TRAIN_PITCHES = (20, 80)
 TRAIN_SNR = (3.0, 30.0)  # dB
-VALID_EVERY = 100  # one training line in so many is held out
+VALID_EVERY = 100  # one training line of 100 is held out
 FILES_PER_FOLDER = 1000
 
-Row = dict[str, object]  # of a manifest
+Row = dict[str, object]  # one row of a manifest
 
 
 def _digest(text: str) -> int:
-    """A number below 2^31 that depends on nothing but the text."""
+    """A number below 2^31 that depends only on the text."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
@@ -69,25 +69,27 @@ def read_sentences(path: Path) -> list[dict[str, str]]:
     """Reads the demo's sentences: a TSV with the columns id, kind, split (dev or test), text.
 
     Raises:
-        InputError: a column is missing, an id occurs twice, a split is unknown, or a text has more
-            than lower-case letters, apostrophes and single spaces.
+        InputError: A column is missing, an id occurs twice, a split is unknown, or a text has
+            other characters than lower-case letters, apostrophes and single spaces.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a TSV with columns id, kind, split, text")
     rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
     columns = rows[0] if rows else []
     if not {"id", "kind", "split", "text"} <= set(columns):
-        raise InputError(f"{path}:1: needs the columns id, kind, split, text")
+        raise InputError(f"{path}:1: the header must have the columns id, kind, split, text")
     sentences: dict[str, dict[str, str]] = {}
     for number, row in enumerate(rows[1:], start=2):
         sentence = dict(zip(columns, row, strict=False))
         where = f"{path}:{number}"
         if len(row) != len(columns):
-            raise InputError(f"{where}: {len(row)} columns, the header has {len(columns)}")
+            raise InputError(
+                f"{where}: {len(row)} values, but the header has {len(columns)} columns"
+            )
         if sentence["id"] in sentences:
             raise InputError(f"{where}: id {sentence['id']} occurs twice")
         if sentence["split"] not in ("dev", "test"):
-            raise InputError(f"{where}: split {sentence['split']!r} is neither dev nor test")
+            raise InputError(f"{where}: unknown split {sentence['split']!r}; write dev or test")
         if not LINE.fullmatch(sentence["text"]):
             raise InputError(f"{where}: write the text in lower-case letters and apostrophes only")
         sentences[sentence["id"]] = sentence
@@ -101,7 +103,7 @@ def cast_demo(sentences: Sequence[dict[str, str]], split: str) -> list[tuple[Voi
     order of the sentences or on a random generator.
 
     Returns:
-        For each sentence, in the order given, its voice and its manifest row but for the audio.
+        For each sentence, in the given order, its voice and its manifest row without the audio.
     """
     voices = DEV_VOICES if split == "dev" else TEST_VOICES
     chosen = [sentence for sentence in sentences if sentence["split"] == split]
@@ -112,7 +114,7 @@ def cast_demo(sentences: Sequence[dict[str, str]], split: str) -> list[tuple[Voi
         turn, member = divmod(places[sentence["id"]], len(voices))
         voice = voices[member]
         voice = replace(voice, rate=voice.rate + (-20, 0, 20)[(turn + member) % 3])
-        # 7 and 27 have no common factor: every voice meets all conditions, in another order each
+        # 7 and 27 have no common factor, so every voice gets all conditions, each in another order
         condition = CONDITIONS[(7 * turn + 5 * member) % len(CONDITIONS)]
         tags = {
             "kind": sentence["kind"],
@@ -165,7 +167,8 @@ def read_lines(texts: Sequence[Path]) -> list[str]:
     """Reads the lines of text files that have 3 to 30 words, each distinct line once.
 
     Raises:
-        InputError: a file is missing, or a line is not lower-case letters and apostrophes.
+        InputError: A file is missing, or a line has other characters than lower-case letters and
+            apostrophes.
     """
     lines: dict[str, None] = {}
     for path in texts:
@@ -189,17 +192,17 @@ def read_lines(texts: Sequence[Path]) -> list[str]:
 def cast_training(
     lines: Sequence[str], seed: int, noisy: float
 ) -> Iterator[tuple[str, int, Voice, Row]]:
-    """Draws lines in random order and speakers for them, without end.
+    """Draws lines in random order, with speakers, without end.
 
-    Once all lines are drawn it starts again, with other voices; held-out lines come only once.
+    When all lines are drawn it starts again with other voices; held-out lines come only once.
 
     Args:
-        lines: what to speak.
-        seed: of all draws.
-        noisy: the share of utterances that get noise, 0 to 1.
+        lines: Lines to speak.
+        seed: Random seed of all draws.
+        noisy: Share of utterances that get noise, 0 to 1.
 
     Yields:
-        Split (train or valid), seed of the synthesiser, voice, manifest row but for the audio.
+        Split (train or valid), seed of the synthesiser, voice, manifest row without the audio.
     """
     generator = random.Random(seed)
     order = list(range(len(lines)))
@@ -241,14 +244,14 @@ def make_training(
 ) -> None:
     """Speaks lines of texts until there are so many hours, in this process.
 
-    Writes `audio/NNNN/ID.flac` (or `.wav`, both of 16 bits, or `.opus` coded like the demo, which
+    It writes `audio/NNNN/ID.flac` (or `.wav`, both with 16 bits, or `.opus` as in the demo, which
     takes ten times as long), `train.jsonl` and `valid.jsonl` under a folder.
 
     Raises:
-        InputError: the folder holds a corpus already, or see `read_lines`.
+        InputError: The folder has a training corpus already, or see `read_lines`.
     """
     if (output / "train.jsonl").exists():
-        raise InputError(f"{output}: holds a training corpus already; give another folder")
+        raise InputError(f"{output}: has a training corpus already; give another folder")
     drawn = cast_training(read_lines(texts), seed, noisy)
     espeak = Espeak()
     left = round(hours * 3600 * RATE)
@@ -296,15 +299,22 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="the speech and manifests of the demo")
     demo.add_argument("--sentences", type=Path, required=True, help="TSV: id, kind, split, text")
     demo.add_argument("-o", "--output", type=Path, required=True, help="folder to write into")
-    demo.add_argument("--processes", type=int, default=1, help="how many speak at a time")
+    demo.add_argument(
+        "--processes", type=int, default=1, help="number of processes that speak (default: 1)"
+    )
     train = commands.add_parser("train", help="speech to train an acoustic model on")
     train.add_argument("texts", type=Path, nargs="+", metavar="TEXT", help="a sentence a line")
     train.add_argument("-o", "--output", type=Path, required=True, help="folder to write into")
-    train.add_argument("--hours", type=float, default=20.0, help="of speech (default: 20)")
-    train.add_argument("--seed", type=int, default=1, help="of the draws (default: 1)")
-    train.add_argument("--noisy", type=float, default=0.5, help="share with noise (default: 0.5)")
+    train.add_argument("--hours", type=float, default=20.0, help="hours of speech (default: 20)")
+    train.add_argument("--seed", type=int, default=1, help="random seed (default: 1)")
     train.add_argument(
-        "--format", choices=("flac", "wav", "opus"), default="flac", help="of the audio"
+        "--noisy", type=float, default=0.5, help="share of utterances with noise (default: 0.5)"
+    )
+    train.add_argument(
+        "--format",
+        choices=("flac", "wav", "opus"),
+        default="flac",
+        help="audio format (default: flac)",
     )
     return parser
 

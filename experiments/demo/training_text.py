@@ -1,4 +1,4 @@
-"""The text that the demo's acoustic model is trained on, as lines to be spoken.
+"""The training text of the demo's acoustic model, as lines to speak.
 
     python -m experiments.demo.training_text --assistant ASSISTANT.txt \\
         --utterances librispeech-train-clean-100.txt.xz --novels novels.txt.xz \\
@@ -23,9 +23,9 @@ from experiments.demo.synthesise import read_sentences
 from lm.errors import InputError
 from lm.files import write_text
 
-ASSISTANT_SHARE, SPELLED_SHARE = 0.45, 0.08  # the rest is from books
+ASSISTANT_SHARE, SPELLED_SHARE = 0.45, 0.08  # the rest comes from books
 PIECE_WORDS = (3, 25)  # words of a line from a book
-SHARED_WORDS = 6  # so many words in a row in common with a demo sentence are too many
+SHARED_WORDS = 6  # a line with a run of 6 words of a demo sentence is left out
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -54,9 +54,9 @@ ORDERS = _words("erase enter rubout repeat spell add delete find call start stop
 
 
 def normalise(text: str) -> str | None:
-    """Lower-case words of a printed sentence, or None where it cannot be read out as it stands.
+    """Lower-case words of a printed sentence; None if it cannot be read aloud as it is written.
 
-    Sentences with figures, with words in capitals and with letters beyond ASCII are refused.
+    Sentences with figures, with words in capitals or with letters outside ASCII give None.
     """
     text = text.replace("’", "'").replace("‘", "'")
     if re.search(r"\d|\b[A-Z]{2,}\b|[^\W\d_a-zA-Z]", text):
@@ -72,7 +72,7 @@ def sentences_of(paragraph: str) -> Iterator[str]:
 
 
 def cut(text: str, generator: random.Random) -> list[str]:
-    """Cuts a text without punctuation into pieces of 3 to 25 words; a shorter rest is dropped."""
+    """Cuts a text without punctuation into pieces of 3 to 25 words and drops a shorter rest."""
     words, pieces = text.split(), []
     while len(words) > PIECE_WORDS[1]:
         length = generator.randint(6, PIECE_WORDS[1] - 3)
@@ -82,7 +82,7 @@ def cut(text: str, generator: random.Random) -> list[str]:
 
 
 def number(generator: random.Random) -> str:
-    """A number below a hundred, as it is said."""
+    """A number below a hundred, as it is spoken."""
     value = generator.randrange(1, 100)
     if value < 10:
         return DIGITS[value + 1]
@@ -96,8 +96,8 @@ def spelled_line(words: Sequence[str], generator: random.Random) -> str:
     """One generated line: spelled letters, digits, a telephone number, a date or an address.
 
     Args:
-        words: to spell.
-        generator: of the draws.
+        words: Words that may be spelled.
+        generator: Generator of all random numbers.
     """
 
     def digits(low: int, high: int) -> str:
@@ -145,7 +145,7 @@ def spelled_line(words: Sequence[str], generator: random.Random) -> str:
 
 
 def word_runs(text: str, length: int = SHARED_WORDS) -> set[tuple[str, ...]]:
-    """All runs of so many words."""
+    """All runs of `length` words."""
     words = text.split()
     return {tuple(words[i : i + length]) for i in range(len(words) - length + 1)}
 
@@ -154,7 +154,7 @@ def read_text(path: Path) -> list[str]:
     """Reads the lines of a text file, plain or `.xz`.
 
     Raises:
-        InputError: the file is missing or damaged.
+        InputError: The file is missing or damaged.
     """
     try:
         with lzma.open(path, "rt") if path.suffix == ".xz" else open(path) as file:
@@ -174,12 +174,12 @@ def mix(
     """Draws the training lines from the three sources and the generator, in random order.
 
     Args:
-        assistant: normalised lines; without any, books take their share.
-        utterances: transcripts without punctuation, upper case.
-        novels: printed paragraphs.
-        lines: how many to return; a source that is too small gives all that it has.
-        seed: of the draws.
-        without: sentences with which no line may share six words in a row.
+        assistant: Normalised lines; if there are none, books take their share.
+        utterances: Transcripts without punctuation, in upper case.
+        novels: Printed paragraphs.
+        lines: Number of lines to return; a source that is too small gives all its lines.
+        seed: Random seed of all draws.
+        without: Sentences with which no line may share six words in a row.
     """
     generator = random.Random(seed)
     forbidden = {run for sentence in without for run in word_runs(sentence)}
@@ -218,9 +218,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--assistant", type=Path, help="normalised assistant-like lines")
     parser.add_argument("--utterances", type=Path, required=True, help="upper-case transcripts")
     parser.add_argument("--novels", type=Path, required=True, help="printed paragraphs")
-    parser.add_argument("--without", type=Path, help="the demo's sentences, a TSV")
-    parser.add_argument("--lines", type=int, default=30000, help="how many (default: 30000)")
-    parser.add_argument("--seed", type=int, default=1, help="of the draws (default: 1)")
+    parser.add_argument("--without", type=Path, help="TSV of the demo's sentences")
+    parser.add_argument("--lines", type=int, default=30000, help="number of lines (default: 30000)")
+    parser.add_argument("--seed", type=int, default=1, help="random seed (default: 1)")
     parser.add_argument("-o", "--output", type=Path, required=True)
     args = parser.parse_args(argv)
     try:

@@ -1,10 +1,10 @@
 """The synthetic speakers of the demo: who trains the acoustic model, who tunes, who tests.
 
 A speaker is one of espeak-ng's English accents with one of its voice variants (the vocal tract and
-the manner of speaking). No variant occurs in two of the three sets, so the test speakers are
-unheard in training as far as a formant synthesiser can be; variants that are near copies of a dev
-or test variant (`Mike` of `m3`, `aunty` of `f4`, `gustave` of `Michael`) are in no set at all. Left
-out too are variants made to whisper, to echo or to sound like robots.
+the manner of speaking). No variant is in two of the three sets, so training does not hear the
+test speakers, as far as this is possible with a formant synthesiser. Variants that are near copies
+of a dev or test variant (`Mike` of `m3`, `aunty` of `f4`, `gustave` of `Michael`) are in no set.
+Variants that whisper, echo or sound like robots are in no set either.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Voice:
     """One way of speaking.
 
     Attributes:
-        accent: espeak-ng voice, one of `ACCENTS`.
-        variant: espeak-ng voice variant, a file name in its `voices/!v`.
-        rate: words per minute, 80 to 450.
-        pitch: 0 to 99, relative to the variant's own pitch, which is 50.
+        accent: Voice of espeak-ng, one of `ACCENTS`.
+        variant: Voice variant of espeak-ng, a file name in its `voices/!v`.
+        rate: Words a minute, 80 to 450.
+        pitch: Pitch from 0 to 99, relative to the variant's own pitch, which is 50.
     """
 
     accent: str
@@ -46,7 +46,7 @@ class Voice:
 
     def __post_init__(self) -> None:
         if self.accent not in ACCENTS:
-            raise InputError(f"unknown accent {self.accent!r}: choose one of {', '.join(ACCENTS)}")
+            raise InputError(f"unknown accent {self.accent!r}; choose one of {', '.join(ACCENTS)}")
         if not RATES[0] <= self.rate <= RATES[1]:
             raise InputError(
                 f"rate {self.rate} of {self.name}: give {RATES[0]} to {RATES[1]} words a minute"
@@ -58,11 +58,11 @@ class Voice:
 
     @property
     def name(self) -> str:
-        """espeak-ng's name of the speaker; rate and pitch do not make another person."""
+        """espeak-ng's name of the speaker; rate and pitch do not make another speaker."""
         return f"{self.accent}+{self.variant}"
 
 
-# Each woman has more accents than each man, as espeak-ng has far fewer female variants.
+# Each woman has more accents than each man, because espeak-ng has far fewer female variants.
 TRAIN_WOMEN = ("f1", "f3", "belinda", "anika", "steph", "steph2", "Andrea", "grandma")
 TRAIN_MEN = (
     *("m1", "m2", "m5", "m7", "m8", "Alex", "Gene", "pedro", "john", "grandpa", "ed", "rob"),
@@ -75,7 +75,7 @@ ACCENT_CYCLE = (
 
 
 def _spread(variants: tuple[str, ...], accents: int) -> tuple[Voice, ...]:
-    """Gives each variant that many accents; steps of two never give the same accent twice."""
+    """Gives each variant `accents` accents; steps of two never give the same accent twice."""
     return tuple(
         Voice(ACCENT_CYCLE[(index + 2 * turn) % len(ACCENT_CYCLE)], variant)
         for index, variant in enumerate(variants)

@@ -231,11 +231,11 @@ def test_training_speakers_are_training_voices() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("id\tkind\ttext\n", "needs the columns"),
+        ("id\tkind\ttext\n", "must have the columns"),
         ("id\tkind\tsplit\ttext\na\tk\tdev\tHello\n", ":2: write the text"),
         ("id\tkind\tsplit\ttext\na\tk\tdev\thi\na\tk\tdev\tho\n", ":3: id a occurs twice"),
-        ("id\tkind\tsplit\ttext\na\tk\ttrain\thi\n", "neither dev nor test"),
-        ("id\tkind\tsplit\ttext\na\tk\tdev\n", "3 columns"),
+        ("id\tkind\tsplit\ttext\na\tk\ttrain\thi\n", "unknown split 'train'; write dev or test"),
+        ("id\tkind\tsplit\ttext\na\tk\tdev\n", "3 values, but the header has 4 columns"),
     ],
 )
 def test_wrong_sentences_are_named(
