@@ -24,9 +24,9 @@ import pyarrow
 from pyarrow.parquet import ParquetWriter
 
 from asr.hypothesis import Hypothesis
+from lm.columns import is_count
 from lm.errors import InputError
 from lm.files import whole_file
-from lm.rerank.score_arrays import is_count
 
 COLUMNS = ("utt", "rank", "text", "acoustic", "ngram", "words", "oov")
 TIMES = ("word_starts", "word_ends")

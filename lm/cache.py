@@ -8,8 +8,7 @@ file; but who can guess a text can tell whether it was scored.
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -19,13 +18,9 @@ import numpy as np
 from lm.cache_file import ScoreCache
 from lm.scorer import Progress, Scorer, Scores, TextError, Texts, parts
 
-# Where scores are kept by default.
 KEY_BYTES = 16
-# Texts are scored and stored some pieces at a time, as many as take about so long: what a crash
-# loses. Few texts at a time share less, and make batches that are not full.
-PIECE = 128
-PIECES_AT_FIRST = 4
-SECONDS_OF_CHUNK = 20.0
+# Few texts at a time make batches that are not full; many are lost when a run is interrupted.
+TEXTS_AT_ONCE = 2048
 
 
 @dataclass(frozen=True)
@@ -37,12 +32,16 @@ class CachedScorer:
         scope: Names the model and all that changes a score.
         cache: Where scores are kept.
         by_list: Whether a score depends on the other texts of its list.
+        texts_at_once: Texts that are scored and then kept together, an N-best list always as a
+            whole: what an interrupted run loses at most. It is a number of texts and not a time,
+            because rounding depends on which texts are in a batch, and two runs should agree.
     """
 
     load: Callable[[], Scorer]
     scope: str
     cache: ScoreCache
     by_list: bool = False
+    texts_at_once: int = TEXTS_AT_ONCE
 
     @cached_property
     def scorer(self) -> Scorer:
@@ -75,7 +74,8 @@ class CachedScorer:
         if len(missing) - len(todo):
             tell(len(missing) - len(todo))
         place: dict[bytes, int] = {}
-        for chosen in _chunks(todo, lists[todo]):
+        for rows in parts(lists[todo], self.texts_at_once):
+            chosen = todo[rows]
             found = self._scored(batch, chosen, progress)
             scores.logprob[chosen], scores.tokens[chosen] = found.logprob, found.tokens
             self.cache.add(self.scope, [keys[i] for i in chosen], found)
@@ -123,15 +123,3 @@ def text_keys(batch: Texts, by_list: bool = False) -> list[bytes]:
 
 def _digest(content: bytes) -> bytes:
     return blake2b(content, digest_size=KEY_BYTES).digest()
-
-
-def _chunks(todo: np.ndarray, lists: np.ndarray) -> Iterator[np.ndarray]:
-    """Cuts texts into chunks that the caller takes about equally long for, none through a list."""
-    pieces = parts(lists, PIECE)
-    begin, count = 0, PIECES_AT_FIRST
-    while begin < len(pieces):
-        end = min(begin + count, len(pieces))
-        start = time.perf_counter()
-        yield todo[pieces[begin].start : pieces[end - 1].stop]
-        seconds = time.perf_counter() - start
-        begin, count = end, 2 * count if 2 * seconds < SECONDS_OF_CHUNK else max(1, count // 2)

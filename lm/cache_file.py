@@ -74,9 +74,11 @@ class ScoreCache:
 
     Attributes:
         path: the file.
+        version: scores of other versions are not used.
     """
 
     path: Path
+    version: int = SCORES_VERSION
 
     @classmethod
     def open(cls, path: str | Path) -> ScoreCache:
@@ -100,7 +102,7 @@ class ScoreCache:
             Their scores; log-prob NaN and 0 tokens where there are none.
         """
         none = Scores(np.full(len(keys), np.nan), np.zeros(len(keys), dtype=np.int64))
-        return self._try(lambda connection: _found(connection, scope, keys), none)
+        return self._try(lambda connection: _found(connection, scope, self.version, keys), none)
 
     def add(self, scope: str, keys: Sequence[bytes], scores: Scores) -> None:
         """Keeps scores; those that are there stay, and what is no log-prob is left out.
@@ -117,7 +119,7 @@ class ScoreCache:
             )
             if logprob < np.inf  # NaN is not
         ]
-        self._try(lambda connection: _add(connection, scope, rows), None)
+        self._try(lambda connection: _add(connection, scope, self.version, rows), None)
 
     def scopes(self) -> list[Scope]:
         """What is in the file, the last used first.
@@ -125,7 +127,7 @@ class ScoreCache:
         Raises:
             InputError: The file cannot be read.
         """
-        return self._must(_scopes)
+        return self._must(lambda connection: _scopes(connection, self.version))
 
     def remove(self, numbers: Sequence[int]) -> None:
         """Removes scopes by their numbers, and makes the file as small as it can be.
@@ -244,16 +246,18 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("COMMIT")
 
 
-def _number(scope: str) -> int:
+def _number(scope: str, version: int) -> int:
     """A scope's number, which depends on nothing else: rows mean the same in every file."""
-    name = f"{SCORES_VERSION} {scope}".encode("utf-8", "surrogatepass")
+    name = f"{version} {scope}".encode("utf-8", "surrogatepass")
     return int.from_bytes(blake2b(name, digest_size=8).digest(), "big") >> 1
 
 
-def _found(connection: sqlite3.Connection, scope: str, keys: Sequence[bytes]) -> Scores:
+def _found(
+    connection: sqlite3.Connection, scope: str, version: int, keys: Sequence[bytes]
+) -> Scores:
     """What there is; log-prob NaN and 0 tokens for the rest."""
     logprob, tokens = np.full(len(keys), np.nan), np.zeros(len(keys), dtype=np.int64)
-    number = _number(scope)
+    number = _number(scope, version)
     used = "UPDATE scopes SET used = ? WHERE id = ?"
     if connection.execute(used, (time.time(), number)).rowcount:
         connection.execute("CREATE TEMP TABLE wanted (place INTEGER PRIMARY KEY, key BLOB)")
@@ -273,21 +277,24 @@ def _found(connection: sqlite3.Connection, scope: str, keys: Sequence[bytes]) ->
 
 
 def _add(
-    connection: sqlite3.Connection, scope: str, rows: Sequence[tuple[bytes, float, int]]
+    connection: sqlite3.Connection,
+    scope: str,
+    version: int,
+    rows: Sequence[tuple[bytes, float, int]],
 ) -> None:
     """Adds rows of key, log-prob and tokens."""
-    number = _number(scope)
+    number = _number(scope, version)
     with _transaction(connection):
         connection.execute(
             "INSERT INTO scopes VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET used = excluded.used",
-            (number, scope, SCORES_VERSION, time.time()),
+            (number, scope, version, time.time()),
         )
         connection.executemany(
             "INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?)", ((number, *row) for row in rows)
         )
 
 
-def _scopes(connection: sqlite3.Connection) -> list[Scope]:
+def _scopes(connection: sqlite3.Connection, current: int) -> list[Scope]:
     """What is in the file, the last used first."""
     counts = dict(connection.execute("SELECT scope, count(*) FROM scores GROUP BY scope"))
     pages, page = (
@@ -299,7 +306,7 @@ def _scopes(connection: sqlite3.Connection) -> list[Scope]:
         Scope(
             number,
             scope,
-            version == SCORES_VERSION,
+            version == current,
             counts.get(number, 0),
             round(share * counts.get(number, 0)),
             used,

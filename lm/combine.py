@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lm.columns import KEYS
 from lm.errors import InputError
-
-# Columns that say which hypothesis a row is, not how good it is.
-KEYS = ("utt", "rank", "text")
+from lm.files import write_text
 
 
 def total(table: pd.DataFrame, weights: Mapping[str, float]) -> np.ndarray:
@@ -137,15 +135,8 @@ def write_weights(path: str | Path, weights: Mapping[str, float], **notes: Any) 
         weights: weight by column name.
         notes: what else the file should say, such as `tuned_on`; JSON values.
     """
-    path = Path(path)
     content = {"weights": {name: float(weight) for name, weight in weights.items()}, **notes}
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def read_weights(path: str | Path) -> dict[str, float]:

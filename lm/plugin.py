@@ -1,15 +1,22 @@
-"""Scorers of your own: a class in a Python file, `FILE.py:CLASS` wherever a model is named."""
+"""Custom scorers: a class in a Python file, `FILE.py:CLASS` wherever a model is named.
+
+The class is made without arguments and has a method `score(batch, progress)`; `lm.scorer.Scorer`
+describes it, and README has an example.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import re
 import sys
 import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from lm.errors import InputError
-from lm.scorer import Scorer
+from lm.scorer import Progress, Scorer, Scores, TextError, Texts, checked
 
 NAME = re.compile(r"(.+\.py):(\w+)")
 
@@ -20,14 +27,51 @@ def plugin_file(model: str | Path) -> Path | None:
     return None if match is None else Path(match[1])
 
 
-def load_plugin(model: str) -> Scorer:
+@dataclass(frozen=True)
+class CustomScorer:
+    """A custom scorer whose mistakes are reported with their place.
+
+    Attributes:
+        name: `FILE.py:CLASS`.
+        path: The file.
+        scorer: An object of the class.
+    """
+
+    name: str
+    path: Path
+    scorer: Scorer
+
+    def score(self, batch: Texts | Sequence[str], progress: Progress | None = None) -> Scores:
+        """Scores of the texts.
+
+        Raises:
+            TextError: The scorer says that a text cannot be scored.
+            InputError: The scorer fails, or returns something else than `Scores` of all texts.
+        """
+        batch = Texts.of(batch)
+        try:
+            return checked(self.scorer.score(batch, progress), len(batch))
+        except TextError:
+            raise
+        except InputError as error:
+            raise InputError(f"{self.name}: {error}") from error
+        # It is somebody else's code: anything may go wrong in it.
+        except Exception as error:
+            raise InputError(
+                f"{self.name}: `score` fails with {type(error).__name__} ({error})"
+                f"{_line(error, self.path)}; correct it"
+            ) from error
+
+
+def load_plugin(model: str) -> CustomScorer:
     """Runs a Python file and makes a scorer of the class in it.
 
     Args:
         model: `FILE.py:CLASS`; the class is called without arguments.
 
     Raises:
-        InputError: There is no such file or class, it fails, or it has no `score`.
+        InputError: There is no such file or class, it fails, or it has no `score` that takes a
+            batch and a progress.
     """
     match = NAME.fullmatch(model)
     if match is None or not Path(match[1]).is_file():
@@ -42,19 +86,42 @@ def load_plugin(model: str) -> Scorer:
     try:
         spec.loader.exec_module(module)
         if not hasattr(module, name):
-            raise InputError(f"{path}: has no class {name!r}")
+            raise InputError(f"{path}: has no class {name!r}; add it, or name another class")
         scorer = getattr(module, name)()
     except InputError:
         raise
     # It is somebody else's code: anything may go wrong in it.
     except Exception as error:
         raise InputError(
-            f"{model}: fails with {type(error).__name__} ({error}){_line(error, path)}; mend it"
+            f"{model}: fails with {type(error).__name__} ({error}){_line(error, path)}; correct it"
         ) from error
-    if not callable(getattr(scorer, "score", None)):
-        raise InputError(f"{model}: has no method `score(batch, progress)`; see lm/scorer.py")
-    found: Scorer = scorer
-    return found
+    _check_method(model, getattr(scorer, "score", None))
+    return CustomScorer(model, path, scorer)
+
+
+def _check_method(model: str, score: object) -> None:
+    """Makes sure that a method can be called as `score(batch, progress)`.
+
+    Raises:
+        InputError: It cannot.
+    """
+    if not callable(score):
+        raise InputError(
+            f"{model}: the class has no method `score`; add `def score(self, batch, "
+            "progress=None)`, which returns `lm.scorer.Scores`"
+        )
+    try:
+        signature = inspect.signature(score)
+    # Some functions in C do not say what they take.
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(None, None)
+    except TypeError as error:
+        raise InputError(
+            f"{model}: `score{signature}` cannot be called with a batch and a progress ({error}); "
+            "define it as `def score(self, batch, progress=None)`"
+        ) from error
 
 
 def _line(error: Exception, path: Path) -> str:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import is_dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from lm.columns import COUNTS, KEYS
 from lm.errors import InputError
 from lm.ngram.model import NgramModel
 from lm.ngram.scorer import NgramScorer
 from lm.plugin import load_plugin, plugin_file
-from lm.scorer import Progress, Scorer, ScorerOptions, TextError, Texts, parts
+from lm.scorer import Adjustable, Progress, Scorer, ScorerOptions, TextError, Texts, checked, parts
 from lm.text.normalisers import normaliser as normaliser_of
 
-# These say which hypothesis a row is and how long it is: no score can take their place.
-NOT_SCORES = ("utt", "rank", "text", "words", "oov", "tokens")
 NGRAM_ENDINGS = (".arpa", ".arpa.gz", ".ngram")
-# Texts that a model gets at once, at most (a list stays whole): memory does not grow with a table.
 TEXTS_AT_ONCE = 50_000
 
 
@@ -50,13 +47,8 @@ def load_scorer(model: str | Path, options: ScorerOptions | None = None) -> Scor
 
 
 def with_options(scorer: Scorer, options: ScorerOptions) -> Scorer:
-    """The same loaded model under other settings of scoring."""
-    if isinstance(scorer, NgramScorer):
-        return replace(scorer, eos=options.eos)
-    if hasattr(scorer, "options") and is_dataclass(scorer) and not isinstance(scorer, type):
-        found: Scorer = replace(scorer, options=options)
-        return found
-    return scorer
+    """The same loaded model under other settings of scoring; a custom scorer stays as it is."""
+    return scorer.with_options(options) if isinstance(scorer, Adjustable) else scorer
 
 
 def is_ngram(model: str | Path) -> bool:
@@ -73,6 +65,7 @@ def rescore(
     prompt: str | None = None,
     progress: Progress | None = None,
     overwrite: bool = False,
+    texts_at_once: int = TEXTS_AT_ONCE,
 ) -> pd.DataFrame:
     """Adds one language model's scores to an N-best table.
 
@@ -88,6 +81,8 @@ def rescore(
         prompt: A text that goes before them, as it is.
         progress: Told how many more rows are done; adds up to the number of rows.
         overwrite: Whether a score column of that name may be replaced.
+        texts_at_once: Texts that the model gets at once, at most, so that memory does not grow
+            with the table; an N-best list stays whole.
 
     Returns:
         A copy with the columns `name` (natural log, unweighted) and `name.tokens`.
@@ -111,7 +106,7 @@ def rescore(
         before = [by_list[i] for i in lists]
     logprob = np.zeros(len(table))
     tokens = np.zeros(len(table), dtype=np.int64)
-    for rows in parts(lists[order], TEXTS_AT_ONCE):
+    for rows in parts(lists[order], texts_at_once):
         part = order[rows]
         keys = pd.Series(zip(lists[part], texts[part], strict=True))
         codes, first = pd.factorize(keys)[0], ~keys.duplicated().to_numpy()
@@ -125,14 +120,9 @@ def rescore(
             () if prompt is None else (prompt,),
         )
         try:
-            scores = scorer.score(batch, progress)
+            scores = checked(scorer.score(batch, progress), len(firsts))
         except TextError as error:
             raise InputError(f"{_place(table, firsts[error.index])}: {error.reason}") from error
-        if not len(scores.logprob) == len(scores.tokens) == len(firsts):
-            raise InputError(
-                f"the scorer gives {len(scores.logprob)} log-probs and {len(scores.tokens)} token "
-                f"counts for {len(firsts)} texts; it must give one of each for each"
-            )
         wrong = np.flatnonzero(np.isnan(scores.logprob) | np.isposinf(scores.logprob))
         if len(wrong):
             raise InputError(
@@ -149,7 +139,7 @@ def check_name(table: pd.DataFrame, name: str, overwrite: bool = False) -> None:
     Raises:
         InputError: It cannot.
     """
-    missing = [column for column in ("utt", "rank", "text") if column not in table.columns]
+    missing = [column for column in KEYS if column not in table.columns]
     if missing:
         raise InputError(
             f"the N-best table has no column '{missing[0]}': it needs utt, rank and text"
@@ -159,7 +149,7 @@ def check_name(table: pd.DataFrame, name: str, overwrite: bool = False) -> None:
             f"column name {name!r}: use a name without '.' (as in NAME.tokens) and ',' "
             "(which separates names)"
         )
-    if name in NOT_SCORES:
+    if name in (*KEYS, *COUNTS):
         raise InputError(f"column '{name}' is no score and cannot be replaced: use another name")
     if name in table.columns and not overwrite:
         raise InputError(

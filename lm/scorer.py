@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -168,6 +168,68 @@ class Scorer(Protocol):
         Raises:
             TextError: A text cannot be scored.
         """
+
+
+@runtime_checkable
+class Adjustable(Scorer, Protocol):
+    """A scorer whose settings can be changed without loading its model again: all of ours."""
+
+    def with_options(self, options: ScorerOptions) -> Scorer:
+        """The same model under other settings of scoring."""
+
+
+def checked(found: object, count: int) -> Scores:
+    """What a scorer returned, as arrays of the right types.
+
+    Args:
+        found: Anything.
+        count: N, the number of texts.
+
+    Raises:
+        InputError: It is no `Scores` of N texts; the message says what it is.
+    """
+    if not hasattr(found, "logprob") or not hasattr(found, "tokens"):
+        raise _wrong(_described(found), count)
+    logprob, tokens = _array(found.logprob), _array(found.tokens)
+    for name, array, kinds, wanted in (
+        ("logprob", logprob, "fiu", "numbers"),
+        ("tokens", tokens, "iu", "integers"),
+    ):
+        if array is None or array.ndim != 1:
+            raise _wrong(f"as `{name}` {_described(getattr(found, name))}", count)
+        if len(array) and array.dtype.kind not in kinds:
+            raise _wrong(f"as `{name}` values of type {array.dtype}, not {wanted}", count)
+    assert logprob is not None and tokens is not None
+    if not len(logprob) == len(tokens) == count:
+        raise _wrong(
+            f"{len(logprob)} log-probs and {len(tokens)} token counts for {count} texts", count
+        )
+    return Scores(logprob.astype(np.float64), tokens.astype(np.int64))
+
+
+def _array(values: Any) -> np.ndarray | None:
+    """Values as an array; None where they are none, such as rows of different lengths."""
+    try:
+        return np.asarray(values)
+    # A tensor on a GPU, say, refuses in its own way.
+    except Exception:
+        return None
+
+
+def _described(value: object) -> str:
+    """A value for messages: its type, and its shape or length where it has one."""
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple):
+        return f"{type(value).__name__} of shape {tuple(shape)}"
+    return "None" if value is None else f"an object of type {type(value).__name__}"
+
+
+def _wrong(what: str, count: int) -> InputError:
+    return InputError(
+        f"`score` returns {what}; it must return `lm.scorer.Scores(logprob, tokens)`: two "
+        f"NumPy arrays of shape ({count},), natural-log probabilities and numbers of tokens, one "
+        "for each text in the order of the texts"
+    )
 
 
 class TextError(InputError):

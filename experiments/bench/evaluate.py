@@ -38,7 +38,7 @@ from lm.files import write_text
 from lm.rerank.decision import Choice, choose
 from lm.rerank.mbr import Distances, least_risk
 from lm.rerank.pool import Pool
-from lm.rerank.score_arrays import Lists
+from lm.rerank.score_arrays import ScoreArrays
 from lm.rerank.tune import tune
 
 T = TypeVar("T")
@@ -163,7 +163,7 @@ def tuning_row(
     errors = row_errors(table, references)["errors"].to_numpy()
     names = [name for name in weights if name != "acoustic"]
     fast, found = timed(lambda: tune(table, errors, names, seed=1), rounds)
-    lists = Lists.of(table, errors, ["acoustic", *names])
+    lists = ScoreArrays.of(table, errors, ["acoustic", *names])
     rng = np.random.default_rng(0)
     points = rng.uniform(0, 1, (POINTS, len(names)))
 

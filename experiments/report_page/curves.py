@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from experiments.report_page.run import Run
+from lm.columns import is_count
 from lm.combine import score_column, total, winners
-from lm.rerank.score_arrays import is_count
 
 CURVE_POINTS, HEAT_POINTS = 41, 21
 SCALE = "acoustic"  # its weight is 1 by definition

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -306,6 +306,10 @@ class CausalScorer:
     def score(self, batch: Texts | Sequence[str], progress: Progress | None = None) -> Scores:
         """Scores of the texts, see `CausalLM.score`."""
         return self.model.score(batch, self.options, progress)
+
+    def with_options(self, options: ScorerOptions) -> CausalScorer:
+        """The same model under other settings of scoring."""
+        return replace(self, options=options)
 
 
 def _check_causal(name: str, model: Any) -> None:

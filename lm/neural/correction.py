@@ -19,11 +19,11 @@ import pandas as pd
 import torch
 from rapidfuzz.distance import Levenshtein
 
+from lm.columns import is_count
 from lm.errors import InputError
 from lm.neural.causal import CausalLM
 from lm.neural.chat import PROMPT, ChatEncoder
 from lm.neural.pretrained import out_of_memory
-from lm.rerank.score_arrays import is_count
 from lm.scorer import Progress, ScorerOptions
 from lm.text.normalisers import normaliser as normaliser_of
 

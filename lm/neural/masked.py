@@ -28,7 +28,7 @@ from lm.scorer import Progress, ScorerOptions, Scores, TextError, Texts, parts
 
 # Logits of a batch where a model gives them for all positions.
 LOGITS_PER_BATCH = 1 << 28
-TEXTS_AT_ONCE = 2_000  # each is masked as often as it has tokens
+TEXTS_AT_ONCE = 2_000
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class MaskedLM:
         context: most tokens that it can read at once, with those around the text; None if any.
         around: what its tokenizer puts before and after a text.
         narrow: whether its output layer can be run on the masked positions alone.
+        texts_at_once: texts that are masked at once, each as often as it has tokens.
     """
 
     name: str
@@ -69,6 +70,7 @@ class MaskedLM:
     context: int | None
     around: tuple[list[int], list[int]]
     narrow: bool
+    texts_at_once: int = field(default=TEXTS_AT_ONCE, repr=False)
 
     @classmethod
     def load(cls, name: str | Path, options: ScorerOptions | None = None) -> MaskedLM:
@@ -118,7 +120,7 @@ class MaskedLM:
             )
         scores = Scores(np.zeros(len(batch)), np.zeros(len(batch), dtype=np.int64))
         lists = np.arange(len(batch)) if batch.lists is None else batch.lists
-        for rows in parts(lists, TEXTS_AT_ONCE):
+        for rows in parts(lists, self.texts_at_once):
             chosen = np.arange(len(batch))[rows]
             try:
                 found = self._score(batch.chosen(chosen), options, progress)
@@ -311,6 +313,10 @@ class MaskedScorer:
     def score(self, batch: Texts | Sequence[str], progress: Progress | None = None) -> Scores:
         """Scores of the texts, see `MaskedLM.score`."""
         return self.model.score(batch, self.options, progress)
+
+    def with_options(self, options: ScorerOptions) -> MaskedScorer:
+        """The same model under other settings of scoring."""
+        return replace(self, options=options)
 
 
 def is_masked(name: str) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import IO, cast
 import numpy as np
 
 from lm.errors import InputError
+from lm.files import whole_file
 
 UNKNOWN, BOS, EOS = "<unk>", "<s>", "</s>"
 MARKS = (UNKNOWN, UNKNOWN.upper(), BOS, EOS)  # these stand for no word that can be spelled
@@ -126,17 +126,13 @@ def open_arpa(path: str | Path) -> Iterator[IO[bytes]]:
 @contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file for writing that takes its name only when the block ends without an exception."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with open(partial, "wb") as raw:
+        with whole_file(path) as partial, open(partial, "wb") as raw:
             if path.suffix == ".gz":
                 # No time stamp and no name in it: the same model gives the same bytes.
                 with gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
                     yield cast(IO[bytes], packed)
             else:
                 yield raw
-        os.replace(partial, path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        partial.unlink(missing_ok=True)

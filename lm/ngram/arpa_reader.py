@@ -44,14 +44,18 @@ class ArpaStream:
 
 
 @contextmanager
-def stream_arpa(path: str | Path) -> Iterator[ArpaStream]:
+def stream_arpa(path: str | Path, block: int = BLOCK) -> Iterator[ArpaStream]:
     """Opens a model whose longer n-grams are read as they are asked for.
+
+    Args:
+        path: The file.
+        block: Bytes that are read at a time.
 
     Raises:
         InputError: The file is missing, truncated or malformed; names the line.
     """
     with open_arpa(path) as file:
-        lines = Lines(file, path)
+        lines = Lines(file, path, block)
         counts = read_counts(lines)
         read_title(lines, 1)
         vocabulary, unigrams = read_unigrams(lines, counts[0])
@@ -72,13 +76,17 @@ def read_longer(lines: Lines, counts: Sequence[int], words: Words) -> Iterator[I
         raise lines.error(f"expected \\end\\; {REMEDY}")
 
 
-def read_arpa(path: str | Path) -> Arpa:
+def read_arpa(path: str | Path, block: int = BLOCK) -> Arpa:
     """Reads a whole model into arrays.
+
+    Args:
+        path: The file.
+        block: Bytes that are read at a time.
 
     Raises:
         InputError: As `stream_arpa`.
     """
-    with stream_arpa(path) as arpa:
+    with stream_arpa(path, block) as arpa:
         sections = [arpa.unigrams]
         for order, pieces in enumerate(arpa.longer, 2):
             nothing = Section(np.zeros((0, order), np.int32), *np.zeros((2, 0), np.float32))
@@ -116,8 +124,10 @@ class Lines:
         number: Of the last line read, from 1.
     """
 
-    def __init__(self, file: IO[bytes], path: str | Path) -> None:
+    def __init__(self, file: IO[bytes], path: str | Path, size: int) -> None:
+        """Reads `size` bytes at a time."""
         self.file = file
+        self.size = size
         self.path = path
         self.content = b""
         self.block = np.zeros(0, np.uint8)
@@ -129,7 +139,7 @@ class Lines:
         """Reads the next block if this one is used up; False at the end of the file."""
         while self.at >= len(self.content):
             try:
-                read = self.file.read(BLOCK)
+                read = self.file.read(self.size)
             except (EOFError, gzip.BadGzipFile, zlib.error) as error:
                 self.number += 1
                 raise self.error(f"gzip data ends or breaks here; {REMEDY}") from error

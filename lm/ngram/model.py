@@ -86,7 +86,6 @@ class NgramModel:
                 kept.unlink(missing_ok=True)
         stored = compile_arpa(path, quantise)
         try:
-            kept.parent.mkdir(parents=True, exist_ok=True)
             for outdated in kept.parent.glob(f"{name}-*.ngram"):
                 outdated.unlink(missing_ok=True)
             save(stored, kept)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lm.ngram.model import NgramModel
-from lm.scorer import Progress, Scores, Texts
+from lm.scorer import Progress, ScorerOptions, Scores, Texts
 
 
 @dataclass(frozen=True)
@@ -31,3 +31,7 @@ class NgramScorer:
         if progress is not None:
             progress(len(texts))
         return Scores(np.bincount(text, logprobs, len(texts)), np.diff(first))
+
+    def with_options(self, options: ScorerOptions) -> NgramScorer:
+        """The same model; of the settings, only `eos` matters to it."""
+        return replace(self, eos=options.eos)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import mmap
 import os
-import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from lm.errors import InputError
+from lm.files import whole_file
 from lm.ngram.arpa import REMEDY, UNKNOWN, UNKNOWN_IN_CAPITALS, Arpa, Section
 from lm.ngram.arpa_reader import line_of, stream_arpa
 from lm.ngram.quantise import CODES, quantised
@@ -135,7 +135,6 @@ def save(stored: Stored, path: str | Path) -> None:
     Raises:
         InputError: It cannot be written.
     """
-    path = Path(path)
     arrays = {**stored.arrays._asdict(), "text": stored.text}
     facts = {"format": FORMAT, "version": VERSION, "order": str(stored.order)}
     header: dict[str, Any] = {"__metadata__": facts}
@@ -147,18 +146,14 @@ def save(stored: Stored, path: str | Path) -> None:
         at += array.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.partial")
     try:
-        with open(partial, "wb") as file:
+        with whole_file(path) as partial, open(partial, "wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
             for name in TYPES:
                 # Not `array.tofile`, which does not say why it fails.
                 file.write(np.ascontiguousarray(arrays[name]).view(np.uint8).data)
-        os.replace(partial, path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_store(model: Arpa, path: str | Path, quantise: bool = False) -> None:

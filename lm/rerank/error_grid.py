@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from lm.rerank.score_arrays import Lists
+from lm.rerank.score_arrays import ScoreArrays
 
 
 def error_grid(
@@ -35,7 +35,7 @@ def error_grid(
     """
     kept = {name: weight for name, weight in weights.items() if name not in values}
     names = [scale, *(n for n in kept if n != scale), *values]
-    lists = Lists.of(table, np.asarray(errors), names)
+    lists = ScoreArrays.of(table, np.asarray(errors), names)
     fixed = [weight for name, weight in kept.items() if name != scale]
     points = list(itertools.product(*values.values()))
     found = [int(lists.errors_under(np.array([*fixed, *point])).sum()) for point in points]

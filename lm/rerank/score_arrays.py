@@ -13,7 +13,7 @@ from lm.errors import InputError
 
 
 @dataclass(frozen=True)
-class Lists:
+class ScoreArrays:
     """U utterances by H hypotheses in rank order, and K columns, the first with weight 1.
 
     Attributes:
@@ -29,7 +29,7 @@ class Lists:
     errors: np.ndarray
 
     @classmethod
-    def of(cls, table: pd.DataFrame, errors: np.ndarray, names: Sequence[str]) -> Lists:
+    def of(cls, table: pd.DataFrame, errors: np.ndarray, names: Sequence[str]) -> ScoreArrays:
         """A table's lists.
 
         Args:
@@ -59,10 +59,10 @@ class Lists:
         impossible = np.isneginf(padded)
         return cls(np.where(impossible, 0.0, padded), impossible, exists, counts)
 
-    def undecided(self) -> Lists:
+    def undecided(self) -> ScoreArrays:
         """Without the lists whose hypotheses all have as many errors."""
         open_ = self.errors.min(axis=1) < self.errors.max(axis=1)
-        return Lists(
+        return ScoreArrays(
             self.scores[open_], self.impossible[open_], self.exists[open_], self.errors[open_]
         )
 
@@ -101,8 +101,3 @@ class Lists:
         square = ((self.scores - mean[:, None]) ** 2 * present).sum(axis=1) / size
         found: np.ndarray = np.sqrt(square).mean(axis=0)[1:]
         return found
-
-
-def is_count(name: str) -> bool:
-    """Whether the column holds counts, which may be rewarded as well as penalised."""
-    return name in ("words", "oov", "tokens") or name.endswith(".tokens")

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from lm.columns import is_count
 from lm.combine import total, winners
-from lm.rerank.score_arrays import Lists, is_count
+from lm.rerank.score_arrays import ScoreArrays
 
 # Values from which each weight of an LM starts; counts start at 0.
 GRID = (0.0, 0.3, 1.0)
@@ -81,7 +82,7 @@ def tune(
     if restarts < 1:
         raise ValueError(f"restarts is {restarts}; at least one start is needed")
     names = [scale, *dict.fromkeys(name for name in columns if name != scale)]
-    lists = Lists.of(table, errors, names).undecided()
+    lists = ScoreArrays.of(table, errors, names).undecided()
     signed = np.array([is_count(name) for name in names[1:]], dtype=bool)
     spread = lists.spread()
     rng = np.random.default_rng(seed)
@@ -118,7 +119,7 @@ def _starts(signed: np.ndarray, restarts: int, rng: np.random.Generator) -> list
 
 
 def _descend(
-    lists: Lists,
+    lists: ScoreArrays,
     start: np.ndarray,
     signed: np.ndarray,
     spread: np.ndarray,
@@ -168,7 +169,7 @@ def _limits(weights: np.ndarray, direction: np.ndarray, signed: np.ndarray) -> t
 
 
 def _search(
-    lists: Lists, weights: np.ndarray, direction: np.ndarray, low: float, high: float
+    lists: ScoreArrays, weights: np.ndarray, direction: np.ndarray, low: float, high: float
 ) -> float:
     """The step along the direction that gives the fewest errors, within low and high."""
     offsets, slopes, alive = lists.line(weights, direction)
@@ -248,7 +249,7 @@ def _envelope(
     return np.concatenate(steps), np.concatenate(changes), start
 
 
-def _shrink(lists: Lists, weights: np.ndarray, spread: np.ndarray, near: float) -> np.ndarray:
+def _shrink(lists: ScoreArrays, weights: np.ndarray, spread: np.ndarray, near: float) -> np.ndarray:
     """Smaller weights that give about as few errors.
 
     Of each weight the smallest share that does; the middle one where larger ones give as many
@@ -270,7 +271,7 @@ def _shrink(lists: Lists, weights: np.ndarray, spread: np.ndarray, near: float) 
     return weights
 
 
-def _drop_digits(lists: Lists, weights: np.ndarray) -> np.ndarray:
+def _drop_digits(lists: ScoreArrays, weights: np.ndarray) -> np.ndarray:
     """The weights with as few significant digits, two at least, as give no more errors."""
     errors = int(lists.errors_under(weights).sum())
     for digits in range(2, 15):

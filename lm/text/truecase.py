@@ -6,7 +6,6 @@ A word's case is counted where no sentence starts, since there the case is the w
 from __future__ import annotations
 
 import gzip
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lm.errors import InputError
+from lm.files import whole_file
 from lm.text.prose import APOSTROPHES, read_text, sentences
 
 HEADER = "# truecase: form, times in this form, times in all"
@@ -130,13 +130,9 @@ def write_truecaser(counts: Counter[str], path: str | Path) -> int:
             best[word] = form
     path = Path(path)
     chosen = [best[word] for word in sorted(best) if best[word] != word]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     lines = [HEADER, *(f"{form}\t{counts[form]}\t{total[form.lower()]}" for form in chosen)]
     content = ("\n".join(lines) + "\n").encode()
-    try:
+    with whole_file(path) as temporary:
         # Without a time, so that equal models are equal files.
         temporary.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return len(chosen)

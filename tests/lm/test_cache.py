@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -172,16 +173,15 @@ def test_what_is_no_log_prob_is_not_kept(cache: ScoreCache) -> None:
     assert np.isnan(cache.find("m", keys).logprob).tolist() == [True, True, False]
 
 
-def test_long_chunks_are_for_fast_models(
-    cache: ScoreCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    texts = [f"{i}" for i in range(4000)]
-    fast, slow = Letters(), Letters()
-    CachedScorer(lambda: fast, "fast", cache).score(texts)
-    monkeypatch.setattr("lm.cache.SECONDS_OF_CHUNK", 0.0)
-    CachedScorer(lambda: slow, "slow", cache).score(texts)
-    assert [len(call) for call in fast.seen] == [512, 1024, 2048, 416]
-    assert [len(call) for call in slow.seen][:4] == [512, 256, 128, 128]
+def test_texts_are_scored_by_number_with_lists_whole(cache: ScoreCache) -> None:
+    texts = [f"{i}" for i in range(5000)]
+    alone, listed = Letters(), Letters()
+    CachedScorer(lambda: alone, "alone", cache).score(texts)
+    assert [len(call) for call in alone.seen] == [2048, 2048, 904]
+    lists = np.arange(5000) // 300
+    batch = Texts(texts, None, lists)
+    CachedScorer(lambda: listed, "listed", cache, texts_at_once=1000).score(batch)
+    assert [len(call) for call in listed.seen] == [900] * 5 + [500]
 
 
 @pytest.mark.parametrize(
@@ -371,10 +371,9 @@ def test_removal_frees_the_disk(cache: ScoreCache) -> None:
 
 
 def test_scores_of_another_version_are_not_used_and_pruned(
-    cache: ScoreCache, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cache: ScoreCache, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    CachedScorer(Letters, "m", cache).score(["a"])
-    monkeypatch.setattr("lm.cache_file.SCORES_VERSION", 1000)
+    CachedScorer(Letters, "m", replace(cache, version=0)).score(["a"])
     model = Letters()
     CachedScorer(lambda: model, "m", cache).score(["a"])
     assert model.asked == ["a"]

@@ -87,11 +87,10 @@ def test_scorers_get_lists_best_first_with_their_context() -> None:
     assert scored["length"].tolist() == [-5, -3, -103, -5, -200, -204, -4, -5]
 
 
-def test_long_tables_are_scored_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_tables_are_scored_in_parts() -> None:
     whole = rescore(LISTS, Lengths(), "length")
-    monkeypatch.setattr("lm.rescore.TEXTS_AT_ONCE", 2)
     scorer = Lengths()
-    pd.testing.assert_frame_equal(rescore(LISTS, scorer, "length"), whole)
+    pd.testing.assert_frame_equal(rescore(LISTS, scorer, "length", texts_at_once=2), whole)
     assert [len(batch) for batch in scorer.seen] == [2, 2, 2, 1]
 
 

@@ -254,11 +254,11 @@ def test_what_half_precision_spoils_is_scored_in_float32(bert: MaskedLM, tmp_pat
     assert np.abs(found[scored] / expected[scored] - 1).max() < 0.05
 
 
-def test_many_texts_are_masked_in_parts(bert: MaskedLM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_texts_are_masked_in_parts(bert: MaskedLM) -> None:
     texts = TEXTS * 3
     lists = np.repeat(np.arange(6), 3)
     whole = bert.score(Texts(texts, None, lists)).logprob
-    monkeypatch.setattr("lm.neural.masked.TEXTS_AT_ONCE", 4)
-    np.testing.assert_allclose(bert.score(Texts(texts, None, lists)).logprob, whole, atol=1e-4)
+    parted = replace(bert, texts_at_once=4)
+    np.testing.assert_allclose(parted.score(Texts(texts, None, lists)).logprob, whole, atol=1e-4)
     with pytest.raises(TextError, match=r"^text 18:"):
-        bert.score([*texts, " ".join(["cat"] * 60)])
+        parted.score([*texts, " ".join(["cat"] * 60)])

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import lm.ngram.arpa_reader
 from lm.errors import InputError
 from lm.ngram.arpa import Arpa, Section, write_arpa
 from lm.ngram.arpa_reader import read_arpa
@@ -67,13 +66,12 @@ def test_reads_other_white_space(tmp_path: Path, old: str, new: str) -> None:
             np.testing.assert_array_equal(getattr(found, name), getattr(section, name))
 
 
-def test_reads_blocks_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reads_blocks_of_any_size(tmp_path: Path) -> None:
     path = tmp_path / "lm.arpa"
     write_arpa(small_model(tmp_path, 4, ["a", "bb", "ccc", "ß"]), path)
     expected = read_arpa(path)
     for size in (1, 7, 64, 1000):
-        monkeypatch.setattr(lm.ngram.arpa_reader, "BLOCK", size)
-        model = read_arpa(path)
+        model = read_arpa(path, size)
         for found, section in zip(model.sections, expected.sections, strict=True):
             np.testing.assert_array_equal(found.words, section.words)
             np.testing.assert_array_equal(found.logprob, section.logprob)
