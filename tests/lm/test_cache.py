@@ -386,7 +386,7 @@ def test_scores_of_another_version_are_not_used_and_pruned(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--file", "nowhere.sqlite"], "no such cache"),
+        (["--file", "nowhere.sqlite"], "there is no such file of scores"),
         (["--remove", "bert"], "nothing of that name"),
         (["--prune-days", "-1"], "use 0 or more"),
     ],

@@ -241,7 +241,7 @@ def test_command(
     for arguments, message in [
         ([first, "--model", str(arpa), "--name", "bi", "-o", both], "column 'bi' exists"),
         ([lists, "--model", str(tmp_path / "no.arpa"), "--name", "bi", "-o", both], "no.arpa"),
-        ([lists, "--model", str(arpa), "--name", "bi", "-o", f"{both}/x/y"], "make it first"),
+        ([lists, "--model", str(arpa), "--name", "bi", "-o", f"{both}/x/y"], "cannot be written"),
         (
             [lists, "--model", str(arpa), "--name", "b", "-o", both, "--normaliser", "x"],
             "'x' names",

@@ -414,7 +414,7 @@ def test_command(llama: Path, table: pd.DataFrame, tmp_path: Path, capsys: Any) 
     assert main([*command, "--free", "--guard", "0.1"]) == 0
     assert "3 were rejected, so that the first pass's best was kept" in capsys.readouterr().err
     for wrong, reason in (
-        (["--guard", "0.1"], "that --free writes"),
+        (["--guard", "0.1"], "need --free"),
         (["--prompt", str(tmp_path / "none.txt")], "the prompt cannot be read"),
         (["--name", "lm"], "column 'lm' exists"),
     ):
