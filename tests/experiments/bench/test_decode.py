@@ -1,4 +1,4 @@
-"""The decoding benchmark: its emissions are what they should be, its decoders are called right."""
+"""The decoding benchmark: emissions have the properties of real ones, decoders are called correctly."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ def test_spelling_gives_the_sentence_back(
         assert units[kind].vocabulary.text(ids) == sentence
 
 
-def test_pieces_have_the_size_asked_for_and_no_bare_word_start(units: dict[str, Units]) -> None:
+def test_pieces_have_the_given_size_and_no_bare_word_start(units: dict[str, Units]) -> None:
     labels = units["pieces"].vocabulary.labels
     assert len(labels) == len(set(labels)) == 200
     assert "▁" not in labels
     assert max(map(len, labels)) > 3
 
 
-def test_what_cannot_be_spelled_is_an_error(units: dict[str, Units]) -> None:
+def test_other_characters_are_an_error(units: dict[str, Units]) -> None:
     with pytest.raises(InputError, match="É"):
         units["pieces"].spell("CAFÉ")
 
@@ -172,7 +172,7 @@ def fusions(
 
 @pytest.mark.parametrize("width", [NARROW, WIDE], ids=["narrow", "wide"])
 @pytest.mark.parametrize(("name", "kind"), [(p.name, kind) for p in PEERS for kind in p.kinds])
-def test_every_decoder_finds_what_is_clear(
+def test_every_decoder_recognises_a_clear_sound(
     units: dict[str, Units],
     fusions: dict[str, Fusion],
     sentences: list[str],
@@ -194,7 +194,7 @@ def test_a_wide_search_has_longer_lists(units: dict[str, Units], sentences: list
         assert len(narrow) < len(wide) <= 64
 
 
-def test_pieces_that_last_break_the_lexicon_search_unless_corrected(
+def test_repeated_pieces_break_the_lexicon_search_unless_corrected(
     units: dict[str, Units], sentences: list[str]
 ) -> None:
     found = {}
@@ -233,7 +233,7 @@ class Fixed:
         return [found]
 
 
-def test_a_race_gives_all_entries_the_same_utterances_and_rounds() -> None:
+def test_all_entries_get_the_same_utterances_and_rounds() -> None:
     searches = [Fixed("A B"), Fixed("A C")]
     rival = Peer("fixed", lambda units, fusion: lambda width, beam: searches[0], threads=True)
     entries = [Entry(rival, WIDE, 8, search) for search in searches]
@@ -262,7 +262,7 @@ def test_accuracy_counts_different_texts_and_the_best() -> None:
 
 
 @pytest.mark.slow
-def test_first_calls_are_measured_in_processes_of_their_own() -> None:
+def test_first_calls_are_measured_in_new_processes() -> None:
     heard = hear(Units.characters(), "TURN IT OFF", CLEAR, 60)
     found = first_calls(FUSION.lm, heard)
     assert list(found) == ["nothing cached", "cached"]

@@ -1,4 +1,4 @@
-"""The benchmark of rescoring: ways that agree, counts that are right, tables."""
+"""The benchmark of rescoring: ways agree, counts are right, tables have all rows."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_unique_prefixes_are_those_of_a_set() -> None:
         assert unique_prefixes(ids) == len(every)
 
 
-def test_the_peak_is_that_since_it_was_forgotten() -> None:
+def test_the_peak_is_that_since_it_was_reset() -> None:
     done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
     before, after = map(int, done.stdout.split())
     assert before < 400_000_000
@@ -134,7 +134,7 @@ def test_lists_of_librispeech(shared_data: Path, work: Path) -> None:
     assert found.table["utt"].nunique() == len(found.references) == 7
 
 
-def test_rows_of_the_race() -> None:
+def test_rows_of_the_table() -> None:
     padded = Measured(20.0, 3000, 5_000_000, 1e9, 1, 1_000_000, 500, np.array([-1.0, -2, -3, -4]))
     tree = Measured(4.0, 800, 4_000_000, 2e9, 1, 1_000_000, 500, np.array([-1.0, -2.5, -3, -4]))
     alone = Measured(5.0, 600, 3_000_000, 1e9, 1, 1_000_000, 0, np.array([-1.0, -3.0]))
@@ -155,7 +155,7 @@ def test_rounds_are_summed_up_by_the_median() -> None:
     assert (found.seconds, found.peak, found.speed) == (2, 9, 5)
 
 
-def test_what_is_measured_is_written_and_read_back(tmp_path: Path) -> None:
+def test_measurements_are_written_and_read_back(tmp_path: Path) -> None:
     measured = Measured(1.5, 2, 3, 4.0, 1, 5, 6, np.array([-np.inf, -1.0]))
     measured.write(tmp_path / "m.npz")
     found = Measured.read(tmp_path / "m.npz")

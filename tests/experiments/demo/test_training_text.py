@@ -1,4 +1,4 @@
-"""The demo's sentences, and that no text which its models are trained on holds them."""
+"""The demo's sentences, and that no training text of its models has them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_no_test_sentence_resembles_a_dev_sentence() -> None:
     assert not list(near_copies(test, dev))
 
 
-def test_manifests_say_what_the_sentences_say() -> None:
+def test_manifests_have_the_texts_of_the_sentences() -> None:
     for split in ("dev", "test"):
         manifest = Path(experiments.demo.__path__[0]) / f"{split}.jsonl"
         spoken = re.findall(r'"text": "([^"]*)"', manifest.read_text(encoding="utf-8"))
