@@ -30,7 +30,8 @@ from lm.text.normalisers import CHOICES, normaliser
 if TYPE_CHECKING:
     import pandas as pd
 
-    from experiments.comparison.tuning import Decision, System
+    from experiments.comparison.system import System, SystemPlan
+    from experiments.comparison.tuning import Decision
 
 LOG = logging.getLogger("secondpass")
 CHOSEN = "chosen"
@@ -73,8 +74,9 @@ def run(arguments: argparse.Namespace) -> int:
     from asr.corpus import read_references
     from asr.nbest import read_nbest
     from experiments.comparison.counting import Counting
-    from experiments.comparison.evaluation import evaluate
+    from experiments.comparison.evaluation import ScoredSplit, evaluate
     from experiments.comparison.references import References
+    from experiments.comparison.system import resolve
     from experiments.comparison.table import print_systems
     from experiments.comparison.tuning import decide
 
@@ -93,13 +95,13 @@ def run(arguments: argparse.Namespace) -> int:
         dev = dict(zip(tables, lists, strict=True))
         references = read_references(arguments.dev_refs)
     counting = Counting(clean)
-    systems = systems_of(weights, arguments.method)
+    systems = resolve(systems_of(weights, arguments.method))
     decisions = decide(systems, dev, References(references, counting))
-    write_chosen(systems, tables, decisions, arguments.output)
+    write_chosen(systems[CHOSEN], tables, decisions, arguments.output)
     if arguments.refs:
-        wanted = {name: s for name, s in systems.items() if name == CHOSEN or s.lists}
         truth = References(read_references(arguments.refs), counting)
-        found = evaluate("chosen", wanted, tables, truth, decisions).systems
+        split = ScoredSplit("chosen", tables, truth)
+        found = evaluate(split, systems, decisions).systems
         print_systems(found, ", ".join(Path(path).name for path in arguments.nbest))
         for row in found.to_dict("records"):
             if not np.isnan(row["nce"]):
@@ -128,7 +130,7 @@ def systems_of(weights: Mapping[str, Mapping[str, float]], method: str) -> dict[
     Raises:
         InputError: `map` of several tables.
     """
-    from experiments.comparison.tuning import System
+    from experiments.comparison.system import System
 
     found = {name: System(name, weights=own) for name, own in weights.items()}
     if len(found) > 1:
@@ -142,7 +144,7 @@ def systems_of(weights: Mapping[str, Mapping[str, float]], method: str) -> dict[
 
 
 def write_chosen(
-    systems: Mapping[str, System],
+    plan: SystemPlan,
     tables: Mapping[str, pd.DataFrame],
     decisions: Mapping[str, Decision],
     path: str,
@@ -156,7 +158,7 @@ def write_chosen(
     from lm.rerank.decision import Trust, choose, confidences
 
     decision = decisions[CHOSEN]
-    pool = pool_of(CHOSEN, systems, tables, decisions)
+    pool = pool_of(plan, tables, decisions)
     chosen = choose(pool, decision.choice)
     trust = decision.trust or Trust(decision.choice.temperature)
     table = pd.DataFrame({"utt": pool.utts, "text": chosen.texts})
@@ -178,7 +180,7 @@ def write_chosen(
         table.to_parquet(temporary, index=False)
     inside = int((chosen.positions >= 0).sum())
     LOG.info(
-        f"wrote {path}: {len(table):,} utterances, {decision.told or 'best weighted sum'}; "
+        f"wrote {path}: {len(table):,} utterances, {decision.description or 'best weighted sum'}; "
         f"{len(table) - inside} transcripts are in no N-best list"
     )
 

@@ -117,7 +117,8 @@ def from_text(
     arguments: argparse.Namespace, table: pd.DataFrame, options: ScorerOptions, context: Context
 ) -> pd.DataFrame:
     """The table with the column of a language model."""
-    from experiments.comparison.second_pass import Column, Models, score
+    from experiments.comparison.column import Column
+    from experiments.comparison.second_pass import Models, score
     from lm.cache import ScoreCache
 
     column = Column(

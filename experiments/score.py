@@ -25,7 +25,7 @@ from lm.text.normalisers import CHOICES, normaliser
 if TYPE_CHECKING:
     import pandas as pd
 
-    from experiments.comparison.tuning import System
+    from experiments.comparison.system import System
 
 LOG = logging.getLogger("secondpass")
 
@@ -63,9 +63,10 @@ def run(arguments: argparse.Namespace) -> int:
     from asr.corpus import read_references
     from experiments.comparison.config import to_plain
     from experiments.comparison.counting import Counting, same_utterances
-    from experiments.comparison.evaluation import evaluate
+    from experiments.comparison.evaluation import ScoredSplit, evaluate
     from experiments.comparison.references import References, hypotheses_of
     from experiments.comparison.stages import fingerprint
+    from experiments.comparison.system import resolve
     from experiments.comparison.table import print_systems
     from experiments.comparison.tuning import Decision
     from experiments.results import write_results
@@ -78,7 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
     decisions = {name: Decision(system.weights) for name, system in systems.items()}
     held = set.union(*(set(table["utt"]) for table in tables.values()))
     tables = same_utterances(tables, arguments.split, arguments.intersect)
-    found = evaluate(arguments.split, systems, tables, references, decisions)
+    split = ScoredSplit(arguments.split, tables, references)
+    found = evaluate(split, resolve(systems), decisions)
     compared = set(next(iter(tables.values()))["utt"])
     print_systems(found.systems, ", ".join(Path(path).name for path in arguments.nbest))
     if arguments.intersect:
@@ -131,7 +133,7 @@ def systems_of(
         InputError: A table is empty, one is given twice, or weights are given for several.
     """
     from asr.nbest import read_nbest
-    from experiments.comparison.tuning import System
+    from experiments.comparison.system import System
     from lm.combine import read_weights
 
     tables = {}

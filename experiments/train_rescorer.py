@@ -91,11 +91,12 @@ def run(arguments: argparse.Namespace) -> int:
     settings = load_config(RescorerTraining, arguments.config, arguments.overrides)
     # pandas, torch and transformers take seconds to import.
     from experiments.comparison.counting import Counting
-    from experiments.comparison.evaluation import evaluate
+    from experiments.comparison.evaluation import ScoredSplit, evaluate
     from experiments.comparison.references import References
     from experiments.comparison.rescorer_lists import by_speaker, judged, load_lists
     from experiments.comparison.second_pass import Models, score
-    from experiments.comparison.tuning import Decision, System, tune_weights
+    from experiments.comparison.system import System, resolve
+    from experiments.comparison.tuning import Decision, tune_weights
     from lm.cache import ScoreCache
     from lm.context import contexts
     from lm.text.normalisers import normaliser
@@ -137,13 +138,9 @@ def run(arguments: argparse.Namespace) -> int:
     }
     again = tune_weights(parts[AFTER]["tuning"], settings.system, references)
     chosen = {BEFORE: Decision(weights), AFTER: Decision(again.weights)}
-    systems = evaluate(
-        "judging",
-        {name: System(name, settings.system) for name in (BEFORE, AFTER)},
-        {name: parts[name]["judging"] for name in (BEFORE, AFTER)},
-        references,
-        chosen,
-    ).systems
+    tables = {name: parts[name]["judging"] for name in (BEFORE, AFTER)}
+    plans = resolve({name: System(name, settings.system) for name in (BEFORE, AFTER)})
+    systems = evaluate(ScoredSplit("judging", tables, references), plans, chosen).systems
     print(f"WER on {judging['utt'].nunique():,} utterances of speakers that were not used before:")
     rows: list[dict[Hashable, Any]] = systems.to_dict("records")
     for row in rows:

@@ -12,7 +12,7 @@ from asr.evaluation.wer import ErrorRate
 from experiments.comparison.counting import SPEAKER, Counting
 from experiments.comparison.references import References
 from experiments.comparison.split import SplitData
-from experiments.comparison.tuning import System
+from experiments.comparison.system import System
 from lm.rerank.cross_validation import cross_validate
 
 
@@ -64,12 +64,12 @@ class Dev:
                 name = f"{split}/{utt}"
                 references[name], own[name] = text, utt
                 speakers[name] = known.get(utt)
-        told = not pd.isna(list(speakers.values())).any()
+        known_all = not pd.isna(list(speakers.values())).any()
         return cls(
             {lists: pd.concat(parts, ignore_index=True) for lists, parts in found.items()},
             References(references, counting),
-            speakers if told else own,
-            "speaker" if told else "utterance",
+            speakers if known_all else own,
+            "speaker" if known_all else "utterance",
         )
 
     def validated(self, system: System, folds: int, seed: int) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""Systems: which hypothesis each one picks, its errors, and how they compare."""
+"""Systems: which hypothesis each one picks, its errors, and how the systems compare."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,31 @@ from asr.evaluation.significance import holm, mapsswe
 from asr.evaluation.wer import COUNTS, ErrorRate, char_errors
 from experiments.comparison.counting import Counting, same_utterances
 from experiments.comparison.references import References
-from experiments.comparison.tuning import Decision, System, parts_of, pool_of
+from experiments.comparison.system import SystemPlan
+from experiments.comparison.tuning import Decision, pool_of
 from lm.rerank.confidence import calibration_error, normalised_cross_entropy
 from lm.rerank.decision import choose, confidences
+
+
+@dataclass(frozen=True)
+class ScoredSplit:
+    """One split with all scores: what systems choose from, and what their choices are held against.
+
+    Attributes:
+        name: the split's name.
+        tables: N-best table by first pass; all hold the same utterances.
+        references: the references; they may be of more utterances than the tables.
+        tags: what else is known of the utterances, indexed by `utt`.
+        seconds: wall time by stage, where it is known, see `SplitData.seconds`.
+        audio_seconds: length of the audio; 0 where there is none.
+    """
+
+    name: str
+    tables: Mapping[str, pd.DataFrame]
+    references: References
+    tags: pd.DataFrame | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    audio_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -24,11 +47,12 @@ class Picked:
     """The choices of one system on one split.
 
     Attributes:
-        rows: One row an utterance: `utt, text`, the scores of the hypothesis and `total`.
-        counts: Word error counts, aligned with `rows`.
+        rows: one row an utterance: `utt, text`, the scores of the hypothesis and `total`.
+        counts: word error counts, aligned with `rows`.
         first_errors: (U,) word errors of each list's rank 1.
         oracle_errors: (U,) fewest word errors in each list.
-        confidence: Of every word of each transcript, U arrays; None where it is not known.
+        confidence: confidence of every word of each transcript, U arrays; None where it is not
+            known.
     """
 
     rows: pd.DataFrame
@@ -56,9 +80,9 @@ class Evaluation:
     """All systems on one split, over the utterances that every system has.
 
     Attributes:
-        split: Its name.
-        systems: One row a system, the columns of `systems.parquet`.
-        utterances: One row a system and utterance, the columns of `utterances.parquet`.
+        split: its name.
+        systems: one row a system, the columns of `systems.parquet`.
+        utterances: one row a system and utterance, the columns of `utterances.parquet`.
     """
 
     split: str
@@ -66,9 +90,44 @@ class Evaluation:
     utterances: pd.DataFrame
 
 
+@dataclass(frozen=True)
+class Truth:
+    """The references of U utterances, in the order of every system's choices.
+
+    Attributes:
+        counting: how words are counted.
+        utts: names of the utterances.
+        texts: their references as they are counted.
+        units: (U,) what the bootstrap draws, see `Counting.units`.
+        words: (D,) words of the references by drawn unit.
+    """
+
+    counting: Counting
+    utts: list[str]
+    texts: list[str]
+    units: np.ndarray
+    words: np.ndarray
+
+    @classmethod
+    def of(cls, split: ScoredSplit, utts: list[str]) -> Truth:
+        """The references of some utterances of a split.
+
+        Raises:
+            InputError: A reference is missing, or speakers are to be drawn and not all are known.
+        """
+        counting = split.references.counting
+        texts = split.references.of(utts)
+        units = counting.units(utts, split.tags, split.name)
+        words = np.array([len(text.split()) for text in texts])
+        return cls(counting, utts, texts, units, np.bincount(units, words))
+
+    def drawn(self, errors: np.ndarray) -> np.ndarray:
+        """Errors of utterances (U,) as those of units (D,)."""
+        return np.bincount(self.units, errors)
+
+
 def pick(
-    name: str,
-    systems: Mapping[str, System],
+    plan: SystemPlan,
     tables: Mapping[str, pd.DataFrame],
     references: References,
     decisions: Mapping[str, Decision],
@@ -76,18 +135,17 @@ def pick(
     """A system's transcript of every utterance, its errors, and what its lists could have given.
 
     Args:
-        name: The system.
-        systems: By name.
+        plan: the system.
         tables: N-best table by first pass, all of the same utterances in the same order.
-        references: Of these utterances.
-        decisions: Of all systems.
+        references: the references of these utterances.
+        decisions: how this system and its parts decide, by name.
     """
-    decision = decisions[name]
-    parts = [systems[part].lists for part in parts_of(name, systems)]
-    pool = pool_of(name, systems, tables, decisions)
+    decision = decisions[plan.name]
+    sources = [tables[lists] for lists in plan.parts.values()]
+    pool = pool_of(plan, tables, decisions)
     chosen = choose(pool, decision.choice)
-    every = pd.concat([tables[lists] for lists in parts], ignore_index=True)
-    begins = np.cumsum([0, *(len(tables[lists]) for lists in parts)])
+    every = pd.concat(sources, ignore_index=True)
+    begins = np.cumsum([0, *map(len, sources)])
     rows = begins[pool.system] + pool.row
     inside = chosen.positions >= 0
     scores = every.iloc[rows[np.maximum(chosen.positions, 0)]].reset_index(drop=True)
@@ -115,124 +173,143 @@ def pick(
 
 
 def evaluate(
-    split: str,
-    systems: Mapping[str, System],
-    tables: Mapping[str, pd.DataFrame],
-    references: References,
+    split: ScoredSplit,
+    systems: Mapping[str, SystemPlan],
     decisions: Mapping[str, Decision],
-    *,
-    seconds: Mapping[str, float] | None = None,
-    audio_seconds: float = 0.0,
-    tags: pd.DataFrame | None = None,
     baseline: str | None = None,
 ) -> Evaluation:
     """Error rates of every system on one split, with intervals and tests against the baseline.
 
     Args:
-        split: The split's name.
-        systems: By name.
-        tables: N-best table by first pass; all hold the same utterances.
-        references: May hold more utterances than the tables do.
-        decisions: How each system decides.
-        seconds: Wall time of each system's stages on this split, where known.
-        audio_seconds: Length of the split's audio; 0 where there is none.
-        tags: What else is known of the utterances, indexed by `utt`; joined to the details.
-        baseline: The system that the others are tested against; by default the first.
+        split: the N-best lists and references.
+        systems: by name.
+        decisions: how each system decides.
+        baseline: the system that the others are tested against; by default the first.
 
     Raises:
         InputError: The systems' tables hold different utterances, a reference is missing, or
             speakers are to be drawn and not all are known.
     """
-    counting = references.counting
-    used = [system.lists for system in systems.values() if system.lists]
-    tables = same_utterances({lists: tables[lists] for lists in used}, split)
-    picked = {name: pick(name, systems, tables, references, decisions) for name in systems}
+    used = [plan.system.lists for plan in systems.values() if plan.system.lists]
+    tables = same_utterances({lists: split.tables[lists] for lists in used}, split.name)
+    picked = {
+        name: pick(plan, tables, split.references, decisions) for name, plan in systems.items()
+    }
     first = baseline or next(iter(systems))
-    utts = picked[first].rows["utt"].tolist()
-    clean = references.of(utts)
+    truth = Truth.of(split, picked[first].rows["utt"].tolist())
+    compared = against_baseline(picked, first, truth)
+    summary, details = [], []
+    for name, choice in picked.items():
+        characters = [
+            char_errors(reference, text)
+            for reference, text in zip(truth.texts, choice.rows["text"], strict=True)
+        ]
+        weights = decisions[name].weights
+        stages = sorted(set(systems[name].stages))
+        summary.append(
+            {
+                "system": name,
+                "split": split.name,
+                **rates(choice, characters, truth),
+                **compared[name],
+                "weights": json.dumps(weights) if weights else None,
+                "choice": decisions[name].description,
+                **trusted(choice, truth),
+                "seconds": float(sum(split.seconds.get(stage, 0.0) for stage in stages)),
+                "audio_seconds": split.audio_seconds,
+            }
+        )
+        details.append(utterance_rows(split.name, name, choice, characters, truth))
+    utterances = pd.concat(details, ignore_index=True)
+    if split.tags is not None and not split.tags.empty:
+        utterances = utterances.join(split.tags, on="utt")
+    return Evaluation(split.name, pd.DataFrame(summary), utterances)
+
+
+def rates(picked: Picked, characters: Sequence[ErrorRate], truth: Truth) -> dict[str, Any]:
+    """A system's error rates and what they come from, as columns of `systems.parquet`."""
+    rate = ErrorRate.total(picked.counts)
+    low, high = truth.counting.interval(truth.drawn(picked.errors), truth.words)
+    return {
+        "wer": rate.rate,
+        "wer_low": low,
+        "wer_high": high,
+        "cer": sum(characters, ErrorRate()).rate,
+        "ser": float((picked.errors > 0).mean()),
+        "substitutions": rate.substitutions,
+        "deletions": rate.deletions,
+        "insertions": rate.insertions,
+        "ref_words": rate.ref_words,
+        "utterances": len(truth.utts),
+        "oracle_wer": picked.oracle_errors.sum() / max(rate.ref_words, 1),
+        "gap_recovered": picked.gap_recovered,
+    }
+
+
+def against_baseline(
+    picked: Mapping[str, Picked], first: str, truth: Truth
+) -> dict[str, dict[str, float]]:
+    """Every system against the baseline: difference, its interval and the p-value.
+
+    All are NaN for the baseline itself. The p-values are of the matched-pairs test (MAPSSWE),
+    adjusted for the number of systems by Holm's method.
+    """
     alignments = {
-        name: counting.aligned(clean, p.rows["text"].tolist()) for name, p in picked.items()
+        name: truth.counting.aligned(truth.texts, choice.rows["text"].tolist())
+        for name, choice in picked.items()
     }
     p_values = holm(
         [
             np.nan if name == first else mapsswe(alignments[name], alignments[first]).p_value
-            for name in systems
+            for name in picked
         ]
     )
-    units = counting.units(utts, tags, split)
-    words = np.array([len(reference.split()) for reference in clean])
-    drawn_words = np.bincount(units, words)
-    summary, details = [], []
+    base = truth.drawn(picked[first].errors)
+    base_rate = ErrorRate.total(picked[first].counts).rate
+    found = {}
     for (name, choice), p_value in zip(picked.items(), p_values, strict=True):
-        rate = ErrorRate.total(choice.counts)
-        chars = [
-            char_errors(reference, text)
-            for reference, text in zip(clean, choice.rows["text"], strict=True)
-        ]
-        errors = np.bincount(units, choice.errors)
-        low, high = counting.interval(errors, drawn_words)
-        delta_low = delta_high = delta = np.nan
+        delta = low = high = np.nan
         if name != first:
-            base = np.bincount(units, picked[first].errors)
-            delta = rate.rate - ErrorRate.total(picked[first].counts).rate
-            delta_low, delta_high = counting.difference(errors, base, drawn_words)
-        summary.append(
-            {
-                "system": name,
-                "split": split,
-                "wer": rate.rate,
-                "wer_low": low,
-                "wer_high": high,
-                "cer": sum(chars, ErrorRate()).rate,
-                "ser": float((choice.errors > 0).mean()),
-                "substitutions": rate.substitutions,
-                "deletions": rate.deletions,
-                "insertions": rate.insertions,
-                "ref_words": rate.ref_words,
-                "utterances": len(utts),
-                "oracle_wer": choice.oracle_errors.sum() / max(rate.ref_words, 1),
-                "gap_recovered": choice.gap_recovered,
-                "delta_wer": delta,
-                "delta_low": delta_low,
-                "delta_high": delta_high,
-                "p_value": p_value,
-                "weights": json.dumps(decisions[name].weights) if decisions[name].weights else None,
-                "choice": decisions[name].told,
-                **trusted(choice, clean, counting),
-                "seconds": float((seconds or {}).get(name, 0.0)),
-                "audio_seconds": audio_seconds,
-            }
-        )
-        scores = choice.rows.drop(columns=["utt", "text"])
-        details.append(
-            pd.DataFrame(
-                {
-                    "split": split,
-                    "system": name,
-                    "utt": utts,
-                    "ref": clean,
-                    "hyp": choice.rows["text"],
-                    **{count: choice.counts[count] for count in COUNTS},
-                    "char_errors": [c.errors for c in chars],
-                    "ref_chars": [c.ref_words for c in chars],
-                    "first_errors": choice.first_errors,
-                    "oracle_errors": choice.oracle_errors,
-                    "confidence": choice.confidence,
-                }
-            ).join(scores)
-        )
-    utterances = pd.concat(details, ignore_index=True)
-    if tags is not None and not tags.empty:
-        utterances = utterances.join(tags, on="utt")
-    return Evaluation(split, pd.DataFrame(summary), utterances)
+            delta = ErrorRate.total(choice.counts).rate - base_rate
+            low, high = truth.counting.difference(truth.drawn(choice.errors), base, truth.words)
+        found[name] = {
+            "delta_wer": delta,
+            "delta_low": low,
+            "delta_high": high,
+            "p_value": p_value,
+        }
+    return found
 
 
-def trusted(picked: Picked, references: Sequence[str], counting: Counting) -> dict[str, float]:
+def utterance_rows(
+    split: str, system: str, picked: Picked, characters: Sequence[ErrorRate], truth: Truth
+) -> pd.DataFrame:
+    """One row an utterance, the columns of `utterances.parquet` without tags."""
+    rows = pd.DataFrame(
+        {
+            "split": split,
+            "system": system,
+            "utt": truth.utts,
+            "ref": truth.texts,
+            "hyp": picked.rows["text"],
+            **{count: picked.counts[count] for count in COUNTS},
+            "char_errors": [rate.errors for rate in characters],
+            "ref_chars": [rate.ref_words for rate in characters],
+            "first_errors": picked.first_errors,
+            "oracle_errors": picked.oracle_errors,
+            "confidence": picked.confidence,
+        }
+    )
+    return rows.join(picked.rows.drop(columns=["utt", "text"]))
+
+
+def trusted(picked: Picked, truth: Truth) -> dict[str, float]:
     """How good the word confidences are: normalised cross-entropy and calibration error."""
     measured = {"nce": np.nan, "ece": np.nan}
     if picked.confidence is None:
         return measured
-    right = right_words(references, picked.rows["text"].tolist(), counting.alignment)
+    texts = picked.rows["text"].tolist()
+    right = right_words(truth.texts, texts, truth.counting.alignment)
     confidence = np.concatenate(picked.confidence or [np.zeros(0)])
     if len(right) == len(confidence):
         measured["nce"] = normalised_cross_entropy(confidence, right)

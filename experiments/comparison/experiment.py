@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from asr.evaluation.alignment import Method
 from asr.evaluation.significance import RESAMPLES
 from asr.options import Acoustic, DecoderOptions
+from experiments.comparison.column import Column
 from experiments.comparison.counting import Counting, Unit
-from experiments.comparison.second_pass import Column
 from experiments.comparison.split import Split
-from experiments.comparison.tuning import System, parts_of
+from experiments.comparison.system import System, resolve
 from lm.errors import InputError
 from lm.files import SCORES
 from lm.text.normalisers import normaliser
@@ -74,8 +74,9 @@ class Comparison:
                     f"dev split {name!r} is not one of the splits ({', '.join(self.splits)})"
                 )
         audio = any(split.manifest is not None for split in self.splits.values())
-        for name, system in self.systems.items():
-            if parts_of(name, self.systems) != (name,):
+        for name, plan in resolve(self.systems).items():
+            system = plan.system
+            if system.systems:
                 continue
             if audio and system.lists not in self.first_passes:
                 raise InputError(
@@ -85,7 +86,7 @@ class Comparison:
             if not audio:  # what columns imported lists have is seen when they are read
                 continue
             own = (*N_BEST_COLUMNS, *self.first_passes[system.lists].more_columns)
-            for column in self.columns_of(system):
+            for column in plan.columns:
                 if column not in self.columns and column not in own:
                     raise InputError(
                         f"system {name!r} weighs {column!r}, which is no column "
@@ -100,17 +101,3 @@ class Comparison:
         """
         clean = normaliser(self.normaliser)
         return Counting(clean, self.alignment, self.intervals, self.resamples, self.seed)
-
-    def columns_of(self, system: System) -> tuple[str, ...]:
-        """Every column that a system weighs, or those do that it is made of."""
-        parts = [self.systems[name] for name in system.systems] or [system]
-        weighed = [c for part in parts for c in part.columns or tuple(part.weights or ())]
-        return tuple(dict.fromkeys(weighed))
-
-    def needed(self) -> dict[str, list[str]]:
-        """The columns that each first pass's lists need."""
-        wanted: dict[str, list[str]] = {}
-        for system in self.systems.values():
-            if not system.systems:
-                wanted.setdefault(system.lists, []).extend(self.columns_of(system))
-        return {lists: list(dict.fromkeys(columns)) for lists, columns in wanted.items()}

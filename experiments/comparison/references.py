@@ -7,31 +7,31 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from asr.evaluation.wer import WordErrors, check_references
+from asr.evaluation.wer import COUNTS, check_references, row_errors
 from experiments.comparison.counting import Counting
 
 
 class References:
-    """References, and the word errors of whatever is held against them.
+    """References, and the word errors of the texts that are compared with them.
 
-    Systems choose from the same lists, so every text is normalised once, and aligned once with
-    its reference.
+    Systems choose from the same lists, and tuning tries the same texts many times. So every text is
+    normalised once, and aligned once with its reference.
 
     Args:
-        texts: Reference by utterance, as it was read.
-        counting: How words are counted.
+        texts: reference by utterance, as it was read.
+        counting: how words are counted.
 
     Attributes:
-        texts: As given.
-        counting: As given.
+        texts: as given.
+        counting: as given.
     """
 
     def __init__(self, texts: Mapping[str, str], counting: Counting) -> None:
         self.texts = texts
         self.counting = counting
         self._spelled: dict[str, str] = {}
+        self._errors: dict[tuple[str, str], tuple[int, ...]] = {}
         self._counted = {utt: self.spell(text) for utt, text in texts.items()}
-        self._errors = WordErrors(self._counted, counting.alignment)
 
     def of(self, utts: Iterable[str]) -> list[str]:
         """References as they are counted.
@@ -59,7 +59,15 @@ class References:
         Raises:
             InputError: As `row_errors`.
         """
-        return self._errors.rows(self.spelled(table))
+        keys = list(zip(table["utt"], table["text"], strict=True))
+        new = [key for key in dict.fromkeys(keys) if key not in self._errors]
+        if new:
+            rows = self.spelled(pd.DataFrame(new, columns=["utt", "text"]))
+            found = row_errors(rows, self._counted, self.counting.alignment)
+            self._errors.update(zip(new, found.itertuples(index=False, name=None), strict=True))
+        counted = np.array([self._errors[key] for key in keys], dtype=np.int64)
+        columns = [*COUNTS, "errors"]
+        return pd.DataFrame(counted.reshape(-1, len(columns)), columns=columns, index=table.index)
 
 
 def hypotheses_of(

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 
 from experiments.comparison.column import Column
+from experiments.comparison.inputs import read_split
 from experiments.comparison.pipeline import load_split
+from experiments.comparison.plan import ListsPlan
 from experiments.comparison.references import References
 from experiments.comparison.second_pass import Models
 from experiments.comparison.split import Split
@@ -42,11 +44,12 @@ def load_lists(
     Raises:
         InputError: Two splits have an utterance of the same name.
     """
-    wanted = [name for name in system if name in columns]
+    scored = {name: columns[name] for name in system if name in columns}
+    plans = {LISTS: ListsPlan(models=scored)}
     tables: list[pd.DataFrame] = []
     references: dict[str, str] = {}
     for name, split in splits.items():
-        loaded = load_split(name, split, None, {}, columns, {LISTS: wanted}, stages, None, models)
+        loaded = load_split(read_split(name, split), plans, stages, models)
         if twice := references.keys() & loaded.references.keys():
             raise InputError(
                 f"{name}: {len(twice)} utterances have names that another split has too "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pandas as pd
 
 from experiments.comparison.column import Column
 from experiments.comparison.progress import progress
-from experiments.comparison.stages import Stage, fingerprint, run_stage
+from experiments.comparison.stages import Fingerprints, Recipe, Stage, run_stage
 from lm.cache import CachedScorer, ScoreCache
 from lm.context import contexts
 from lm.plugin import plugin_file
@@ -22,23 +22,34 @@ from lm.rescore import is_ngram, load_scorer, rescore, with_options
 from lm.scorer import LOADING, Scorer, ScorerOptions
 from lm.text.normalisers import normaliser_file
 
+Load = Callable[[str, ScorerOptions], Scorer]
+# Raised whenever the scores of the same model and texts change.
+RESCORE_FORM = 1
+
 
 class Models:
     """The models of one run, each loaded when a text must be scored, and once for all settings.
 
+    Args:
+        cache: where scores are kept between runs; None keeps none.
+        load: loads a model.
+
     Attributes:
-        cache: Where scores are kept between runs; None keeps none.
+        cache: as given.
+        fingerprints: hashes of the models' files.
     """
 
-    def __init__(self, cache: ScoreCache | None = None) -> None:
+    def __init__(self, cache: ScoreCache | None = None, load: Load = load_scorer) -> None:
         self.cache = cache
+        self.fingerprints = Fingerprints()
+        self._load_model = load
         self._loaded: dict[tuple[Any, ...], Scorer] = {}
 
     def scorer(self, model: str | Path, options: ScorerOptions) -> Scorer:
         """The model behind the cache."""
         if self.cache is None:
             return self._load(str(model), options)
-        scope = score_scope(model, options)
+        scope = score_scope(model, options, self.fingerprints)
         by_list = options.history != "exact"
         return CachedScorer(lambda: self._load(str(model), options), scope, self.cache, by_list)
 
@@ -49,13 +60,15 @@ class Models:
     def _load(self, model: str, options: ScorerOptions) -> Scorer:
         key = (model, *(getattr(options, name) for name in LOADING))
         if key not in self._loaded:
-            self._loaded[key] = load_scorer(model, options)
+            self._loaded[key] = self._load_model(model, options)
         return with_options(self._loaded[key], options)
 
 
-def score_scope(model: str | Path, options: ScorerOptions) -> str:
-    """What tells a model's scores from all others', texts and contexts apart."""
-    facts = {"model": fingerprint(model), **options.identity()}
+def score_scope(
+    model: str | Path, options: ScorerOptions, fingerprints: Fingerprints | None = None
+) -> str:
+    """What tells a model's scores from those of all others, texts and contexts aside."""
+    facts = {"model": (fingerprints or Fingerprints()).of(model), **options.identity()}
     if options.dtype is None and not is_ngram(model) and plugin_file(model) is None:
         from lm.neural.pretrained import (  # torch takes seconds to import
             usable_device,
@@ -100,28 +113,39 @@ def add_column(
     models: Models,
 ) -> Stage:
     """Scores of one LM for every hypothesis of a table, row by row, unless they are there."""
-    model_hash = fingerprint(column.model)
 
     def make(folder: Path) -> Mapping[str, Any]:
         scored = score(table, models, name, column, f"{split}: rescore {lists} with {name}")
         scored[[name, f"{name}.tokens"]].to_parquet(folder / "scores.parquet", index=False)
-        return {"model_hash": model_hash}
+        return {"model_hash": models.fingerprints.of(column.model)}
 
-    rows = pd.util.hash_pandas_object(table[["utt", "rank", "text"]], index=False).to_numpy()
-    inputs = {"texts": fingerprint_array(rows), "name": name, **identity_of(column)}
-    return run_stage(root, f"rescore-{split}-{lists}-{name}", inputs, make)
+    return run_stage(root, column_recipe(split, lists, table, name, column, models), make)
 
 
-def identity_of(column: Column) -> dict[str, Any]:
-    """All that a column's scores depend on, but for the texts."""
+def column_recipe(
+    split: str, lists: str, table: pd.DataFrame, name: str, column: Column, models: Models
+) -> Recipe:
+    """What the scores of one column are made from."""
+    inputs = {"texts": texts_hash(table), "name": name, **identity_of(column, models.fingerprints)}
+    return Recipe(f"rescore-{split}-{lists}-{name}", inputs, RESCORE_FORM)
+
+
+def identity_of(column: Column, fingerprints: Fingerprints) -> dict[str, Any]:
+    """Everything that a column's scores depend on, except the texts."""
     case_file = normaliser_file(column.normaliser)
     return {
-        "model": fingerprint(column.model),
+        "model": fingerprints.of(column.model),
         "normaliser": column.normaliser,
-        "normaliser_file": fingerprint(case_file) if case_file else None,
+        "normaliser_file": fingerprints.of(case_file) if case_file else None,
         "context": asdict(column.context),
         **column.options.identity(),
     }
+
+
+def texts_hash(table: pd.DataFrame) -> str:
+    """A hash of the hypotheses of a table, without their scores."""
+    rows = pd.util.hash_pandas_object(table[["utt", "rank", "text"]], index=False)
+    return fingerprint_array(rows.to_numpy())
 
 
 def fingerprint_array(values: np.ndarray) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lm.errors import InputError
 
@@ -66,6 +66,7 @@ class SplitData:
         hashes: Content hash by input.
         tags: Speaker, the manifest's tags and the audio's file, one row an utterance, indexed by
             `utt`.
+        made: what made each stage, see `Stage.made`.
     """
 
     references: Mapping[str, str]
@@ -75,3 +76,4 @@ class SplitData:
     audio_seconds: float = 0.0
     hashes: Mapping[str, str] = field(default_factory=dict)
     tags: pd.DataFrame = field(default_factory=_no_tags)
+    made: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from experiments.comparison.config import build, read_with_overrides
+import yaml
+
+from experiments.comparison.config import build, read_with_overrides, set_path, to_plain
 from lm.errors import InputError
 
 T = TypeVar("T")
 Keys = tuple[str, ...]
+WIDTH = 100  # of a line of YAML
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def load_points(
     data, where = read_with_overrides(path, overrides)
     swept = dict(lists_in(cls, data, ()))
     for keys, every in swept.items():
-        texts = [str(told(value)) for value in every]
+        texts = [str(as_cell(value)) for value in every]
         if len(set(texts)) != len(texts) or not texts:
             what = "has a value twice" if texts else "is an empty list"
             raise InputError(f"{where}: `{'.'.join(keys)}` {what}; give each value to try once")
@@ -64,16 +67,29 @@ def load_points(
             for key in keys[:-1]:
                 inner = inner[key]
             inner[keys[-1]] = value
-        named = {".".join(keys): told(value) for keys, value in zip(swept, values, strict=True)}
+        named = {".".join(keys): as_cell(value) for keys, value in zip(swept, values, strict=True)}
         points.append(Point(named, build(cls, here, where, "")))
     return points
 
 
-def told(value: Any) -> Any:
+def resolved_yaml(cls: type[Any], path: str | Path | None, overrides: Sequence[str] = ()) -> str:
+    """A config as YAML, with all defaults and overrides; it gives the same points again.
+
+    Raises:
+        InputError: As `load_points`.
+    """
+    data, _ = read_with_overrides(path, overrides)
+    plain = to_plain(load_points(cls, path, overrides)[0].config)
+    for keys, every in lists_in(cls, data, ()):
+        set_path(plain, keys, every)
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=WIDTH)
+
+
+def as_cell(value: Any) -> Any:
     """A value of a setting as a table can hold it."""
     if isinstance(value, dict):
-        return ", ".join(f"{key}={told(part)}" for key, part in value.items())
-    return ", ".join(str(told(part)) for part in value) if isinstance(value, list) else value
+        return ", ".join(f"{key}={as_cell(part)}" for key, part in value.items())
+    return ", ".join(str(as_cell(part)) for part in value) if isinstance(value, list) else value
 
 
 def lists_in(cls: Any, value: Any, keys: Keys) -> Iterator[tuple[Keys, list[Any]]]:

@@ -8,19 +8,26 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.comparison.experiment import Comparison
-from experiments.comparison.second_pass import Column, Models, fingerprint_array, identity_of
-from experiments.comparison.stages import run_stage
+from experiments.comparison.plan import Plan
+from experiments.comparison.second_pass import (
+    Column,
+    Models,
+    fingerprint_array,
+    identity_of,
+    texts_hash,
+)
+from experiments.comparison.stages import Recipe, run_stage
 from lm.context import contexts
-from lm.explain import explain
 from lm.scorer import Texts
 from lm.text.normalisers import normaliser
 
+# Raised whenever the tokens or log-probs of the same model and texts change.
+EXPLAIN_FORM = 1
 COLUMNS = ("split", "column", "utt", "text", "position", "piece", "logprob")
 
 
 def explanations(
-    comparison: Comparison,
+    plan: Plan,
     tables: Mapping[str, Mapping[str, pd.DataFrame]],
     utterances: pd.DataFrame,
     stages: Path,
@@ -29,7 +36,7 @@ def explanations(
     """One row a token of the transcripts that some, but not all systems chose.
 
     Args:
-        comparison: The experiment.
+        plan: the comparison.
         tables: N-best tables by split and first pass.
         utterances: One row a system, split and utterance; `chosen` is the hypothesis as it stands
             in the table.
@@ -43,17 +50,12 @@ def explanations(
     for split, rows in utterances.groupby("split", sort=False):
         chosen = rows[["utt", "chosen"]].drop_duplicates()
         differing = chosen["utt"].value_counts()
-        kept = [utt for utt in chosen["utt"].unique() if differing[utt] > 1][: comparison.explain]
+        most = plan.comparison.explain
+        kept = [utt for utt in chosen["utt"].unique() if differing[utt] > 1][:most]
         chosen = chosen[chosen["utt"].isin(kept)].reset_index(drop=True)
-        for name, column in comparison.columns.items():
-            lists = next(
-                (
-                    s.lists
-                    for s in comparison.systems.values()
-                    if s.lists and name in comparison.columns_of(s)
-                ),
-                None,
-            )
+        for name, column in plan.comparison.columns.items():
+            users = [p for p in plan.systems.values() if p.system.lists and name in p.columns]
+            lists = users[0].system.lists if users else None
             if len(chosen) and lists is not None:
                 table = tables[str(split)][lists]
                 found.append(_explained(str(split), name, column, chosen, table, stages, models))
@@ -72,6 +74,8 @@ def _explained(
     """Tokens of some transcripts under one model, or read back."""
 
     def make(folder: Path) -> Mapping[str, Any]:
+        from lm.explain import explain  # torch takes seconds to import
+
         clean = normaliser(column.normaliser)
         before = contexts(table, column.context) if column.context.previous else {}
         batch = Texts(
@@ -92,12 +96,11 @@ def _explained(
         return {}
 
     texts = pd.util.hash_pandas_object(chosen, index=False).to_numpy()
-    before = pd.util.hash_pandas_object(table[["utt", "rank", "text"]], index=False).to_numpy()
     inputs = {
         "texts": fingerprint_array(texts),
-        "lists": fingerprint_array(before) if column.context.previous else None,
+        "lists": texts_hash(table) if column.context.previous else None,
         "name": name,
-        **identity_of(column),
+        **identity_of(column, models.fingerprints),
     }
-    stage = run_stage(stages, f"explain-{split}-{name}", inputs, make)
+    stage = run_stage(stages, Recipe(f"explain-{split}-{name}", inputs, EXPLAIN_FORM), make)
     return pd.read_parquet(stage.folder / "pieces.parquet")

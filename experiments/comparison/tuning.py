@@ -10,45 +10,12 @@ import pandas as pd
 
 from asr.evaluation.alignment import right_words
 from experiments.comparison.references import References
+from experiments.comparison.system import SystemPlan
 from lm.combine import total
 from lm.errors import InputError
 from lm.rerank.decision import Choice, Count, Trust, choose, tune_choice, tune_trust
-from lm.rerank.methods import Method
 from lm.rerank.pool import Pool
 from lm.rerank.tune import Tuned, tune
-
-
-@dataclass(frozen=True)
-class System:
-    """One row of the table.
-
-    Attributes:
-        lists: The first pass whose N-best lists it picks from.
-        columns: Columns whose weights are tuned on dev (`acoustic` has weight 1); without any,
-            the first pass's own best hypothesis is taken.
-        weights: Fixed weights instead of tuned ones.
-        choose: `map` takes the hypothesis of the best weighted sum, `mbr` the one of least
-            expected word errors, `vote` each word by itself (the result may stand in no list).
-        systems: Instead of `lists`: other systems whose lists are pooled, to choose from all.
-    """
-
-    lists: str = ""
-    columns: tuple[str, ...] = ()
-    weights: Mapping[str, float] | None = None
-    choose: Method = "map"
-    systems: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.columns and self.weights:
-            raise InputError("a system has either `columns` to tune or fixed `weights`, not both")
-        if bool(self.lists) == bool(self.systems):
-            raise InputError("a system picks from `lists`, or from those of other `systems`")
-        if self.systems and (self.columns or self.weights):
-            raise InputError("a system of other `systems` uses their weights and has none itself")
-        if self.systems and self.choose == "map":
-            raise InputError("a system of other `systems` needs `choose: vote` or `choose: mbr`")
-        if self.choose != "map" and not (self.systems or self.columns or self.weights):
-            raise InputError(f"`choose: {self.choose}` needs `columns` or `weights`")
 
 
 @dataclass(frozen=True)
@@ -68,7 +35,7 @@ class Decision:
     tuned: Tuned | None = None
 
     @property
-    def told(self) -> str | None:
+    def description(self) -> str | None:
         """The way to choose in words; None for the plain weighted sum or rank 1."""
         if self.choice.method == "map":
             return None
@@ -81,26 +48,26 @@ class Decision:
 
 
 def decide(
-    systems: Mapping[str, System],
+    systems: Mapping[str, SystemPlan],
     dev: Mapping[str, pd.DataFrame],
     references: References,
 ) -> dict[str, Decision]:
     """Tunes every system on dev.
 
     Weights come first; then, with these, the temperature of the posteriors and whatever else the
-    way to choose has; then what a word's posterior says about its being right.
+    way to choose has; then what a word's posterior says about whether the word is right.
 
     Args:
-        systems: By name; those made of other systems may stand anywhere.
-        dev: Dev N-best table by first pass; without any, nothing but fixed weights can be had.
-        references: Of all dev splits.
+        systems: by name, in any order.
+        dev: dev N-best table by first pass; without any, weights must be fixed.
+        references: the references of all dev splits.
 
     Raises:
-        InputError: A system is made of one that is not there, or that has no weights; or there is
-            no dev to tune on.
+        InputError: There are weights to tune, but no dev split.
     """
     found: dict[str, Decision] = {}
-    for name, system in sorted(systems.items(), key=lambda item: bool(item[1].systems)):
+    for name, plan in sorted(systems.items(), key=lambda item: bool(item[1].system.systems)):
+        system = plan.system
         weights, tuned = system.weights, None
         if system.columns:
             if system.lists not in dev:
@@ -111,12 +78,11 @@ def decide(
             tuned = tune_weights(dev[system.lists], system.columns, references)
             weights = tuned.weights
         found[name] = Decision(weights, Choice(system.choose), None, tuned)
-        parts = parts_of(name, systems)
         if weights is None and not system.systems:
             continue
-        if any(systems[part].lists not in dev for part in parts):
-            continue  # no dev: as the defaults have it
-        pool = pool_of(name, systems, dev, found)
+        if any(lists not in dev for lists in plan.parts.values()):
+            continue  # without dev, the defaults stay
+        pool = pool_of(plan, dev, found)
         choice = tune_choice(pool, system.choose, counter(pool, references))
         texts = choose(pool, choice).texts
         right = right_words(
@@ -137,42 +103,17 @@ def tune_weights(table: pd.DataFrame, columns: Sequence[str], references: Refere
     return tune(table, errors, columns, seed=references.counting.seed)
 
 
-def parts_of(name: str, systems: Mapping[str, System]) -> tuple[str, ...]:
-    """The systems whose lists a system chooses from: itself, where it has lists.
-
-    Raises:
-        InputError: It is made of a system that is not there, or that has no weights.
-    """
-    system = systems[name]
-    for part in system.systems:
-        if part not in systems or systems[part].systems:
-            raise InputError(
-                f"system {name!r} is made of {part!r}, which is no system with lists of its own "
-                f"({', '.join(n for n, s in systems.items() if s.lists)})"
-            )
-        if not (systems[part].columns or systems[part].weights):
-            raise InputError(
-                f"system {name!r} is made of {part!r}, which has neither `columns` nor `weights`, "
-                "so no posteriors"
-            )
-    return system.systems or (name,)
-
-
 def pool_of(
-    name: str,
-    systems: Mapping[str, System],
-    tables: Mapping[str, pd.DataFrame],
-    decisions: Mapping[str, Decision],
+    plan: SystemPlan, tables: Mapping[str, pd.DataFrame], decisions: Mapping[str, Decision]
 ) -> Pool:
-    """The lists that a system chooses from, with their totals.
+    """The N-best lists that a system chooses from, with their weighted sums.
 
     Args:
-        name: The system.
-        systems: By name.
+        plan: the system.
         tables: N-best table by first pass.
-        decisions: Weights of the systems that it is made of.
+        decisions: by name, how the parts of the system weigh.
     """
-    parts = [(tables[systems[p].lists], decisions[p].weights) for p in parts_of(name, systems)]
+    parts = [(tables[lists], decisions[part].weights) for part, lists in plan.parts.items()]
     totals = [total(t, weights) if weights else np.zeros(len(t)) for t, weights in parts]
     return Pool.of([table for table, _ in parts], totals)
 

@@ -15,6 +15,7 @@ from asr.nbest import read_nbest
 from experiments.cli import main
 from experiments.comparison.config import load_config
 from experiments.comparison.experiment import Comparison
+from experiments.comparison.plan import Plan
 from experiments.demo.bundled import CONFIG as DEMO
 from experiments.results import load_results
 from lm.errors import InputError
@@ -324,4 +325,4 @@ def test_columns_that_only_some_decoders_have() -> None:
     with pytest.raises(InputError, match="weighs 'ctc', which is no column"):
         load_config(Comparison, DEMO, [wanted])
     found = load_config(Comparison, DEMO, [wanted, "first_passes.ngram.exact=true"])
-    assert "ctc" in found.needed()["ngram"]
+    assert "ctc" in Plan.of(found).lists["ngram"].given

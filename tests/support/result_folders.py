@@ -12,10 +12,10 @@ import soundfile
 
 from asr.nbest import Hypothesis, build_nbest
 from experiments.comparison.counting import Counting
-from experiments.comparison.evaluation import evaluate
-from experiments.comparison.references import References
-from experiments.comparison.run import hypotheses_of
-from experiments.comparison.tuning import Decision, System
+from experiments.comparison.evaluation import ScoredSplit, evaluate
+from experiments.comparison.references import References, hypotheses_of
+from experiments.comparison.system import System, resolve
+from experiments.comparison.tuning import Decision
 from experiments.results import write_results
 from lm.rerank.confidence import Calibration
 from lm.rerank.decision import Trust
@@ -61,14 +61,8 @@ def random_results(
             index=pd.Index(references, name="utt"),
         )
         truth = References(references, counting)
-        found = evaluate(
-            split,
-            SYSTEMS,
-            {"beam": table},
-            truth,
-            DECISIONS,
-            tags=tags,
-        )
+        scored = ScoredSplit(split, {"beam": table}, truth, tags)
+        found = evaluate(scored, resolve(SYSTEMS), DECISIONS)
         summaries.append(found.systems)
         details.append(found.utterances)
         lists.append(hypotheses_of(split, "beam", table, truth))

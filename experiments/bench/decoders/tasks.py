@@ -25,7 +25,7 @@ from experiments.bench.decoders.synthetic_emissions import (
     synthesise,
 )
 from experiments.comparison.pipeline import emit_stage
-from experiments.comparison.stages import fingerprint, run_stage
+from experiments.comparison.stages import Recipe, fingerprint, run_stage
 from experiments.demo.bundled import FOLDER as DEMO
 from lm.errors import InputError
 from lm.text.prose import open_text
@@ -213,7 +213,7 @@ def label_model(kind: str, work: Path) -> str | None:
         "order": ORDER[kind],
         "labels": list(units.vocabulary.labels),
     }
-    return str(run_stage(work, f"bench-labels-{kind}", inputs, make).folder / "labels.arpa")
+    return str(run_stage(work, Recipe(f"bench-labels-{kind}", inputs), make).folder / "labels.arpa")
 
 
 def bundled(utterances: int, work: Path) -> Task:

@@ -24,7 +24,7 @@ from experiments.bench.decoders.tasks import (
     need_data,
     training_text,
 )
-from experiments.comparison.stages import fingerprint, run_stage
+from experiments.comparison.stages import Recipe, fingerprint, run_stage
 
 LONGEST = 100  # length of our own decoder's lists, and width of its beam
 # Pieces of the tokenizer. With this number a word of LibriSpeech has about 1.2 tokens, as with
@@ -96,7 +96,7 @@ def decoded(name: str, task: Task, part: str, work: Path) -> Lists:
         "part": part,
         "references": list(sounds.references),
     }
-    folder = run_stage(work, f"bench-lists-{name}", inputs, make).folder
+    folder = run_stage(work, Recipe(f"bench-lists-{name}", inputs), make).folder
     references = json.loads((folder / "references.json").read_text(encoding="utf-8"))
     return Lists(f"{name}, {LONGEST}-best", read_nbest(folder / "nbest.parquet"), references)
 
@@ -151,4 +151,4 @@ def random_gpt2(lists: Lists, work: Path, tiny: bool = False) -> Path:
 
     digest = hashlib.sha256("\n".join(text).encode()).hexdigest()
     inputs = {"pieces": PIECES, "vocabulary": VOCABULARY, "tiny": tiny, "text": digest}
-    return run_stage(work, "bench-gpt2", inputs, make).folder / "model"
+    return run_stage(work, Recipe("bench-gpt2", inputs), make).folder / "model"

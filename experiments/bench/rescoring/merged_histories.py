@@ -17,7 +17,8 @@ from experiments.bench.rescoring.ways import BATCH_TOKENS, MERGED, Counted
 from experiments.comparison.counting import Counting
 from experiments.comparison.evaluation import pick
 from experiments.comparison.references import References
-from experiments.comparison.tuning import Decision, System, tune_weights
+from experiments.comparison.system import System, resolve
+from experiments.comparison.tuning import Decision, tune_weights
 from lm.neural.causal import CausalLM, CausalScorer
 from lm.rescore import rescore
 from lm.scorer import ScorerOptions
@@ -70,7 +71,8 @@ def quality_rows(
     columns = ("acoustic", *own_columns(dev.table), NAME, "words")
     tuned = tune_weights(exact, columns, References(dev.references, counting))
     references = References(test.references, counting)
-    systems, decisions = {NAME: System("lists", columns)}, {NAME: Decision(tuned.weights)}
+    plans = resolve({NAME: System("lists", columns)})
+    decisions = {NAME: Decision(tuned.weights)}
     rows: list[list[str]] = []
     first: tuple[float, pd.Series, float] | None = None
     for history in ("exact", *MERGED):
@@ -78,7 +80,7 @@ def quality_rows(
         counted.tokens, start = 0, time.perf_counter()
         scored = rescore(test.table, scorer, NAME, "lower")
         speed = len(scored) / (time.perf_counter() - start)
-        picked = pick(NAME, systems, {"lists": scored}, references, decisions)
+        picked = pick(plans[NAME], {"lists": scored}, references, decisions)
         wer = ErrorRate.total(picked.counts).rate
         best = picked.rows["text"]
         first = first or (wer, best, speed)

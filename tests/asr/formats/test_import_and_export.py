@@ -20,7 +20,7 @@ from asr.formats.transcript_readers import READERS
 from asr.formats.transcript_writers import Transcript, write_transcripts
 from asr.nbest import TIMES, Hypothesis, build_nbest, read_nbest, write_nbest
 from experiments.cli import main
-from experiments.comparison.pipeline import imported
+from experiments.comparison.inputs import read_split
 from experiments.comparison.split import Split
 from lm.errors import InputError
 from tests.support.sctk import needs_sctk
@@ -143,8 +143,9 @@ def test_a_comparison_lists_what_failed_in_the_import(tmp_path: Path) -> None:
     lines = [{"utt": u, "ref": "x", "hyps": [{"text": "x", "score": s}]} for u, s in SCORES]
     path = write(tmp_path, "".join(json.dumps(line) + "\n" for line in lines))
     split = Split(nbest=str(path), format="jsonl")
-    found = imported("test", split, {"beam": []}, tmp_path)
-    assert list(found.references) == ["a", "c"] == found.tables["beam"]["utt"].tolist()
+    found = read_split("test", split)
+    assert found.table is not None
+    assert list(found.references) == ["a", "c"] == found.table["utt"].tolist()
     assert list(found.failures) == ["b"] and "utterance b: score is NaN" in found.failures["b"]
 
 

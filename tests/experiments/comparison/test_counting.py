@@ -11,16 +11,18 @@ import pytest
 from asr.nbest import Hypothesis, build_nbest, write_nbest
 from experiments.cli import main
 from experiments.comparison.counting import Counting, same_utterances
-from experiments.comparison.evaluation import evaluate
-from experiments.comparison.pipeline import with_speakers
+from experiments.comparison.evaluation import ScoredSplit, evaluate
+from experiments.comparison.inputs import with_speakers
 from experiments.comparison.references import References
 from experiments.comparison.split import Split
-from experiments.comparison.tuning import Decision, System
+from experiments.comparison.system import System, resolve
+from experiments.comparison.tuning import Decision
 from experiments.results import load_results
 from lm.errors import InputError
 
 REFERENCES = {"a-1": "one two three", "a-2": "four five", "b-1": "six seven eight nine"}
 TRUTH = References(REFERENCES, Counting())
+ONE = resolve({"s": System("l")})
 
 
 def lists(texts: dict[str, list[str]]) -> pd.DataFrame:
@@ -47,10 +49,8 @@ def references_file(folder: Path) -> Path:
 def test_columns_of_a_system() -> None:
     weighted = System("lists", weights={"acoustic": 1.0, "words": 9.0})  # longer wins
     found = evaluate(
-        "test",
-        {"first": System("lists"), "longer": weighted},
-        {"lists": FIRST},
-        TRUTH,
+        ScoredSplit("test", {"lists": FIRST}, TRUTH),
+        resolve({"first": System("lists"), "longer": weighted}),
         {"first": Decision(), "longer": Decision(weighted.weights)},
     ).systems.set_index("system")
     # rank 1: 1 + 0 + 3 errors, oracle 0 + 0 + 2; the longer of b-1 saves one of the two.
@@ -79,7 +79,7 @@ def test_texts_are_counted_as_they_are_spelled() -> None:
 
 def test_gap_of_lists_without_one_is_unknown() -> None:
     one = lists({"a-2": ["four six"]})
-    found = evaluate("t", {"s": System("l")}, {"l": one}, TRUTH, {"s": Decision()})
+    found = evaluate(ScoredSplit("t", {"l": one}, TRUTH), ONE, {"s": Decision()})
     assert np.isnan(found.systems["gap_recovered"].iloc[0])
     assert found.systems[["wer_low", "wer_high"]].isna().all(axis=None)  # one utterance only
 
@@ -113,12 +113,14 @@ def test_intervals_over_speakers_draw_speakers() -> None:
     tags = with_speakers(pd.DataFrame(index=pd.Index(list(truth), name="utt")), r"(\w+)-")
     rows = {
         by: evaluate(
-            "t",
-            {"s": System("l")},
-            {"l": table},
-            References(truth, Counting(intervals=by, resamples=2000)),
+            ScoredSplit(
+                "t",
+                {"l": table},
+                References(truth, Counting(intervals=by, resamples=2000)),
+                tags,
+            ),
+            ONE,
             {"s": Decision()},
-            tags=tags,
         ).systems.iloc[0]
         for by in ("utterances", "speakers")
     }
@@ -130,7 +132,7 @@ def test_intervals_over_speakers_draw_speakers() -> None:
     assert 0.06 < width["speakers"] < 0.22
     with pytest.raises(InputError, match=r"over speakers, but 360 of 360.*speaker.*pattern"):
         references = References(truth, Counting(intervals="speakers"))
-        evaluate("t", {"s": System("l")}, {"l": table}, references, {"s": Decision()})
+        evaluate(ScoredSplit("t", {"l": table}, references), ONE, {"s": Decision()})
 
 
 def test_speakers_from_ids() -> None:
@@ -200,10 +202,10 @@ def test_score_of_tables_of_one_name(tmp_path: Path, capsys: pytest.CaptureFixtu
     paths = [paths[0], str(tmp_path / "m.parquet")]
     command = ["score", *paths, "--refs", str(references_file(tmp_path)), "--weights", str(weights)]
     assert main(command) == 2
-    assert "goes with one table" in capsys.readouterr().err
+    assert "needs a single table" in capsys.readouterr().err
 
 
-def test_what_is_wrong_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_what_is_wrong_is_reported_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     write_nbest(FIRST, tmp_path / "n.parquet")
     lists, refs = str(tmp_path / "n.parquet"), str(references_file(tmp_path))
     (tmp_path / "file").write_text("")
@@ -212,7 +214,7 @@ def test_what_is_wrong_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureF
     tune = ["tune", lists, "--refs", refs, "-o"]
     dev = ["--dev", lists, "--dev-refs", str(tmp_path / "some.txt")]
     for command, message in (
-        ([*tune, inside, "--columns", "acoustic,words"], "file: "),
+        ([*tune, inside, "--columns", "acoustic,words"], "file/w.json: cannot be written"),
         ([*tune, str(tmp_path / "w.json"), "--columns", " , "], "names no column"),
         (["score", lists, "--refs", refs, "--out", inside], "file"),
         (
@@ -221,8 +223,8 @@ def test_what_is_wrong_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureF
         ),
     ):
         assert main(command) == 2
-        told = capsys.readouterr().err.splitlines()
-        assert message in told[-1] and told[-1].startswith(f"secondpass {command[0]}: ")
+        lines = capsys.readouterr().err.splitlines()
+        assert message in lines[-1] and lines[-1].startswith(f"secondpass {command[0]}: ")
     deep = tmp_path / "new" / "folder" / "w.json"
     assert main([*tune, str(deep), "--columns", "acoustic,words"]) == 0
     assert deep.is_file()

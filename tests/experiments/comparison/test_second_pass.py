@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import experiments.comparison.second_pass
+from experiments.comparison.column import Column
 from experiments.comparison.config import build
-from experiments.comparison.second_pass import Column, Models, add_column, score, score_scope
+from experiments.comparison.second_pass import Models, add_column, score, score_scope
 from lm.cache import ScoreCache
 from lm.errors import InputError
 from lm.neural.causal import CausalScorer
@@ -37,9 +37,7 @@ def arpa(tmp_path: Path) -> Path:
     return two_words(tmp_path / "two.arpa")
 
 
-def test_a_second_run_loads_no_model(
-    arpa: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_run_loads_no_model(arpa: Path, tmp_path: Path) -> None:
     cache = ScoreCache.open(tmp_path / "scores.sqlite")
     column = Column(model=str(arpa))
     loaded: list[str] = []
@@ -48,8 +46,7 @@ def test_a_second_run_loads_no_model(
         loaded.append(model)
         return load_scorer(model, options)
 
-    monkeypatch.setattr(experiments.comparison.second_pass, "load_scorer", loading)
-    models = Models(cache)
+    models = Models(cache, loading)
     stages = [
         add_column(split, "beam", TABLE, "two", column, tmp_path / "stages", models)
         for split in ("dev", "test")
@@ -60,9 +57,9 @@ def test_a_second_run_loads_no_model(
         found = pd.read_parquet(stage.folder / "scores.parquet")
         np.testing.assert_allclose(found["two"], expected["two"])
     # Another run, of other stages.
-    add_column("dev", "beam", TABLE, "two", column, tmp_path / "others", Models(cache))
+    add_column("dev", "beam", TABLE, "two", column, tmp_path / "others", Models(cache, loading))
     assert len(loaded) == 1
-    add_column("dev", "beam", TABLE, "two", column, tmp_path / "none", Models())
+    add_column("dev", "beam", TABLE, "two", column, tmp_path / "none", Models(load=loading))
     assert len(loaded) == 2
 
 
@@ -122,17 +119,14 @@ def test_another_truecasing_model_of_the_same_name_scores_again(arpa: Path, tmp_
     assert keys[0] == keys[2] != keys[1]
 
 
-def test_a_model_is_loaded_once_for_all_settings(
-    arpa: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_is_loaded_once_for_all_settings(arpa: Path) -> None:
     loaded = []
 
-    def loading(model: str, options: ScorerOptions) -> object:
+    def loading(model: str, options: ScorerOptions) -> Any:
         loaded.append(model)
         return load_scorer(model, options)
 
-    monkeypatch.setattr(experiments.comparison.second_pass, "load_scorer", loading)
-    models = Models()
+    models = Models(load=loading)
     with_end, without = (
         models.scorer(arpa, ScorerOptions(eos=eos)).score(["the cat"]) for eos in (True, False)
     )

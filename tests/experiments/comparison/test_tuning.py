@@ -14,7 +14,8 @@ from asr.nbest import write_nbest
 from experiments.cli import main
 from experiments.comparison.counting import Counting
 from experiments.comparison.references import References
-from experiments.comparison.tuning import System, decide, parts_of
+from experiments.comparison.system import System, resolve
+from experiments.comparison.tuning import decide
 from experiments.results import load_results
 from tests.asr.formats.test_transcripts import truth_and_lists
 
@@ -130,11 +131,11 @@ def test_systems_that_make_no_sense(
 
 def test_without_dev_posteriors_are_taken_as_they_are() -> None:
     weights = {"acoustic": 1.0}
-    systems = {"mbr": System("lists", weights=weights, choose="mbr")}
+    systems = resolve({"mbr": System("lists", weights=weights, choose="mbr")})
     (found,) = decide(systems, {}, References({}, Counting())).values()
     assert found.choice.temperature == 1.0 and found.trust is None
     assert json.dumps(found.weights) == '{"acoustic": 1.0}'
-    assert parts_of("mbr", systems) == ("mbr",)
+    assert systems["mbr"].parts == {"mbr": "lists"}
 
 
 def test_empty_lists_everywhere(tmp_path: Path, config: Path) -> None:
