@@ -1,4 +1,4 @@
-"""The decoding benchmark: emissions have the properties of real ones, decoders are called correctly."""
+"""The decoding benchmark: emissions are like real ones, decoders are called correctly."""
 
 from __future__ import annotations
 
