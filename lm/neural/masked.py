@@ -22,32 +22,13 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 
 from lm.errors import InputError
 from lm.neural.batching import Halving, Told, batches
-from lm.neural.encoding import fitting
+from lm.neural.masking import Masking, tokens_around
 from lm.neural.pretrained import context_length, load_checkpoint
 from lm.scorer import Progress, ScorerOptions, Scores, TextError, Texts, parts
 
 # Logits of a batch where a model gives them for all positions.
 LOGITS_PER_BATCH = 1 << 28
 TEXTS_AT_ONCE = 2_000
-
-
-@dataclass(frozen=True)
-class Masked:
-    """Texts with masks, each as often as it has tokens, and equal ones once.
-
-    Attributes:
-        ids: M arrays int64 of token ids with masks among them.
-        place: (M,) index of the token that is predicted.
-        row: (P,) which of them each of the P predictions takes.
-        target: (P,) token ids.
-        text: (P,) index of the text.
-    """
-
-    ids: list[np.ndarray]
-    place: np.ndarray
-    row: np.ndarray
-    target: np.ndarray
-    text: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,18 +38,14 @@ class MaskedLM:
     Attributes:
         name: hub name or folder that it came from.
         model: transformers' model, in evaluation mode.
-        tokenizer: its tokenizer.
-        context: most tokens that it can read at once, with those around the text; None if any.
-        around: what its tokenizer puts before and after a text.
+        masking: its tokenizer, and what it can read.
         narrow: whether its output layer can be run on the masked positions alone.
         texts_at_once: texts that are masked at once, each as often as it has tokens.
     """
 
     name: str
     model: Any = field(repr=False)
-    tokenizer: Any = field(repr=False)
-    context: int | None
-    around: tuple[list[int], list[int]]
+    masking: Masking = field(repr=False)
     narrow: bool
     texts_at_once: int = field(default=TEXTS_AT_ONCE, repr=False)
 
@@ -88,8 +65,15 @@ class MaskedLM:
         context = context_length(model.config)
         if context is not None:
             context = min(context - _unused_positions(model), int(tokenizer.model_max_length))
-        lm = cls(name, model, tokenizer, context, _around(tokenizer), False)
-        return cls(name, model, tokenizer, context, lm.around, lm._can_be_narrow())
+        size = int(model.get_input_embeddings().weight.shape[0])
+        masking = Masking(name, tokenizer, context, tokens_around(tokenizer), size)
+        lm = cls(name, model, masking, False)
+        return replace(lm, narrow=lm._can_be_narrow())
+
+    @property
+    def tokenizer(self) -> Any:
+        """transformers' tokenizer."""
+        return self.masking.tokenizer
 
     def score(
         self,
@@ -132,7 +116,7 @@ class MaskedLM:
 
     def _score(self, batch: Texts, options: ScorerOptions, progress: Progress | None) -> Scores:
         """Scores of some texts, NaN where the model has no other; see `score`."""
-        masked = self._mask(batch, options.within_word)
+        masked = self.masking.mask(batch, options.within_word)
         tokens = np.bincount(masked.text, minlength=len(batch)).astype(np.int64)
         logprob = np.zeros(len(masked.row))
         told = Told(progress, masked.text, len(batch))
@@ -172,83 +156,6 @@ class MaskedLM:
         for index in np.flatnonzero(np.isnan(scores.logprob)):
             remedy = "load it in float32" if half else "its weights are damaged: get them again"
             raise TextError(int(index), batch.texts[index], f"has no score but NaN; {remedy}")
-
-    def _mask(self, batch: Texts, within_word: bool) -> Masked:
-        """All texts with each of their tokens masked."""
-        mask = self.tokenizer.mask_token_id
-        said = {text for before in batch.contexts or () for text in before}
-        spelled = self._spelled({*batch.texts, *said, *batch.prompt})
-        longest = batch.longest(np.array([len(spelled[t][0]) for t in batch.texts], np.int64))
-        number: dict[tuple[bytes, int], int] = {}
-        found: list[np.ndarray] = []
-        places, rows, targets, texts = [], [], [], []
-        for index, text in enumerate(batch.texts):
-            ids, words = spelled[text]
-            before = self._before(batch, index, int(longest[index]), spelled)
-            whole = np.array([*before, *ids, *self.around[1]], dtype=np.int64)
-            for i, token in enumerate(ids):
-                stop = i + 1
-                while within_word and stop < len(ids) and words[stop] == words[i] is not None:
-                    stop += 1
-                one = whole.copy()
-                one[len(before) + i : len(before) + stop] = mask
-                key = (one.tobytes(), len(before) + i)
-                if key not in number:
-                    number[key] = len(found)
-                    found.append(one)
-                    places.append(len(before) + i)
-                rows.append(number[key])
-                targets.append(token)
-                texts.append(index)
-        arrays = (np.array(values, dtype=np.int64) for values in (places, rows, targets, texts))
-        return Masked(found, *arrays)
-
-    def _spelled(self, texts: set[str]) -> dict[str, tuple[list[int], list[int | None]]]:
-        """Token ids and the word that each belongs to, by text."""
-        if not texts:
-            return {}
-        different = sorted(texts)
-        encoded = self.tokenizer(
-            different, add_special_tokens=False, split_special_tokens=True, verbose=False
-        )
-        size = self.model.get_input_embeddings().weight.shape[0]
-        found = {}
-        for number, text in enumerate(different):
-            ids = encoded["input_ids"][number]
-            if max(ids, default=0) >= size:
-                raise InputError(
-                    f"{self.name}: its tokenizer gives token {max(ids)}, and the model knows "
-                    f"{size}: they do not belong together"
-                )
-            found[text] = (ids, encoded.word_ids(number))
-        return found
-
-    def _before(
-        self,
-        batch: Texts,
-        index: int,
-        longest: int,
-        spelled: dict[str, tuple[list[int], list[int | None]]],
-    ) -> list[int]:
-        """What is read before a text: the start, the prompt, and what fits of earlier texts.
-
-        As much fits as has room beside the longest text of the list.
-        """
-        start, end = self.around
-        before = [*start, *(token for text in batch.prompt for token in spelled[text][0])]
-        said = [spelled[text][0] for text in batch.said(index)]
-        if self.context is not None:
-            own = len(before) + len(spelled[batch.texts[index]][0]) + len(end)
-            if own > self.context:
-                raise TextError(
-                    index,
-                    batch.texts[index],
-                    f"has {own:,} tokens{' with the prompt' if batch.prompt else ''}, and "
-                    f"{self.name} can read {self.context:,}; shorten it, or use a model of "
-                    "longer context",
-                )
-            said = fitting(said, self.context - len(before) - len(end) - longest)
-        return [*before, *(token for ids in said for token in ids)]
 
     def _logprobs(
         self, ids: Sequence[np.ndarray], place: np.ndarray, targets: Sequence[np.ndarray]
@@ -358,13 +265,3 @@ def _unused_positions(model: Any) -> int:
         ):
             return int(module.padding_idx) + 1
     return 0
-
-
-def _around(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """What a tokenizer puts before and after a text."""
-    plain = tokenizer("a", add_special_tokens=False)["input_ids"]
-    whole = tokenizer("a")["input_ids"]
-    for start in range(len(whole) - len(plain) + 1):
-        if whole[start : start + len(plain)] == plain:
-            return whole[:start], whole[start + len(plain) :]
-    return [], []

@@ -224,10 +224,9 @@ def test_kinds_are_told_apart(tmp_path: Path) -> None:
 def test_positions_that_no_token_has_are_not_counted(tmp_path: Path) -> None:
     folder = save_masked(tmp_path / "roberta", "roberta")
     lm = MaskedLM.load(folder, CPU)
-    lm = MaskedLM.load(folder, CPU)
-    room = lm.context
+    room = lm.masking.context
     assert room is not None and room < lm.model.config.max_position_embeddings
-    around = sum(map(len, lm.around))
+    around = sum(map(len, lm.masking.around))
     token = lm.tokenizer.decode([lm.tokenizer("a", add_special_tokens=False)["input_ids"][0]])
     fits = token * (room - around)
     assert lm.score([fits]).tokens[0] == room - around

@@ -1,0 +1,147 @@
+"""Texts with one token masked at a time, as the input of a masked language model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lm.errors import InputError
+from lm.neural.encoding import fitting
+from lm.scorer import TextError, Texts
+
+
+@dataclass(frozen=True)
+class Masked:
+    """Texts with masks, each as often as it has tokens, and equal ones once.
+
+    Attributes:
+        ids: M arrays int64 of token ids with masks among them.
+        place: (M,) index of the token that is predicted.
+        row: (P,) which of them each of the P predictions takes.
+        target: (P,) token ids.
+        text: (P,) index of the text.
+    """
+
+    ids: list[np.ndarray]
+    place: np.ndarray
+    row: np.ndarray
+    target: np.ndarray
+    text: np.ndarray
+
+
+@dataclass(frozen=True)
+class Masking:
+    """A tokenizer with what is needed to know which texts a masked model can read.
+
+    Attributes:
+        name: the model's, for messages.
+        tokenizer: transformers' tokenizer.
+        context: most tokens that the model can read at once, with those around the text; None if
+            any.
+        around: what the tokenizer puts before and after a text.
+        vocabulary_size: V, number of token ids that the model knows.
+    """
+
+    name: str
+    tokenizer: Any
+    context: int | None
+    around: tuple[list[int], list[int]]
+    vocabulary_size: int
+
+    def mask(self, batch: Texts, within_word: bool) -> Masked:
+        """All texts with each of their tokens masked.
+
+        Args:
+            batch: N texts, with or without what was said before.
+            within_word: Whether the pieces of a word that follow the masked one are masked too.
+
+        Raises:
+            TextError: A text is longer than the model's context.
+            InputError: The tokenizer does not belong to the model.
+        """
+        mask = self.tokenizer.mask_token_id
+        said = {text for before in batch.contexts or () for text in before}
+        spelled = self._spelled({*batch.texts, *said, *batch.prompt})
+        longest = batch.longest(np.array([len(spelled[t][0]) for t in batch.texts], np.int64))
+        number: dict[tuple[bytes, int], int] = {}
+        found: list[np.ndarray] = []
+        places, rows, targets, texts = [], [], [], []
+        for index, text in enumerate(batch.texts):
+            ids, words = spelled[text]
+            before = self._before(batch, index, int(longest[index]), spelled)
+            whole = np.array([*before, *ids, *self.around[1]], dtype=np.int64)
+            for i, token in enumerate(ids):
+                stop = i + 1
+                while within_word and stop < len(ids) and words[stop] == words[i] is not None:
+                    stop += 1
+                one = whole.copy()
+                one[len(before) + i : len(before) + stop] = mask
+                key = (one.tobytes(), len(before) + i)
+                if key not in number:
+                    number[key] = len(found)
+                    found.append(one)
+                    places.append(len(before) + i)
+                rows.append(number[key])
+                targets.append(token)
+                texts.append(index)
+        arrays = (np.array(values, dtype=np.int64) for values in (places, rows, targets, texts))
+        return Masked(found, *arrays)
+
+    def _spelled(self, texts: set[str]) -> dict[str, tuple[list[int], list[int | None]]]:
+        """Token ids and the word that each belongs to, by text."""
+        if not texts:
+            return {}
+        different = sorted(texts)
+        encoded = self.tokenizer(
+            different, add_special_tokens=False, split_special_tokens=True, verbose=False
+        )
+        size = self.vocabulary_size
+        found = {}
+        for number, text in enumerate(different):
+            ids = encoded["input_ids"][number]
+            if max(ids, default=0) >= size:
+                raise InputError(
+                    f"{self.name}: its tokenizer gives token {max(ids)}, and the model knows "
+                    f"{size}: they do not belong together"
+                )
+            found[text] = (ids, encoded.word_ids(number))
+        return found
+
+    def _before(
+        self,
+        batch: Texts,
+        index: int,
+        longest: int,
+        spelled: dict[str, tuple[list[int], list[int | None]]],
+    ) -> list[int]:
+        """What is read before a text: the start, the prompt, and what fits of earlier texts.
+
+        As much fits as has room beside the longest text of the list.
+        """
+        start, end = self.around
+        before = [*start, *(token for text in batch.prompt for token in spelled[text][0])]
+        said = [spelled[text][0] for text in batch.said(index)]
+        if self.context is not None:
+            own = len(before) + len(spelled[batch.texts[index]][0]) + len(end)
+            if own > self.context:
+                raise TextError(
+                    index,
+                    batch.texts[index],
+                    f"has {own:,} tokens{' with the prompt' if batch.prompt else ''}, and "
+                    f"{self.name} can read {self.context:,}; shorten it, or use a model of "
+                    "longer context",
+                )
+            said = fitting(said, self.context - len(before) - len(end) - longest)
+        return [*before, *(token for ids in said for token in ids)]
+
+
+def tokens_around(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """What a tokenizer puts before and after a text."""
+    plain = tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("a")["input_ids"]
+    for start in range(len(whole) - len(plain) + 1):
+        if whole[start : start + len(plain)] == plain:
+            return whole[:start], whole[start + len(plain) :]
+    return [], []
