@@ -17,8 +17,7 @@ from experiments.comparison.pipeline import check_columns
 from experiments.comparison.plan import Plan
 from experiments.comparison.split import Split
 from lm.errors import InputError
-from lm.ngram.arpa import open_arpa
-from lm.ngram.arpa_reader import Lines, read_counts
+from lm.ngram.arpa_reader import check_header
 from lm.ngram.store import is_store
 from lm.plugin import NAME, plugin_file
 from lm.rescore import is_ngram
@@ -162,8 +161,7 @@ def ngram_problems(path: str, where: str) -> Iterator[str]:
     """What is wrong with the file of an n-gram model, by its header."""
     try:
         if not Path(path).is_file() or not is_store(path):
-            with open_arpa(path) as file:
-                read_counts(Lines(file, path))
+            check_header(path)
     except InputError as error:
         yield f"{where}: {error}"
 

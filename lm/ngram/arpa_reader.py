@@ -64,6 +64,16 @@ def stream_arpa(path: str | Path, block: int = BLOCK) -> Iterator[ArpaStream]:
         yield ArpaStream([text_of(word) for word in vocabulary], unigrams, longer, len(counts))
 
 
+def check_header(path: str | Path) -> None:
+    """Reads the header of a model, and no more: whether it is one at all.
+
+    Raises:
+        InputError: The file is missing, or it does not begin as an ARPA model.
+    """
+    with open_arpa(path) as file:
+        read_counts(Lines(file, path, 1 << 16))
+
+
 def read_longer(lines: Lines, counts: Sequence[int], words: Words) -> Iterator[Iterator[Section]]:
     """The n-grams of each length from 2 on, and what follows them."""
     for order, count in enumerate(counts[1:], 2):
