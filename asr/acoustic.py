@@ -1,4 +1,4 @@
-"""Acoustic models: audio to CTC log-probs, through any AutoModelForCTC checkpoint."""
+"""Acoustic models: audio to CTC log-probs, by any AutoModelForCTC checkpoint."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from asr.vocabulary import Vocabulary
 from lm.errors import InputError
 from lm.neural.quiet import quiet_transformers
 
-# Used in pre-training only; published checkpoints often lack it.
+# Weights that are used in pre-training only; published checkpoints often do not have them.
 NOT_NEEDED = ("masked_spec_embed",)
-# Architectures whose convolutions carry padding into speech, masks or not.
+# Architectures whose convolutions mix padding into the speech, even with a mask.
 LEAKING = ("data2vec-audio", "wav2vec2-conformer")
 # Largest difference (nats) between a batch and one at a time that counts as rounding.
 PADDING_TOLERANCE = 2e-5
-# Less than this, seconds, is no speech, and some feature extractors divide by zero over it.
+# A shorter signal, seconds, is not speech, and some feature extractors divide by zero for it.
 SHORTEST = 0.04
 
 
 @dataclass(frozen=True)
 class CTCModel:
-    """An acoustic model, loaded.
+    """A loaded acoustic model.
 
     Attributes:
         model: transformers' model.
-        features: Its feature extractor.
-        vocabulary: What its V outputs stand for.
-        rate: Of the audio that it takes, Hz.
-        frame_seconds: From one output frame to the next, seconds.
-        name: As it was loaded.
-        mixes_lengths: Whether utterances of different lengths may share a batch: some
-            architectures let padding change the result, masks or not.
+        features: transformers' feature extractor.
+        vocabulary: Labels of the V outputs.
+        rate: Sampling rate of the audio, Hz.
+        frame_seconds: Time from one output frame to the next, seconds.
+        name: Hub name or folder.
+        mixes_lengths: Whether utterances of different lengths may be in one batch; in some
+            architectures padding changes the result, even with a mask.
     """
 
     model: Any
@@ -57,10 +57,10 @@ class CTCModel:
         """Loads a checkpoint.
 
         Args:
-            name_or_folder: Hub name, or a local folder; safetensors only.
+            name_or_folder: Hub name or local folder; safetensors only.
             device: torch device; by default the GPU if there is one.
             dtype: `float32`, `float16` (not on a CPU) or `bfloat16`; by default float16 on a
-                GPU, float32 elsewhere.
+                GPU, else float32.
 
         Raises:
             InputError: There is no such checkpoint, it has no CTC head, or its tokenizer does not
@@ -72,7 +72,7 @@ class CTCModel:
         if dtype not in ("float32", "float16", "bfloat16"):
             raise InputError(f"dtype {dtype!r}: choose float32, float16 or bfloat16")
         if dtype == "float16" and device == "cpu":
-            # Some of torch's float16 convolutions take minutes a second of audio there.
+            # Some of torch's float16 convolutions take minutes for a second of audio on a CPU.
             raise InputError("dtype 'float16' needs a GPU; choose float32 or bfloat16 on a CPU")
         model, features, tokenizer = _read_checkpoint(name)
         config = model.config
@@ -103,8 +103,8 @@ class CTCModel:
         """Samples from one output frame to the next."""
         second = np.zeros(self.rate, np.float32)
         few, many = (int(self._inputs([second.repeat(n)])[1][0]) for n in (1, 61))
-        # Counts are rounded down to whole inputs and frames: over a minute and over a million
-        # inputs that shifts neither quotient by half.
+        # Counts are rounded down to whole inputs and frames. Over a minute, and over a million
+        # inputs, this changes neither quotient by as much as a half.
         hop = round(60 * self.rate / (many - few))
         inputs = round(1_000_000 / (self._frames(2_000_000) - self._frames(1_000_000)))
         return hop * inputs
@@ -118,13 +118,13 @@ class CTCModel:
         return bool(np.abs(alone - together).max() <= PADDING_TOLERANCE)
 
     def log_probs(self, signals: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Log-probs of signals, computed together where that does not change them.
+        """Log-probs of signals, computed in one batch where that does not change them.
 
         Args:
             signals: (samples,) float32 each, at the model's rate.
 
         Returns:
-            (T, V) float32 each, natural log, normalised over V; T is what the signal has alone.
+            (T, V) float32 each, natural log, normalised over V; T does not depend on the others.
 
         Raises:
             InputError: A signal is too short for one frame.
@@ -155,14 +155,14 @@ class CTCModel:
             )
             for key, value in batch.items()
         }
-        # On a GPU, TF32 convolutions are the default, and wrong in the third decimal.
+        # On a GPU, convolutions use TF32 by default, and the third decimal is wrong.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=not precise):
             logits = self.model(**moved).logits.float()
         found = torch.log_softmax(logits, dim=-1).cpu().numpy()
         return [row[:length].copy() for row, length in zip(found, lengths, strict=True)]
 
     def _inputs(self, signals: Sequence[np.ndarray]) -> tuple[dict[str, torch.Tensor], np.ndarray]:
-        """The model's inputs for a padded batch, and how many of each row are no padding."""
+        """The model's inputs for a padded batch, and the length of each row without padding."""
         batch = self.features(
             list(signals),
             sampling_rate=self.rate,
@@ -172,14 +172,14 @@ class CTCModel:
         )
         inputs = {k: v for k, v in batch.items() if torch.is_tensor(v)}
         counts = inputs["attention_mask"].sum(-1).numpy()
-        # Group-norm wav2vec2 checkpoints were trained without a mask, and their feature extractor
-        # says so; with one they give other results.
+        # wav2vec2 checkpoints with group norm were trained without a mask, and their feature
+        # extractor says so. With a mask the results are different.
         if not getattr(self.features, "return_attention_mask", True):
             del inputs["attention_mask"]
         return inputs, counts
 
     def _frames(self, length: int) -> int:
-        """Output frames for an input of so many samples or feature frames."""
+        """Number of output frames for an input of `length` samples or feature frames."""
         encoder = getattr(self.model, "encoder", None)
         for owner, method in (
             (self.model, "_get_feat_extract_output_lengths"),
@@ -192,29 +192,29 @@ class CTCModel:
     def _too_short(self, signal: np.ndarray) -> InputError:
         return InputError(
             f"{len(signal)} samples at {self.rate} Hz are too short for one frame of the model; "
-            "leave the utterance out"
+            "remove the utterance"
         )
 
     def transcribe(self, audio: str | Path | np.ndarray, rate: int | None = None) -> str:
         """The text of an audio file or array, by the best path.
 
         Args:
-            audio: File that libsndfile reads, or (samples,) floats of full scale ±1; audio of
-                any length is cut at quiet moments.
-            rate: Of an array, Hz; by default the model's.
+            audio: File that libsndfile reads, or (samples,) floats of full scale ±1. Long audio
+                is cut at quiet moments.
+            rate: Sampling rate of an array, Hz; by default that of the model.
 
         Raises:
-            InputError: The file is missing, unreadable or too short, or the array is not one
+            InputError: The file is missing, unreadable or too short, or the array is not a single
                 signal.
         """
         if isinstance(audio, np.ndarray):
             if audio.ndim != 1 or not np.issubdtype(audio.dtype, np.floating):
                 raise InputError(
-                    f"audio of shape {audio.shape} and type {audio.dtype}: give one channel of "
+                    f"the audio has shape {audio.shape} and type {audio.dtype}; use one channel of "
                     "floats, full scale ±1"
                 )
             if not len(audio) or not np.isfinite(audio).all():
-                raise InputError("audio is empty or holds values that are not finite")
+                raise InputError("the audio is empty or has values that are not finite")
             where, signal = "audio", resample(audio, rate or self.rate, self.rate)
         else:
             where, signal = str(audio), load_audio(audio, self.rate)
@@ -241,23 +241,23 @@ def _read_checkpoint(name: str) -> tuple[Any, Any, Any]:
             )
             features = AutoFeatureExtractor.from_pretrained(name)
             tokenizer = AutoTokenizer.from_pretrained(name)
-    except Exception as error:  # there is no telling what a broken folder makes the library raise
+    except Exception as error:  # the library raises all kinds of errors for a broken folder
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         raise InputError(
-            f"{name}: no CTC checkpoint that can be loaded; it needs config.json, "
-            "model.safetensors, preprocessor_config.json and a tokenizer's files "
+            f"{name}: this CTC checkpoint cannot be loaded; it needs config.json, "
+            "model.safetensors, preprocessor_config.json and the files of a tokenizer "
             f"({reason})"
         ) from error
     mismatched = [str(key[0]) for key in info["mismatched_keys"]]
     if mismatched:
         raise InputError(
-            f"{name}: the weights' shapes are not those of config.json ({_first(mismatched)}); "
-            "the two files do not belong together"
+            f"{name}: the shapes of the weights are not those of config.json "
+            f"({_first(mismatched)}); the two files do not belong together"
         )
     missing = sorted(k for k in info["missing_keys"] if not k.endswith(NOT_NEEDED))
     if missing:
         raise InputError(
-            f"{name}: the checkpoint has no CTC head or lacks other weights ({_first(missing)}); "
+            f"{name}: the CTC head or other weights are missing ({_first(missing)}); "
             "fine-tune it with `secondpass train-acoustic` first"
         )
     return model, features, tokenizer
@@ -269,9 +269,9 @@ def _first(names: Sequence[str]) -> str:
 
 
 def _leaks_by_design(config: Any) -> bool:
-    """Whether an architecture is known to let padding change the result, whatever its weights.
+    """Whether padding is known to change the result of an architecture for all weights.
 
-    Group norm takes its statistics over time, padding included.
+    Group norm computes its statistics over time, padding included.
     """
     group = getattr(config, "feat_extract_norm", None) == "group"
     return group or config.model_type in LEAKING

@@ -1,4 +1,4 @@
-"""Second-pass scores of what was heard: from emissions, or from audio, to one more column.
+"""Second-pass scores from emissions or from audio, as a new column of an N-best table.
 
 An emission scorer is any function from the texts of one utterance and its emissions to numbers:
 
@@ -34,7 +34,7 @@ from lm.text.normalisers import normaliser as normaliser_of
 class EmissionScorer(Protocol):
     """Any function that scores the texts of one utterance by its emissions.
 
-    A SecondpassError that it raises fails the utterance; the others go on.
+    If it raises a SecondpassError, the utterance fails and the others continue.
     """
 
     def __call__(self, texts: Sequence[str], log_probs: np.ndarray, /) -> np.ndarray:
@@ -42,7 +42,7 @@ class EmissionScorer(Protocol):
 
 
 class AudioScorer(Protocol):
-    """The same by the utterance's audio, such as `asr.seq2seq.Seq2SeqScorer`."""
+    """Any function that scores the texts of one utterance by its audio, such as Seq2SeqScorer."""
 
     def __call__(self, texts: Sequence[str], signal: np.ndarray, /) -> np.ndarray:
         """Scores of N texts, (N,) natural log, from (samples,) float32 at 16 kHz."""
@@ -50,16 +50,16 @@ class AudioScorer(Protocol):
 
 @dataclass(frozen=True)
 class CTCScorer:
-    """Exact CTC log-probs, over all paths of a text; an emission scorer.
+    """An emission scorer: exact CTC log-probs, over all paths of a text.
 
     Attributes:
-        vocabulary: Of the emissions' columns.
+        vocabulary: Labels of the emissions' columns.
     """
 
     vocabulary: Vocabulary
 
     def __call__(self, texts: Sequence[str], log_probs: np.ndarray, /) -> np.ndarray:
-        """See `asr.forward.full_sums`; -inf where the labels cannot spell a text."""
+        """Scores as `asr.forward.full_sums`; -inf where the labels cannot spell a text."""
         return full_sums(log_probs, self.vocabulary, texts)
 
 
@@ -68,8 +68,8 @@ class Rescored:
     """An N-best table with a new column.
 
     Attributes:
-        table: The lists that could be scored, their rows in the order that they had.
-        failures: Reason by utterance that could not, and is not in the table.
+        table: The N-best lists that could be scored; rows keep their order.
+        failures: Reason for each utterance that failed; it is not in the table.
     """
 
     table: pd.DataFrame
@@ -89,18 +89,20 @@ def rescore_with_emissions(
     """Adds the scores of texts given their utterance's emissions.
 
     Args:
-        table: N-best table; it stays as it is.
-        emissions: Of its utterances.
+        table: N-best table; it is not changed.
+        emissions: Emissions of its utterances.
         scorer: Called from several threads, with all texts of one utterance at a time.
-        name: The new column's name.
-        normaliser: From the hypotheses' spelling to the labels', by name (see `lm.text`).
-        workers: Threads; by default one for each processor. Results do not depend on them.
-        progress: Told how many more rows are done; adds up to the number of rows.
-        overwrite: Whether a score column of that name may be replaced.
+        name: Name of the new column.
+        normaliser: Name of the normaliser (see `lm.text`) that turns the spelling of the
+            hypotheses into that of the labels.
+        workers: Number of threads; by default one for each processor. The results do not depend
+            on it.
+        progress: Called with the number of rows that have been scored since the last call.
+        overwrite: Whether an existing score column of that name may be replaced.
 
     Raises:
-        InputError: The name is not free or not valid, there is no such normaliser, or not one
-            utterance could be scored.
+        InputError: The name is used already or not valid, there is no such normaliser, or all
+            utterances failed.
     """
 
     def score(utt: str, texts: Sequence[str]) -> np.ndarray:
@@ -122,12 +124,12 @@ def rescore_with_audio(
     progress: Progress | None = None,
     overwrite: bool = False,
 ) -> Rescored:
-    """Adds the scores of texts given their utterance's audio; arguments as for emissions."""
+    """Adds the scores of texts given the audio; arguments as `rescore_with_emissions`."""
     known: Mapping[str, Utterance] = {utterance.id: utterance for utterance in utterances}
 
     def score(utt: str, texts: Sequence[str]) -> np.ndarray:
         if utt not in known:
-            raise InputError("no such utterance in the manifest")
+            raise InputError("the manifest does not have this utterance")
         return scorer(texts, load_utterance(known[utt], RATE))
 
     return _rescore(table, score, name, normaliser, workers, progress, overwrite)
@@ -145,11 +147,11 @@ def rescore_ctc(
     """Adds the exact CTC log-prob of every text, as `secondpass decode --exact` does.
 
     Args:
-        folder: Of emissions; the other arguments are those of `rescore_with_emissions`.
+        folder: Folder of emissions. The other arguments are those of `rescore_with_emissions`.
 
     Raises:
-        InputError: As `rescore_with_emissions`; or there are no emissions there, or their labels
-            can spell no text of the table.
+        InputError: As `rescore_with_emissions`; or there are no emissions in the folder, or their
+            labels cannot spell any text of the table.
     """
     emissions = Emissions.open(folder)
     vocabulary = emissions.meta.vocabulary
@@ -159,8 +161,8 @@ def rescore_ctc(
     if len(found.table) and np.isneginf(found.table[name]).all():
         letters = "".join(sorted(set("".join(spellings(vocabulary)[0]))))
         raise InputError(
-            f"{folder}: the emissions give no text a probability; their labels spell {letters!r}, "
-            f"the first text is {found.table['text'].iloc[0][:60]!r}: choose a --normaliser"
+            f"{folder}: no text of the table has a probability; the labels are {letters!r}, the "
+            f"first text is {found.table['text'].iloc[0][:60]!r}: choose a --normaliser"
         )
     return found
 
@@ -177,13 +179,14 @@ def rescore_audio(
     progress: Progress | None = None,
     overwrite: bool = False,
 ) -> Rescored:
-    """Adds the log-prob of every text under an encoder-decoder model that hears the audio.
+    """Adds the log-prob of every text under an encoder-decoder model, given the audio.
+
+    `device`, `dtype` and `language` are those of `Seq2SeqScorer.load`; the other arguments are
+    those of `rescore_with_emissions`.
 
     Args:
         manifest: Anything that `asr.corpus.read_corpus` reads.
         model: AutoModelForSpeechSeq2Seq checkpoint, such as Whisper.
-        device: As `Seq2SeqScorer.load`, as `dtype` and `language`; the other arguments are those
-            of `rescore_with_emissions`.
 
     Raises:
         InputError: As `rescore_with_emissions`; or the manifest or the model cannot be loaded.
@@ -196,7 +199,7 @@ def rescore_audio(
     return rescore_with_audio(table, utterances, scorer, name, normaliser, 1, progress, overwrite)
 
 
-Score = Callable[[str, Sequence[str]], np.ndarray]  # of an utterance's texts
+Score = Callable[[str, Sequence[str]], np.ndarray]  # from an utterance and its texts
 
 
 def _rescore(
@@ -208,10 +211,10 @@ def _rescore(
     progress: Progress | None,
     overwrite: bool,
 ) -> Rescored:
-    """Scores list by list; a list that fails is left out, with its reason."""
+    """Scores one N-best list after the other; a list that fails is left out, with the reason."""
     check_name(table, name, overwrite)
     if workers is not None and workers < 1:
-        raise InputError(f"{workers} workers cannot score; give 1 or more")
+        raise InputError(f"{workers} workers cannot score; use 1 or more")
     clean = normaliser_of(normaliser)
     codes, utts = pd.factorize(table["utt"])
     order = np.argsort(codes, kind="stable")
@@ -223,10 +226,10 @@ def _rescore(
         places, distinct = pd.factorize(np.array([clean(texts[i]) for i in rows], dtype=object))
         try:
             return _checked(score(utt, list(distinct)), len(distinct))[places]
-        # RuntimeError: torch's, out of memory among them.
+        # torch raises RuntimeError, for example if the memory is full.
         except (SecondpassError, SafetensorError, OSError, RuntimeError) as error:
             return f"utterance {utt}: {' '.join(str(error).split())[:300]}"
-        # A scorer of somebody else's may fail in any way; what the others have is kept.
+        # A custom scorer may raise any error; the scores of the other utterances are kept.
         except Exception as error:
             return f"utterance {utt}: {type(error).__name__} {' '.join(str(error).split())[:300]}"
 
@@ -242,7 +245,7 @@ def _rescore(
     if failures and len(failures) == len(utts):
         reason = next(iter(failures.values()))
         raise InputError(f"not one of {len(utts)} utterances could be scored: {reason}")
-    # What an overwritten column says of its tokens is no longer true.
+    # The token counts of a column that is overwritten are no longer true.
     kept = table.drop(columns=[f"{name}.tokens"], errors="ignore").assign(**{name: column})
     return Rescored(kept[~np.isnan(column)].reset_index(drop=True), failures)
 
@@ -262,15 +265,20 @@ def _mapped(
 
 
 def _checked(scores: np.ndarray, count: int) -> np.ndarray:
-    """A list's scores, which must be as many log-probs as texts.
+    """Checks that a scorer returned a log-prob for each text of a list.
 
     Raises:
-        InputError: They are not.
+        InputError: It did not.
     """
     values = np.asarray(scores, dtype=np.float64)
     if values.shape != (count,):
-        raise InputError(f"the scorer gave numbers of shape {values.shape} for {count} texts")
+        raise InputError(
+            f"the scorer returned an array of shape {values.shape} for {count} texts; it must "
+            "return one log-prob for each text"
+        )
     wrong = values[np.isnan(values) | np.isposinf(values)]
     if len(wrong):
-        raise InputError(f"the scorer gave {wrong[0]}, which is no log-prob")
+        raise InputError(
+            f"the scorer returned {wrong[0]}, which is not a log-prob; it must return natural logs"
+        )
     return values

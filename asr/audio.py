@@ -1,4 +1,4 @@
-"""Audio as arrays: any file that libsndfile reads, at the rate that the model wants."""
+"""Audio as arrays: any file that libsndfile reads, at the sampling rate of the model."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ import soxr
 
 from lm.errors import InputError
 
-RATE = 16_000  # Hz, of nearly every CTC model
+RATE = 16_000  # Hz, the sampling rate of nearly every CTC model
 
-# How much shorter than asked for a file may be, seconds: manifests round, and MP3 has padding.
+# A file may be shorter than the manifest says by this many seconds: manifests round their numbers,
+# and MP3 has padding.
 SLACK = 0.1
-# Power falls with frequency to the power of this.
+# The power of each kind of noise falls with the frequency to the power of this number.
 NOISES = {"white": 0.0, "pink": 1.0, "brown": 2.0}
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Stationary noise that is mixed in when the audio is loaded.
+    """Stationary noise that is added when the audio is loaded.
 
     Attributes:
         kind: `white`, `pink` (power ~ 1/f) or `brown` (power ~ 1/f²).
         snr_db: Signal-to-noise ratio over the whole utterance, dB.
-        seed: Of the noise.
+        seed: Random seed of the noise.
     """
 
     kind: str
@@ -46,18 +47,20 @@ def load_audio(
 
     Args:
         path: A file that libsndfile reads: WAV, FLAC, Ogg, Opus, MP3, …
-        rate: Rate to return, Hz; resampled by soxr at high quality where the file's differs.
+        rate: Sampling rate of the result, Hz. A file at another rate is resampled by soxr at high
+            quality.
         offset: Start, seconds.
-        duration: Length, seconds; None reads to the end. A file that ends a tenth of a second
-            early is taken as it is.
-        channel: From 0; None averages all channels.
-        claimed_rate: What a manifest says the file's rate is, Hz; checked where given.
+        duration: Length, seconds; None reads to the end. A file that ends up to a tenth of a
+            second early is accepted.
+        channel: Number of the channel, from 0; None averages all channels.
+        claimed_rate: Sampling rate of the file according to the manifest, Hz; it is checked.
 
     Returns:
         (samples,) float32, full scale ±1.
 
     Raises:
-        InputError: The file is missing, unreadable, empty there, or not as claimed.
+        InputError: The file is missing or unreadable, has no samples there, or is not as the
+            manifest says.
     """
     path = Path(path)
     if not path.is_file():
@@ -68,16 +71,18 @@ def load_audio(
             if claimed_rate is not None and claimed_rate != found:
                 raise InputError(
                     f"{path}: the manifest says {claimed_rate} Hz, the file has {found} Hz; "
-                    "correct `sample_rate` or leave it out"
+                    "correct `sample_rate` or remove it"
                 )
             if channel is not None and not 0 <= channel < file.channels:
                 raise InputError(
-                    f"{path}: channel {channel} asked for, the file has {file.channels} (from 0)"
+                    f"{path}: there is no channel {channel}; the file has {file.channels}, "
+                    "counted from 0: correct `channel`"
                 )
             start = round(offset * found)
             if start and start >= file.frames:
                 raise InputError(
-                    f"{path}: offset {offset:g} s lies behind its end ({file.frames / found:.2f} s)"
+                    f"{path}: offset {offset:g} s is after the end of the file "
+                    f"({file.frames / found:.2f} s); correct `offset`"
                 )
             file.seek(start)
             frames = -1 if duration is None else round(duration * found)
@@ -87,29 +92,29 @@ def load_audio(
             f"{path}: not readable as audio ({error.error_string}); convert it to WAV or FLAC"
         ) from error
     if not len(samples):
-        raise InputError(f"{path}: no samples; leave the utterance out")
+        raise InputError(f"{path}: the file has no samples; remove the utterance")
     if duration is not None and len(samples) < (duration - SLACK) * found:
         raise InputError(
-            f"{path}: {duration:g} s from {offset:g} s on asked for, the file has only "
+            f"{path}: the manifest says {duration:g} s after {offset:g} s, the file has only "
             f"{len(samples) / found:.2f} s there; correct `duration` or replace the file"
         )
     mono = samples.mean(axis=1) if channel is None else samples[:, channel]
     if not np.isfinite(mono).all():
-        raise InputError(f"{path}: holds samples that are not finite; write the file anew")
+        raise InputError(f"{path}: some samples are not finite; write the file again")
     return resample(mono, found, rate)
 
 
 def resample(signal: np.ndarray, source: int, target: int) -> np.ndarray:
-    """A signal (samples,) at another rate (Hz), as float32."""
+    """A signal (samples,) at another sampling rate (Hz), as float32."""
     if source == target:
         return np.ascontiguousarray(signal, dtype=np.float32)
     return np.asarray(soxr.resample(signal, source, target, quality="HQ"), dtype=np.float32)
 
 
 def split_quietly(signal: np.ndarray, rate: int, longest: float = 30.0) -> list[np.ndarray]:
-    """A long signal (samples,) in parts of at most `longest` seconds, cut where it is quietest.
+    """Cuts a long signal (samples,) into parts of at most `longest` seconds.
 
-    Each cut lies in the last third of its part, at the quietest tenth of a second.
+    Each cut is in the last third of its part, at the quietest tenth of a second.
     """
     parts = []
     most, window = round(longest * rate), max(1, rate // 10)
@@ -124,9 +129,9 @@ def split_quietly(signal: np.ndarray, rate: int, longest: float = 30.0) -> list[
 
 
 def mix_noise(signal: np.ndarray, noise: Noise) -> np.ndarray:
-    """The signal (samples,) with noise at the stated signal-to-noise ratio.
+    """The signal (samples,) with noise at the noise's signal-to-noise ratio.
 
-    Silence stays as it is: there is no level that the ratio could refer to.
+    Digital silence gets no noise, because there is no level that the ratio could refer to.
     """
     power = float(np.mean(np.square(signal, dtype=np.float64)))
     if power == 0.0:
@@ -139,10 +144,10 @@ def mix_noise(signal: np.ndarray, noise: Noise) -> np.ndarray:
 def coloured_noise(samples: int, exponent: float, seed: int) -> np.ndarray:
     """Gaussian noise of unit power, (samples,) float64, whose spectrum falls as 1/f^exponent.
 
-    White noise is shaped in the frequency domain (Timmer & König 1995); no power at 0 Hz.
+    White noise is shaped in the frequency domain (Timmer & König 1995). There is no power at 0 Hz.
     """
     rng = np.random.default_rng(seed)
-    # A fast length for the transform, and no wrap-around between end and start.
+    # A power of two is fast to transform; it is longer, so that the end does not join the start.
     length = 1 << max(samples, 2).bit_length()
     spectrum = np.fft.rfft(rng.standard_normal(length))
     frequency = np.arange(len(spectrum), dtype=np.float64)

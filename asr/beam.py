@@ -1,7 +1,7 @@
 """The beam decoder: CTC prefix search with n-gram models, hot words, word times, over chunks.
 
-The search itself is compiled (`asr.search.frames`); here its inputs are built from a vocabulary,
-options and models, and its results are taken apart.
+The search itself is compiled (`asr.search.frames`). This module makes its inputs from a vocabulary,
+settings and models, and turns its results into hypotheses.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ ROOM_PER_SLOT = 64
 
 @dataclass(frozen=True)
 class BeamDecoder:
-    """A decoder, ready for utterances, from any number of threads.
+    """A decoder that is ready for utterances; several threads can use it.
 
     Attributes:
-        vocabulary: Of the columns of the log-probs.
-        options: Its settings.
-        graph: What the search needs, as arrays.
-        bos: (K,) int32, each n-gram model's state at the beginning.
-        room: Prefixes that a search has room for at the beginning; it makes more if need be.
-        idle: Searches that are done, whose room can be used again.
+        vocabulary: Labels of the columns of the log-probs.
+        options: Settings.
+        graph: All that the search needs to know, as arrays.
+        bos: (K,) int32, state of each n-gram model at the beginning of a sentence.
+        room: Prefixes that a search has room for at the beginning; it gets more if necessary.
+        idle: Searches that have ended, whose memory is used again.
     """
 
     vocabulary: Vocabulary
@@ -53,13 +53,14 @@ class BeamDecoder:
         """Loads the n-gram models and prepares the search.
 
         Args:
-            vocabulary: Of the columns of the log-probs.
+            vocabulary: Labels of the columns of the log-probs.
             options: Settings.
-            room: Prefixes that a search has room for at the beginning; None: by the beam width.
+            room: Prefixes that a search has room for at the beginning; by default it depends on
+                the beam width.
 
         Raises:
-            InputError: A model is missing or damaged, hardly any of its words can be spelled with
-                the vocabulary, or a hot word cannot.
+            InputError: A model is missing or damaged, less than a tenth of its words can be
+                spelled with the vocabulary, or a hot word cannot be spelled.
         """
         models = [NgramModel.load(path) for path in options.lms]
         graph = build_graph(vocabulary, options, models)
@@ -71,7 +72,7 @@ class BeamDecoder:
         """Distinct hypotheses, best first, for log-probs (T, V) in natural log.
 
         Raises:
-            InputError: In some frame no label but special ones is possible, or a value is NaN.
+            InputError: In some frame only special labels are possible, or a value is NaN.
         """
         search = self.search()
         search.advance(log_probs)
@@ -84,7 +85,7 @@ class BeamDecoder:
         return found
 
     def search(self) -> BeamSearch:
-        """A search that has heard nothing yet."""
+        """A search that has not had any frames yet."""
         columns = len(self.graph.weights)
         try:
             state = self.idle.pop()
@@ -96,21 +97,21 @@ class BeamDecoder:
 
 @dataclass
 class BeamSearch:
-    """One utterance, heard chunk by chunk; the chunks' lengths change nothing in the results.
+    """The search of one utterance, chunk by chunk; results do not depend on the chunks' lengths.
 
     Attributes:
-        decoder: What searches.
-        state: How far it is.
+        decoder: The decoder.
+        state: The state after the frames so far.
     """
 
     decoder: BeamDecoder
     state: State = field(repr=False)
 
     def advance(self, log_probs: np.ndarray) -> None:
-        """Goes on with the next frames, (T, V) natural log.
+        """Continues with the next frames, (T, V) natural log.
 
         Raises:
-            InputError: As `BeamDecoder.decode`; the search cannot go on then.
+            InputError: As `BeamDecoder.decode`; the search cannot continue after it.
         """
         values = np.ascontiguousarray(log_probs, dtype=np.float32)
         labels = len(self.decoder.vocabulary.labels)
@@ -132,10 +133,10 @@ class BeamSearch:
                     self.state = more_room(self.state)
 
     def hypotheses(self, most: int | None = None, ended: bool = True) -> list[Hypothesis]:
-        """What has been heard so far, best first by the search's score.
+        """The hypotheses for the frames so far, best first by the search's score.
 
         Args:
-            most: How many at most; by default `nbest` of the options.
+            most: Largest number of hypotheses; by default `nbest` of the settings.
             ended: Whether the n-gram models score the end of the sentence.
         """
         options = self.decoder.options
@@ -177,9 +178,9 @@ def broken_frame(values: np.ndarray, frame: int) -> InputError:
     """Why a frame cannot be searched."""
     if not (values[frame] < np.inf).all():
         return InputError(
-            f"the log-probs of frame {frame} hold NaN or +inf; make the emissions again"
+            f"the log-probs of frame {frame} contain NaN or +inf; run `secondpass emit` again"
         )
     return InputError(
-        f"in frame {frame} no label has a probability, but for special ones; the acoustic model "
-        "is broken for this input"
+        f"in frame {frame} only special labels have a probability; the acoustic model does not "
+        "work for this input"
     )

@@ -1,4 +1,4 @@
-"""Utterances and where they come from: manifests, LibriSpeech folders, tables, audio folders."""
+"""Utterances from manifests, tables, LibriSpeech folders and folders of audio files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lm.files import whole_file
 from lm.text.prose import open_text
 
 MANIFESTS = {".jsonl", ".json", ".csv", ".tsv"}
-STRUCTURED = {"noise", "tags"}  # keys whose values are objects, in a table's field as JSON
+STRUCTURED = {"noise", "tags"}  # keys whose values are objects; in tables they are JSON
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".sph"}
 
 
@@ -27,16 +27,16 @@ class Utterance:
     """One utterance.
 
     Attributes:
-        id: Unique within its corpus.
+        id: Name that is unique in its corpus.
         audio_filepath: File that libsndfile reads.
-        text: Reference, None where there is none; "" is a legal reference.
+        text: Reference; None where there is none. An empty text is a reference.
         offset: Start within the file, seconds.
         duration: Length, seconds; None reads to the end of the file.
-        speaker: Who speaks.
-        channel: Which channel of the file, from 0; None averages them.
-        sample_rate: Rate that the manifest claims, Hz; the file's must agree.
-        noise: Mixed in when the audio is loaded.
-        tags: Whatever else the manifest says: accent, kind, …
+        speaker: Name of the speaker.
+        channel: Number of the channel in the file, from 0; None averages all channels.
+        sample_rate: Sampling rate according to the manifest, Hz; the file must have the same.
+        noise: Noise that is added when the audio is loaded.
+        tags: All other values of the manifest: accent, kind, …
     """
 
     id: str
@@ -69,7 +69,7 @@ def read_corpus(path: str | Path) -> list[Utterance]:
     if path.is_dir():
         found = list(_read_folder(path))
         if not found:
-            raise InputError(f"{path}: neither *.trans.txt nor audio files in this folder")
+            raise InputError(f"{path}: the folder has neither *.trans.txt nor audio files")
     elif not path.is_file():
         raise InputError(f"{path}: no such manifest or folder")
     elif path.suffix in (".csv", ".tsv"):
@@ -81,7 +81,7 @@ def read_corpus(path: str | Path) -> list[Utterance]:
         if utterance.id in seen:
             raise InputError(
                 f"{path}: id {utterance.id!r} occurs twice ({seen[utterance.id]} and "
-                f"{utterance.audio_filepath}); make ids unique"
+                f"{utterance.audio_filepath}); make the ids unique"
             )
         seen[utterance.id] = utterance.audio_filepath
     return found
@@ -95,9 +95,9 @@ def _read_manifest(path: Path) -> Iterator[Utterance]:
         try:
             entry = json.loads(line)
         except ValueError as error:
-            raise InputError(f"{where}: not JSON ({error}); one object a line") from error
+            raise InputError(f"{where}: not JSON ({error}); write one object a line") from error
         if not isinstance(entry, dict):
-            raise InputError(f"{where}: not a JSON object; one object a line")
+            raise InputError(f"{where}: not a JSON object; write one object a line")
         yield _utterance(entry, path.parent, where)
 
 
@@ -108,8 +108,11 @@ def _read_table(path: Path) -> Iterator[Utterance]:
         for row in rows:
             where = f"{path}, line {rows.line_num}"
             if None in row or None in row.values():
-                raise InputError(f"{where}: not as many fields as the header has")
-            # An empty field is a missing one, but an empty reference is a reference.
+                raise InputError(
+                    f"{where}: the line does not have as many fields as the header; add or remove "
+                    "separators"
+                )
+            # An empty field is a missing value, but an empty reference is a reference.
             entry: dict[str, Any] = {k: v for k, v in row.items() if v != "" or k == "text"}
             for key in STRUCTURED & entry.keys():
                 try:
@@ -135,10 +138,10 @@ def _read_folder(folder: Path) -> Iterator[Utterance]:
 
 
 def _utterance(entry: Mapping[str, Any], folder: Path, where: str) -> Utterance:
-    """One manifest entry; keys that are not known are tags."""
+    """One entry of a manifest; unknown keys become tags."""
     rest = dict(entry)
     if "audio_filepath" not in rest:
-        raise InputError(f"{where}: key `audio_filepath` is missing")
+        raise InputError(f"{where}: key `audio_filepath` is missing; add it or remove the line")
     file = rest.pop("audio_filepath")
     if not isinstance(file, str) or not file:
         raise InputError(f"{where}: `audio_filepath` is {file!r}, not a path")
@@ -190,14 +193,16 @@ def _noise(value: Any, where: str) -> Noise | None:
     try:
         noise = Noise(value["kind"], float(value["snr_db"]), int(value["seed"]))
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{where}: `noise` {value!r} has a value that is no number") from error
+        raise InputError(f"{where}: `noise` {value!r} has a value that is not a number") from error
     if not math.isfinite(noise.snr_db) or noise.seed < 0:
-        raise InputError(f"{where}: `noise` {value!r} needs a finite snr_db and a seed from 0 on")
+        raise InputError(
+            f"{where}: `noise` {value!r} needs a finite snr_db and a seed of 0 or more"
+        )
     return noise
 
 
 def load_utterance(utterance: Utterance, rate: int = RATE) -> np.ndarray:
-    """An utterance's audio with its noise mixed in, (samples,) float32.
+    """The audio of an utterance with its noise, (samples,) float32.
 
     Raises:
         InputError: As `load_audio`; the message names the utterance.
@@ -217,7 +222,13 @@ def load_utterance(utterance: Utterance, rate: int = RATE) -> np.ndarray:
 
 
 def write_manifest(utterances: Iterable[Utterance], path: str | Path) -> None:
-    """Writes a JSONL manifest; audio paths become relative to it where they lie below it."""
+    """Writes a JSONL manifest.
+
+    The path of an audio file below the manifest's folder is written relative to that folder.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
     folder = Path(path).parent
     entries = (_entry(utterance, folder) for utterance in utterances)
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
@@ -248,11 +259,11 @@ def read_references(path: str | Path) -> dict[str, str]:
     """Reference texts by utterance.
 
     Args:
-        path: Anything that `read_corpus` reads, or Kaldi-style text: `utt words…` a line, where
-            an utterance without words has an empty reference.
+        path: Anything that `read_corpus` reads, or Kaldi-style text with a line `utt words…` for
+            each utterance; an utterance without words has an empty reference.
 
     Raises:
-        InputError: As `read_corpus`; or there is no reference in it.
+        InputError: As `read_corpus`, or there are no references.
     """
     path = Path(path)
     if path.is_dir() or path.suffix in MANIFESTS or _is_manifest(path):
@@ -261,20 +272,22 @@ def read_references(path: str | Path) -> dict[str, str]:
         references = {}
         for number, utt, text in _kaldi_lines(path):
             if utt in references:
-                raise InputError(f"{path}, line {number}: utterance {utt!r} occurs twice")
+                raise InputError(
+                    f"{path}, line {number}: utterance {utt!r} occurs twice; keep one of the lines"
+                )
             references[utt] = text
     if not references:
-        raise InputError(f"{path}: no references in it")
+        raise InputError(f"{path}: there are no references in it; add `text` to its utterances")
     return references
 
 
 def _is_manifest(path: Path) -> bool:
-    """Whether a file's first line with something in it is a JSON object, whatever its name."""
+    """Whether the first line that is not empty is a JSON object, whatever the file's name."""
     return next((line.lstrip() for line in _lines(path) if line.strip()), "").startswith("{")
 
 
 def _kaldi_lines(path: Path) -> Iterator[tuple[int, str, str]]:
-    """Line number, utterance and text."""
+    """Line number, utterance and text of each line."""
     for number, line in enumerate(_lines(path), 1):
         utt, *text = line.split(maxsplit=1) or [""]
         if utt:
@@ -282,7 +295,7 @@ def _kaldi_lines(path: Path) -> Iterator[tuple[int, str, str]]:
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """A text file's lines, without the byte order mark that spreadsheets put first."""
+    """The lines of a text file, without the byte order mark that spreadsheets write first."""
     with open_text(path) as lines:
         try:
             for number, line in enumerate(lines):

@@ -23,12 +23,12 @@ from asr.options import DecoderOptions
 from asr.vocabulary import Vocabulary
 from lm.errors import InputError, SecondpassError
 
-CHUNK = 8  # most utterances that a worker takes at once
-AHEAD = 4  # chunks for each worker that may wait to be taken
+CHUNK = 8  # largest number of utterances that a worker takes at once
+AHEAD = 4  # chunks for each worker that may wait
 
 
 class Decoder(Protocol):
-    """A decoder, ready for utterances."""
+    """A decoder that is ready for utterances."""
 
     def decode(self, log_probs: np.ndarray) -> list[Hypothesis]:
         """Distinct hypotheses, best first, for log-probs (T, V) in natural log."""
@@ -36,7 +36,7 @@ class Decoder(Protocol):
 
 @dataclass(frozen=True)
 class GreedyDecoder:
-    """The best path as a list of one."""
+    """The best path as a list of one hypothesis."""
 
     vocabulary: Vocabulary
 
@@ -85,19 +85,19 @@ BUILDERS: dict[str, Callable[[Vocabulary, DecoderOptions], Decoder]] = {
     "greedy": _greedy,
     "pyctcdecode": _pyctcdecode,
 }
-PACKAGES = {"pyctcdecode": ("kenlm", "pyctcdecode")}  # what not every installation has
-THREADED = ("beam",)  # decoders that leave Python's lock to others; the rest get processes
+PACKAGES = {"pyctcdecode": ("kenlm", "pyctcdecode")}  # packages that may not be installed
+THREADED = ("beam",)  # decoders that release Python's lock; the others get processes
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """One utterance.
+    """The result for one utterance.
 
     Attributes:
-        utt: Its id.
-        hypotheses: Its list, best first; None if it failed.
+        utt: Id of the utterance.
+        hypotheses: N-best list, best first; None if the utterance failed.
         reason: Why it failed.
-        frames: Its length.
+        frames: Number of frames.
     """
 
     utt: str
@@ -109,13 +109,13 @@ class Decoded:
 def decode(
     emissions: Emissions, options: DecoderOptions, workers: int | None = None
 ) -> Iterator[Decoded]:
-    """Decodes utterance by utterance, in the emissions' order, whatever their number.
+    """Decodes any number of utterances, one after the other, in the order of the emissions.
 
     Args:
         emissions: From the acoustic stage.
         options: Decoder and its settings.
-        workers: Threads, or processes for decoders in Python; by default one for each processor.
-            Results do not depend on their number.
+        workers: Number of threads, or of processes for decoders in Python; by default one for
+            each processor. The results do not depend on it.
 
     Raises:
         InputError: A language model is missing or does not fit the vocabulary, or there are no
@@ -149,38 +149,39 @@ def decode_with(
 
 def _check(emissions: Emissions, workers: int | None) -> None:
     if workers is not None and workers < 1:
-        raise InputError(f"{workers} workers cannot decode; give 1 or more")
+        raise InputError(f"{workers} workers cannot decode; use 1 or more")
     if not len(emissions):
         raise InputError(f"{emissions.folder}: no utterances in it; run `secondpass emit` again")
 
 
 @dataclass(frozen=True)
 class _Worker:
-    """What it takes to decode any utterance."""
+    """Decodes any utterance."""
 
     emissions: Emissions
     decoder: Decoder
 
     def run(self, utts: Sequence[str]) -> list[Decoded]:
-        """Utterances' hypotheses, or why they have none."""
+        """The hypotheses of some utterances, or why they have none."""
         return [self.one(utt) for utt in utts]
 
     def one(self, utt: str) -> Decoded:
-        """One utterance's hypotheses, or why it has none."""
+        """The hypotheses of one utterance, or why it has none."""
         try:
             log_probs = self.emissions[utt]
             if not len(log_probs):
                 return Decoded(utt, None, f"utterance {utt}: its emissions have no frames")
             hypotheses = self.decoder.decode(check_log_probs(log_probs))
             if not all(h.acoustic < math.inf and not math.isnan(h.ngram) for h in hypotheses):
-                reason = "its scores are no numbers; make its emissions again"
+                reason = "its scores are not numbers; run `secondpass emit` again"
                 return Decoded(utt, None, f"utterance {utt}: {reason}")
             return Decoded(utt, hypotheses, frames=len(log_probs))
         except (SecondpassError, SafetensorError, OSError) as error:
             return Decoded(utt, None, f"utterance {utt}: {error}")
 
 
-# The worker of a forked process: a decoder with a loaded n-gram model cannot be sent to one.
+# The worker of a forked process. It is inherited, because a decoder with a loaded n-gram model
+# cannot be sent to a process.
 _forked: list[_Worker] = []
 
 
@@ -212,7 +213,7 @@ def _decoded(
                 yield from _in_order(pool, _run, chunks, workers)
             except BrokenProcessPool as error:
                 raise SecondpassError(
-                    "decoding: a worker process was killed, most often for lack of memory; "
+                    "decoding: a worker process was killed, probably because the memory was full; "
                     "use fewer --workers"
                 ) from error
 
@@ -223,7 +224,7 @@ def _in_order(
     chunks: Sequence[Sequence[str]],
     workers: int,
 ) -> Iterator[Decoded]:
-    """Results in order; no more chunks wait than keep the workers busy."""
+    """Results in order. Only as many chunks wait as keep the workers busy."""
     waiting: deque[Future[list[Decoded]]] = deque()
     for chunk in chunks:
         waiting.append(pool.submit(run, chunk))

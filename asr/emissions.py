@@ -25,20 +25,20 @@ META = "meta.json"
 # Files of a folder of emissions, those that a crash left included.
 OWN_FILE = re.compile(r"meta\.json(\.part)?|emissions-\d+\.safetensors(\.part)?")
 SHARD_BYTES = 256 << 20
-FRAMES_CHECKED = 64  # of an utterance, evenly spread
+FRAMES_CHECKED = 64  # frames of an utterance that are checked, at equal distances
 TOLERANCE = 0.02  # float16 rounds log-probs near -8 to 0.004
 DTYPES = {"float16": np.float16, "float32": np.float32}
 
 
 @dataclass(frozen=True)
 class EmissionsMeta:
-    """What emissions were made with.
+    """What is known about emissions.
 
     Attributes:
-        vocabulary: Of the V columns.
+        vocabulary: Labels of the V columns.
         frame_seconds: Time from one frame to the next, seconds.
         model: Name of the acoustic model.
-        dtype: Stored as `float16` or `float32`.
+        dtype: Precision of the stored log-probs, `float16` or `float32`.
     """
 
     vocabulary: Vocabulary
@@ -48,7 +48,9 @@ class EmissionsMeta:
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
-            raise InputError(f"emissions as {self.dtype!r}; choose one of {', '.join(DTYPES)}")
+            raise InputError(
+                f"emissions cannot be stored as {self.dtype!r}; choose {' or '.join(DTYPES)}"
+            )
 
 
 class EmissionsWriter:
@@ -58,7 +60,7 @@ class EmissionsWriter:
     as it is.
 
     Raises:
-        InputError: The folder has other files, which would be lost.
+        InputError: The folder has other files, which would be removed.
     """
 
     def __init__(
@@ -88,18 +90,18 @@ class EmissionsWriter:
         """Adds an utterance's log-probs, (T, V) natural log.
 
         Raises:
-            InputError: The utterance is there already, or the shape or the values are wrong.
+            InputError: The utterance was added before, or the shape or the values are wrong.
         """
         columns = len(self.meta.vocabulary.labels)
         if utt in self._known:
             raise InputError(f"utterance {utt}: its emissions were added before")
         if log_probs.ndim != 2 or log_probs.shape[1] != columns:
             raise InputError(
-                f"utterance {utt}: emissions of shape {log_probs.shape}, the vocabulary has "
+                f"utterance {utt}: the emissions have shape {log_probs.shape}, the vocabulary has "
                 f"{columns} labels"
             )
         if np.isnan(log_probs).any():
-            raise InputError(f"utterance {utt}: emissions hold NaN")
+            raise InputError(f"utterance {utt}: the emissions contain NaN")
         stored = np.ascontiguousarray(log_probs, dtype=DTYPES[self.meta.dtype])
         self._known.add(utt)
         self._waiting[utt] = stored
@@ -137,11 +139,11 @@ class EmissionsWriter:
 
 @dataclass(frozen=True)
 class Emissions:
-    """A folder of emissions, opened; it travels to other processes as little more than its path.
+    """A folder of emissions, opened; other processes are sent little more than its path.
 
     Attributes:
-        folder: Where it lies.
-        meta: What the emissions were made with.
+        folder: Path of the folder.
+        meta: What is known about the emissions.
         places: Shard and tensor name by utterance.
     """
 
@@ -154,7 +156,7 @@ class Emissions:
         """Opens a folder that `EmissionsWriter` wrote.
 
         Raises:
-            InputError: It is no such folder, it is incomplete, or a shard is damaged.
+            InputError: It is not such a folder, it is incomplete, or a shard is damaged.
         """
         folder = Path(folder)
         try:
@@ -178,8 +180,7 @@ class Emissions:
             places |= {utt: (shard, str(i)) for i, utt in enumerate(utts)}
         if len(places) != sum(map(len, shards.values())):
             raise InputError(
-                f"{folder / META}: damaged (an utterance is there twice); run `secondpass emit` "
-                "again"
+                f"{folder / META}: damaged (an utterance occurs twice); run `secondpass emit` again"
             )
         return cls(folder, meta, places)
 
@@ -207,12 +208,12 @@ class Emissions:
 
 @lru_cache(maxsize=8)
 def _opened(path: Path, changed: int) -> Any:
-    """A shard, memory-mapped: opening one takes longer than decoding a short utterance."""
+    """A memory-mapped shard. It is kept: to open it takes longer than to decode an utterance."""
     return safe_open(path, framework="numpy")
 
 
 def _check_shard(path: Path, utterances: int, columns: int) -> None:
-    """Checks from a shard's header, without its data, that it holds what `meta.json` says."""
+    """Checks by a shard's header, without its data, that it has what `meta.json` says."""
     try:
         with safe_open(path, framework="numpy") as file:
             names = list(file.keys())
@@ -223,8 +224,8 @@ def _check_shard(path: Path, utterances: int, columns: int) -> None:
         ) from error
     if shapes.keys() != {str(i) for i in range(utterances)}:
         raise InputError(
-            f"{path}: {len(shapes)} utterances, {META} says {utterances}; run `secondpass emit` "
-            "again"
+            f"{path}: the file has {len(shapes)} utterances, {META} says {utterances}; run "
+            "`secondpass emit` again"
         )
     wrong = [shape for shape in shapes.values() if len(shape) != 2 or shape[1] != columns]
     if wrong:
@@ -235,32 +236,32 @@ def _check_shard(path: Path, utterances: int, columns: int) -> None:
 
 
 def check_log_probs(log_probs: np.ndarray) -> np.ndarray:
-    """Log-probs that sum to one in every frame, by a look at up to FRAMES_CHECKED of them.
+    """Checks in up to FRAMES_CHECKED frames that probabilities sum to one.
 
     Args:
         log_probs: (T, V) natural log, T > 0.
 
     Returns:
-        The same, or if they do not sum to one, normalised, with a warning.
+        The same log-probs; if they do not sum to one, normalised log-probs, with a warning.
 
     Raises:
-        InputError: They are NaN or +inf, or probabilities and not their logs.
+        InputError: A value is NaN or +inf, or the values are probabilities and not logarithms.
     """
     step = -(-len(log_probs) // FRAMES_CHECKED)
     checked = log_probs[::step].astype(np.float32)
     if not log_probs.max() < np.inf:
-        raise InputError("its emissions hold NaN or +inf; run `secondpass emit` again")
+        raise InputError("its emissions contain NaN or +inf; run `secondpass emit` again")
     if (checked >= 0).all() and np.allclose(checked.sum(axis=1), 1, atol=TOLERANCE):
         raise InputError("its emissions are probabilities; take their natural log first")
-    # exp of what float32 cannot hold is +inf, which is far from one, too.
+    # The exponential of a large number is +inf in float32, which is not one either.
     with np.errstate(over="ignore"):
         sums = np.exp(checked).sum(axis=1)
-    # A frame in which nothing is possible is for the decoder to tell.
+    # A frame in which nothing is possible is reported by the decoder.
     if np.abs(sums[sums > 0] - 1).max(initial=0.0) <= TOLERANCE:
         return log_probs
     warnings.warn(
-        "emissions are not normalised: their probabilities do not sum to one; they are taken as "
-        "logits",
+        "the emissions are not normalised: their probabilities do not sum to one; they are taken "
+        "as logits",
         stacklevel=2,
     )
     totals = np.logaddexp.reduce(log_probs, axis=1, keepdims=True)

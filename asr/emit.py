@@ -10,27 +10,28 @@ from asr.acoustic import CTCModel
 from asr.corpus import Utterance, load_utterance
 from lm.errors import InputError, SecondpassError
 
-# What is loaded, sorted by length and batched together: utterances, and seconds of audio.
+# Utterances, and seconds of audio, that are loaded and sorted by length together.
 WINDOW = 256
 WINDOW_SECONDS = 3600.0
 
-Loaded = tuple[Utterance, np.ndarray]  # with its audio, (samples,) float32
+Loaded = tuple[Utterance, np.ndarray]  # an utterance and its audio, (samples,) float32
 Emitted = tuple[str, np.ndarray | SecondpassError]
 
 
 def emit(
     model: CTCModel, utterances: Iterable[Utterance], batch_seconds: float = 60.0
 ) -> Iterator[Emitted]:
-    """Log-probs of many utterances, batched by length.
+    """Log-probs of many utterances, in batches of similar length.
 
     Args:
         model: The acoustic model.
-        utterances: Any number; they are read in windows, so memory does not grow.
-        batch_seconds: Audio in one batch, padding counted in, seconds.
+        utterances: Any number of utterances. They are read in windows, so that memory does not
+            grow.
+        batch_seconds: Audio in one batch, padding included, seconds.
 
     Yields:
-        Utterance and (T, V) float32 log-probs, or the error that it met; the others go on. The
-        order within a window is that of length.
+        Id of the utterance and (T, V) float32 log-probs, or the error of an utterance that failed;
+        the others continue. Within a window the longest utterances come first.
     """
     window: list[Loaded] = []
     samples = 0
@@ -49,7 +50,7 @@ def emit(
 
 
 def _emit_window(model: CTCModel, window: list[Loaded], batch_seconds: float) -> Iterator[Emitted]:
-    """Log-probs of a window's utterances, longest first: memory runs out at once or never."""
+    """Log-probs of a window's utterances, longest first: memory is full at once or never."""
     batch: list[Loaded] = []
     for loaded in sorted(window, key=lambda pair: -len(pair[1])):
         longest = len(batch[0][1]) if batch else 0
@@ -62,7 +63,7 @@ def _emit_window(model: CTCModel, window: list[Loaded], batch_seconds: float) ->
 
 
 def _emit_batch(model: CTCModel, batch: list[Loaded]) -> Iterator[Emitted]:
-    """Log-probs of a batch; where it fails as a whole, of one utterance at a time."""
+    """Log-probs of a batch; if it fails as a whole, of one utterance at a time."""
     try:
         found = model.log_probs([signal for _, signal in batch])
     except (SecondpassError, RuntimeError) as error:
@@ -83,7 +84,7 @@ def _emit_batch(model: CTCModel, batch: list[Loaded]) -> Iterator[Emitted]:
                 utterance.id,
                 SecondpassError(
                     f"utterance {utterance.id}: {utterance.audio_filepath}: the model's output is "
-                    "not a number; compute in float32, or leave the utterance out"
+                    "not a number; compute in float32, or remove the utterance"
                 ),
             )
         else:

@@ -1,8 +1,9 @@
 """Exact CTC log-probs of texts: the forward algorithm over all of a text's paths.
 
-Graves et al. 2006, section 4.1, for texts and not for label sequences: every way to spell a text
-with the labels counts, and so do word delimiters at its ends or more than one between two words,
-as all of these are the same text. Texts that begin alike are computed once.
+This is Graves et al. 2006, section 4.1, for texts instead of label sequences: the sum is over the
+paths of every way to spell a text with the labels. Word delimiters at the ends of a text, or more
+than one between two words, do not change the text, so that these paths are included. What texts
+have in common at the beginning is computed once.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ def full_sums(log_probs: np.ndarray, vocabulary: Vocabulary, texts: Sequence[str
 
     Args:
         log_probs: (T, V) natural log.
-        vocabulary: Of the V columns.
+        vocabulary: Labels of the V columns.
         texts: Words separated by white space.
 
     Returns:
-        (N,) natural log; -inf where the labels cannot spell a text, or not in T frames.
+        (N,) natural log; -inf where the labels cannot spell a text, or need more than T frames.
     """
     normal = [" ".join(text.split()) for text in texts]
     ways = lattice(vocabulary, normal)
@@ -154,12 +155,12 @@ def forward(
         log_probs: (T, V) natural log.
         blank: column of the blank.
         labels: (N,) label of each node; -1 for node 0, where paths begin.
-        bare: (N,) whether a second one of the label, after a blank, changes nothing.
-        first: (N + 1,) and
-        before: node i follows nodes before[first[i] : first[i + 1]].
-        at_label: (2, N) -inf; row T % 2 takes the log-prob of the paths that end in the node's
-            label, and
-        at_blank: (2, N) -inf; of those that end in a blank after it.
+        bare: (N,) whether the same label again, after a blank, changes no text.
+        first: (N + 1,) where the predecessors of each node begin in `before`.
+        before: node i follows the nodes before[first[i] : first[i + 1]].
+        at_label: (2, N), -inf; row T % 2 is filled with the log-prob of the paths that end in the
+            node's label.
+        at_blank: (2, N), -inf; the same for paths that end in a blank after that label.
     """
     at_blank[0, 0] = 0.0
     for t in range(len(log_probs)):

@@ -8,15 +8,15 @@ from asr.vocabulary import Vocabulary
 
 
 def greedy(log_probs: np.ndarray, vocabulary: Vocabulary) -> tuple[str, float]:
-    """The text of the best path (Graves et al. 2006, section 3.2) that stands for text or blank.
+    """The text of the best path (Graves et al. 2006, section 3.2) over text labels and the blank.
 
     Args:
         log_probs: (T, V) natural-log probabilities.
-        vocabulary: Of the V columns.
+        vocabulary: Labels of the V columns.
 
     Returns:
-        The text, and the natural-log probability of that one path (a lower bound of the text's,
-        which is a sum over paths).
+        The text, and the natural-log probability of this one path. It is a lower bound of the
+        text's log-prob, which sums over all paths.
     """
     if len(log_probs) == 0:
         return "", 0.0

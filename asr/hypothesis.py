@@ -12,11 +12,11 @@ class Hypothesis:
 
     Attributes:
         text: Words separated by single spaces.
-        acoustic: Natural log.
-        ngram: Natural log; 0 where no n-gram model took part.
-        oov: Words that the n-gram model does not know.
-        more: Further columns by name, where the decoder has some.
-        times: First frame of each word, and the frame after its last; None where not known.
+        acoustic: Acoustic log-prob, natural log.
+        ngram: n-gram log-prob, natural log; 0 where there was no n-gram model.
+        oov: Number of words that the n-gram model does not know.
+        more: Values of further columns by name; None where there are none.
+        times: First frame of each word, and the frame after its last one; None where not known.
     """
 
     text: str

@@ -1,13 +1,14 @@
 """N-best tables: one row a hypothesis, every score a raw natural-log probability.
 
-Columns: `utt`, `rank` (1 is best), `text`, `acoustic`, `ngram` (0 where no n-gram model took part),
+Columns: `utt`, `rank` (1 is best), `text`, `acoustic`, `ngram` (0 where there was no n-gram model),
 `words`, `oov` (words unknown to the n-gram model), then one column for each further language model
 and its `NAME.tokens`. -inf is legal, NaN is not. Imported lists may have `tokens`, the number of
 units that the first pass used for the text.
 
 Some decoders add `ngram2`, `ngram3`, … (further n-gram models of a log-linear mixture), `hotwords`
-(summed weights of the hot words in the text), `ctc` (log-prob over all paths of the text, whatever
-the search pruned), and `word_starts` and `word_ends` (lists of seconds, one for each word).
+(summed weights of the hot words in the text), `ctc` (log-prob over all paths of the text, those
+that the search pruned included), and `word_starts` and `word_ends` (lists of seconds, one for each
+word).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from lm.files import whole_file
 COLUMNS = ("utt", "rank", "text", "acoustic", "ngram", "words", "oov")
 TIMES = ("word_starts", "word_ends")
 LARGEST_COUNT = 1 << 53  # float64 holds every whole number below it
-ROWS_PER_GROUP = 100_000  # that a writer gathers before it writes
+ROWS_PER_GROUP = 100_000  # rows that a writer collects before it writes them
 
 
 def build_nbest(
@@ -40,12 +41,12 @@ def build_nbest(
     more: Sequence[str] = (),
     times: bool = False,
 ) -> pd.DataFrame:
-    """The table of N-best lists, each best first.
+    """Makes the table of N-best lists; each list has its best hypothesis first.
 
     Args:
         lists: Hypotheses by utterance.
-        frame_seconds: From one frame to the next, for word times.
-        more: Further columns, which every hypothesis has.
+        frame_seconds: Seconds from one frame to the next, for word times.
+        more: Names of further columns, which every hypothesis has.
         times: Whether every hypothesis has word times.
     """
     rows = [(utt, rank, h) for utt, found in lists.items() for rank, h in enumerate(found, 1)]
@@ -72,7 +73,7 @@ def build_nbest(
 
 
 def _column(name: str, values: Sequence[float]) -> np.ndarray:
-    """A further column; counts are whole numbers where they are so everywhere."""
+    """A further column; a column of counts has integers if all values are whole numbers."""
     column = np.array(values, dtype=float)
     whole = is_count(name) and (np.abs(column) < LARGEST_COUNT).all() and not (column % 1).any()
     return column.astype(np.int64) if whole else column
@@ -152,7 +153,7 @@ def check_nbest(table: pd.DataFrame, where: str) -> None:
 
     Args:
         table: The table.
-        where: What to call it in messages.
+        where: Name of the table in messages.
 
     Raises:
         InputError: A column is missing or not numeric, a score is NaN or +inf, ranks are not
@@ -167,7 +168,8 @@ def check_nbest(table: pd.DataFrame, where: str) -> None:
     for name in table.columns.difference(["utt", "text", *TIMES]):
         if not pd.api.types.is_numeric_dtype(table[name]):
             raise InputError(
-                f"{where}: column {name} holds {table[name].dtype}, not numbers; drop or convert it"
+                f"{where}: column {name} holds {table[name].dtype}, not numbers; remove or convert "
+                "it"
             )
         values = table[name].to_numpy(dtype=float)
         bad = np.flatnonzero(np.isnan(values) | np.isposinf(values))
@@ -175,10 +177,12 @@ def check_nbest(table: pd.DataFrame, where: str) -> None:
             row = table.iloc[bad[0]]
             raise InputError(
                 f"{where}: column {name} is {values[bad[0]]} for utterance {row['utt']}, rank "
-                f"{row['rank']}; scores are log-probs, make that column again"
+                f"{row['rank']}; scores are log-probs: make that column again"
             )
     if table["utt"].isna().any() or table["text"].isna().any():
-        raise InputError(f'{where}: an utterance or a text is missing (null); use "" for no words')
+        raise InputError(
+            f'{where}: an utterance or a text is missing (null); write "" for no words'
+        )
     ranks = table.groupby("utt", sort=False)["rank"]
     wrong = (ranks.min() != 1) | (ranks.max() != ranks.size()) | (ranks.nunique() != ranks.size())
     if wrong.any():
@@ -189,15 +193,16 @@ def check_nbest(table: pd.DataFrame, where: str) -> None:
     if twice.any():
         row = table[twice].iloc[0]
         raise InputError(
-            f"{where}: utterance {row['utt']} has the text {row['text']!r} twice; keep the better"
+            f"{where}: utterance {row['utt']} has the text {row['text']!r} twice; keep the "
+            "better one"
         )
 
 
 def read_nbest(path: str | Path) -> pd.DataFrame:
-    """Reads an N-best table (Parquet), checked.
+    """Reads an N-best table (Parquet) and checks it.
 
     Raises:
-        InputError: The file is missing or damaged, or no N-best table.
+        InputError: The file is missing or damaged, or it is not an N-best table.
     """
     path = Path(path)
     if not path.is_file():
@@ -212,7 +217,7 @@ def read_nbest(path: str | Path) -> pd.DataFrame:
 
 
 def write_nbest(table: pd.DataFrame, path: str | Path) -> None:
-    """Writes an N-best table (Parquet), which appears only when it is complete.
+    """Checks an N-best table and writes it (Parquet); the file appears when it is complete.
 
     Raises:
         InputError: As `check_nbest`.

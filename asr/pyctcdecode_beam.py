@@ -1,9 +1,9 @@
-"""The reference decoder: pyctcdecode's beam search with KenLM, its scores taken apart again.
+"""pyctcdecode's beam search with KenLM, whose scores are separated again.
 
-pyctcdecode 0.5.0 is used as it is but for three faults, which matter for N-best lists:
-- Text that ends with a space or has no words is scored as if one more, unknown word followed.
-- After a piece that is a bare `▁`, the next piece starts a word in whatever beam it comes.
-- Language models are kept for ever in a dictionary of the class.
+pyctcdecode 0.5.0 is used unchanged except for three errors, which matter for N-best lists:
+- Text that ends with a space or has no words is scored as if another, unknown word followed.
+- After a piece that is only `▁`, the next piece starts a word in every beam.
+- Language models stay in a dictionary of the class as long as the process runs.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from lm.ngram.arpa import GZIP_MAGIC, MARKS, open_arpa
 from lm.ngram.model import NgramModel
 from lm.ngram.store import is_store
 
-# Follows the `▁` of a piece that is nothing else, invisibly: the search takes a label that ends
-# with `▁` for one that the next label must not be joined to.
+# An invisible character after the `▁` of a piece that is nothing else, because the search never
+# joins the next label to one that ends with `▁`.
 JOINER = "\u2060"
 
 
 class WordModel(LanguageModel):
-    """pyctcdecode's n-gram model, without a word where there is none."""
+    """pyctcdecode's n-gram model; an empty word is not scored."""
 
     def score(self, prev_state: Any, word: str, is_last_word: bool = False) -> tuple[float, Any]:
-        """Weighted score of a word and, if it is the last, of the sentence end; natural log."""
+        """Weighted natural-log score of a word and, after the last word, of the sentence end."""
         word = word.replace(JOINER, "")
         if word:
             found: tuple[float, Any] = super().score(prev_state, word, is_last_word)
@@ -50,13 +50,13 @@ class WordModel(LanguageModel):
         return self.alpha * math.log(10) * end, prev_state
 
     def score_partial_token(self, partial_token: str) -> float:
-        """Penalty of letters that no known word starts with."""
+        """Penalty of a prefix that no known word has."""
         penalty: float = super().score_partial_token(partial_token.replace(JOINER, ""))
         return penalty
 
 
 class Search(BeamSearchDecoderCTC):
-    """pyctcdecode's search, which holds its language model itself."""
+    """pyctcdecode's search with a language model of its own."""
 
     def __init__(self, alphabet: Alphabet, language_model: WordModel | None) -> None:
         super().__init__(alphabet)
@@ -74,9 +74,9 @@ class ReferenceDecoder:
 
     Attributes:
         search: pyctcdecode's decoder.
-        options: Its settings.
-        kept: Columns of the log-probs that stand for text or blank.
-        model: The n-gram model, if there is one.
+        options: Settings.
+        kept: Columns of the log-probs that stand for text or the blank.
+        model: n-gram model; None where there is none.
     """
 
     search: Any
@@ -89,7 +89,7 @@ class ReferenceDecoder:
         """Loads the n-gram model and prepares the search.
 
         Raises:
-            InputError: The n-gram model is missing or damaged, or hardly any of its words
+            InputError: The n-gram model is missing or damaged, or less than a tenth of its words
                 can be spelled with the vocabulary.
         """
         unspoken = set(vocabulary.special) - {vocabulary.blank}
@@ -100,7 +100,7 @@ class ReferenceDecoder:
             model = NgramModel.load(options.lm)
             words = [word for word in model.vocabulary if word not in MARKS]
             check_spelling(words, set("".join(labels)), options.lm)
-            # The package warns of each language model of fewer than 1,000 words, which AN4's has.
+            # The package warns about language models of fewer than 1,000 words, such as AN4's.
             logging.getLogger("pyctcdecode").setLevel(logging.ERROR)
             language_model = WordModel(
                 load_kenlm(model),
@@ -109,31 +109,32 @@ class ReferenceDecoder:
                 beta=options.beta,
                 unk_score_offset=options.unknown,
             )
-        # Built directly: the package's own guesses about labels go wrong for many vocabularies.
+        # Built directly: the package's guesses about labels are wrong for many vocabularies.
         alphabet = Alphabet(labels, is_bpe=vocabulary.word_delimiter is None)
         return cls(Search(alphabet, language_model), options, kept, model)
 
     def decode(self, log_probs: np.ndarray) -> list[Hypothesis]:
-        """Distinct hypotheses, best first by the search's score recomputed from the raw ones.
+        """Distinct hypotheses, best first by the search's score, computed from the raw scores.
 
-        The acoustic score is the summed log-prob of all of the text's paths (Graves et al. 2006,
-        equation 3) that survived pruning. Hypotheses that differ in white space alone are one.
+        The acoustic score is the log of the summed probability of all paths of the text that were
+        not pruned (Graves et al. 2006, equation 3). Hypotheses that differ in white space only are
+        one hypothesis.
 
         Args:
             log_probs: (T, V) natural log.
 
         Raises:
-            InputError: In some frame no label but special ones is possible.
+            InputError: In some frame only special labels are possible.
         """
         columns = log_probs[:, self.kept].astype(np.float64)
-        # The package normalises what is left without the special columns; every path passes
-        # each frame once, so the same sum takes it out of all scores again.
+        # The package normalises what remains without the special columns. Every path goes through
+        # each frame once, so the same sum removes the normalisation from all scores.
         frames = np.logaddexp.reduce(columns, axis=1)
         if not np.isfinite(frames).all():
             frame = int(np.flatnonzero(~np.isfinite(frames))[0])
             raise InputError(
-                f"in frame {frame} no label has a probability, but for special ones; the acoustic "
-                "model is broken for this input"
+                f"in frame {frame} only special labels have a probability; the acoustic model does "
+                "not work for this input"
             )
         lost = frames.sum()
         beams = self.search.decode_beams(
@@ -156,7 +157,7 @@ class ReferenceDecoder:
         return Hypothesis(text, acoustic, scored.logprob, scored.oov)
 
     def _fused(self, hypothesis: Hypothesis) -> float:
-        """The search's score, with the penalty that `unknown` is for each unknown word."""
+        """The search's score, with the penalty `unknown` for each unknown word."""
         if self.model is None:
             return hypothesis.acoustic
         options = self.options
@@ -166,7 +167,7 @@ class ReferenceDecoder:
 
 
 def _label(vocabulary: Vocabulary, index: int) -> str:
-    """A label as pyctcdecode wants it: nothing for blank, a space between words."""
+    """A label as pyctcdecode expects it: empty for the blank, a space between words."""
     if index == vocabulary.blank:
         return ""
     label = vocabulary.labels[index]
@@ -179,16 +180,16 @@ def load_kenlm(model: NgramModel) -> Any:
     """The same model in KenLM.
 
     Raises:
-        InputError: It is no ARPA file, or one that KenLM cannot load.
+        InputError: It is not an ARPA file, or KenLM cannot load it.
     """
     path = model.path
     if model.order < 2:
         raise InputError(
-            f"{path}: has unigrams only, which KenLM cannot load; use decoder `beam`, or estimate "
-            "a model with --order 2 or more"
+            f"{path}: the model has unigrams only, and KenLM cannot load it; use decoder `beam`, "
+            "or estimate a model with --order 2 or more"
         )
     if is_store(path):
-        raise InputError(f"{path}: KenLM reads ARPA files only; give one, or use decoder `beam`")
+        raise InputError(f"{path}: KenLM reads ARPA files only; use one, or use decoder `beam`")
     config = kenlm.Config()
     config.show_progress = False
     config.arpa_complain = kenlm.ARPALoadComplain.NONE
@@ -202,7 +203,7 @@ def load_kenlm(model: NgramModel) -> Any:
 
 @contextmanager
 def _plain(path: Path) -> Iterator[Path]:
-    """The file itself, or a temporary plain copy of a gzipped one: pip's KenLM reads no gzip."""
+    """The file, or a temporary unpacked copy: the KenLM that pip installs does not read gzip."""
     with open(path, "rb") as file:
         gzipped = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
     if not gzipped:

@@ -18,7 +18,7 @@ from lm.neural.pretrained import load_checkpoint
 from lm.scorer import ScorerOptions, TextError
 
 LOGITS_PER_BATCH = 1 << 26  # Whisper's V is 51,865
-# These models were trained on texts that begin with a space.
+# Model types that were trained on texts that begin with a space.
 SPACE_FIRST = ("whisper",)
 
 
@@ -28,12 +28,13 @@ class Seq2SeqScorer:
 
     Attributes:
         model: transformers' model, in evaluation mode.
-        features: its feature extractor.
-        tokenizer: its tokenizer.
-        prompt: ids that the decoder reads first; not scored.
-        name: as it was loaded.
-        most: most ids that the decoder can read, the prompt included; None if not known.
-        logits_per_batch: most logits (B, T, V) of hypotheses that are computed at once.
+        features: transformers' feature extractor.
+        tokenizer: transformers' tokenizer.
+        prompt: Ids that the decoder reads first; they are not scored.
+        name: Hub name or folder.
+        most: Largest number of ids that the decoder can read, the prompt included; None if not
+            known.
+        logits_per_batch: Largest number of logits (B, T, V) that are computed at once.
     """
 
     model: Any = field(repr=False)
@@ -58,11 +59,11 @@ class Seq2SeqScorer:
             name: Hub name or local folder; a model for 16 kHz.
             device: torch device; by default the GPU if there is one.
             dtype: `float32`, `float16` or `bfloat16`; by default float16 on a GPU, else float32.
-            language: What a multilingual Whisper is told to write.
+            language: Language that a multilingual Whisper writes.
 
         Raises:
-            InputError: There is no such checkpoint, it is no encoder-decoder model of speech, or
-                the device, dtype or language are unknown.
+            InputError: There is no such checkpoint, it is not an encoder-decoder model of speech,
+                or the device, dtype or language is unknown.
         """
         name = str(name)
         options = ScorerOptions(device=device, dtype=dtype)
@@ -71,15 +72,18 @@ class Seq2SeqScorer:
         )
         try:
             features = AutoFeatureExtractor.from_pretrained(name)
-        # A broken folder makes the library raise anything.
+        # The library raises all kinds of errors for a broken folder.
         except Exception as error:
             reason = str(error).strip().split("\n")[0]
-            raise InputError(f"{name}: no feature extractor in it ({reason})") from error
+            raise InputError(
+                f"{name}: the feature extractor cannot be loaded ({reason}); the folder needs "
+                "preprocessor_config.json"
+            ) from error
         config = model.config
         if not config.is_encoder_decoder or features.sampling_rate != RATE:
             raise InputError(
-                f"{name}: {type(model).__name__} for {features.sampling_rate} Hz; give an "
-                f"encoder-decoder model for {RATE} Hz, such as Whisper"
+                f"{name}: {type(model).__name__} for {features.sampling_rate} Hz cannot be used; "
+                f"use an encoder-decoder model for {RATE} Hz, such as Whisper"
             )
         if getattr(model.generation_config, "is_multilingual", False):
             try:
@@ -95,13 +99,13 @@ class Seq2SeqScorer:
         return cls(model, features, tokenizer, prompt, name, most)
 
     def __call__(self, texts: Sequence[str], signal: np.ndarray, /) -> np.ndarray:
-        """Log-probs of texts, the end of the text scored too, given all that precedes.
+        """Log-probs of texts given the audio, the end of the text included.
 
-        The encoder runs once; the hypotheses go through the decoder in padded batches.
+        The encoder runs once; the decoder scores the hypotheses in padded batches.
 
         Args:
-            texts: N texts as the model would write them.
-            signal: (samples,) float32 at 16 kHz, no longer than the model hears at once.
+            texts: N texts, spelled as the model writes them.
+            signal: (samples,) float32 at 16 kHz, no longer than the model's input.
 
         Returns:
             (N,) float64, natural log.
@@ -122,7 +126,7 @@ class Seq2SeqScorer:
         return found
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids that are scored, the end among them; what looks like a mark is characters."""
+        """Ids that are scored, the end included; special tokens in a text are taken as letters."""
         space = " " if self.model.config.model_type in SPACE_FIRST else ""
         spaced = [f"{space}{text}" if text else "" for text in texts]
         encoded = self.tokenizer(spaced, add_special_tokens=False, split_special_tokens=True)
@@ -134,7 +138,7 @@ class Seq2SeqScorer:
                     index,
                     texts[index],
                     f"is {read} tokens with the prompt, and {self.name} can read {self.most}; "
-                    "leave the utterance out, or cut it",
+                    "remove the utterance, or cut it",
                 )
         return replies
 
@@ -144,8 +148,8 @@ class Seq2SeqScorer:
         limit = getattr(self.features, "n_samples", None)
         if limit is not None and len(signal) > limit:
             raise InputError(
-                f"{len(signal) / RATE:.1f} s of audio, and {self.name} hears {limit / RATE:.0f} s "
-                "at once; cut the utterance"
+                f"the utterance has {len(signal) / RATE:.1f} s of audio, and {self.name} takes "
+                f"{limit / RATE:.0f} s at once; cut the utterance"
             )
         batch = self.features(signal, sampling_rate=RATE, return_tensors="pt")
         inputs = batch[self.model.main_input_name].to(self.model.device, self.model.dtype)
@@ -159,7 +163,7 @@ class Seq2SeqScorer:
         ids = torch.zeros((len(replies), first + longest), dtype=torch.long)
         scored = torch.zeros(ids.shape, dtype=torch.bool)
         for row, reply in enumerate(replies):
-            # Padding is on the right, where no token sees it.
+            # Padding is on the right, where it has no influence on the tokens before it.
             ids[row, : first + len(reply)] = torch.tensor([*self.prompt, *reply])
             scored[row, first : first + len(reply)] = True
         ids, scored = ids.to(heard.device), scored.to(heard.device)

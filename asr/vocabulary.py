@@ -1,4 +1,4 @@
-"""What the columns of CTC log-probs stand for."""
+"""The labels that the columns of CTC log-probs stand for."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from lm.errors import InputError
 WORD_START = "▁"  # what SentencePiece puts before a word's first piece
 DELIMITERS = ("|", " ")
 
-# A language model of which fewer of its words can be spelled was made for other labels. Not none:
-# an apostrophe on its own, or the `I` of text in mixed case, can be spelled by the wrong model too.
+# Share of a language model's words that must be possible to spell; with fewer, the model was made
+# for other labels. The limit is above 0, because other labels can spell a few words as well: an
+# apostrophe on its own, or the `I` of text in mixed case.
 LEAST_SPELLED = 0.1
 
 
@@ -23,9 +24,9 @@ class Vocabulary:
     Attributes:
         labels: (V,) label of each column.
         blank: Column of the CTC blank.
-        word_delimiter: Label between words, `|` or a space, of character vocabularies; None for
-            pieces, which carry `▁` where a word starts.
-        special: Columns that never stand for text: blank, padding, sentence marks, unknown.
+        word_delimiter: Label between words of a vocabulary of characters, `|` or a space; None
+            for pieces, which have `▁` where a word starts.
+        special: Columns that never stand for text: blank, padding, sentence marks, unknown words.
     """
 
     labels: tuple[str, ...]
@@ -41,7 +42,9 @@ class Vocabulary:
         texts = [label for i, label in enumerate(self.labels) if i not in self.special]
         twice = sorted({label for label in texts if texts.count(label) > 1})
         if twice:
-            raise InputError(f"labels occur twice in the vocabulary: {', '.join(twice)}")
+            raise InputError(
+                f"some labels occur twice in the vocabulary: {', '.join(twice)}; make them unique"
+            )
 
     @property
     def kind(self) -> str:
@@ -49,7 +52,7 @@ class Vocabulary:
         return "pieces" if self.word_delimiter is None else "characters"
 
     def text(self, ids: Iterable[int]) -> str:
-        """The text of label ids after CTC's collapse; special ones are left out."""
+        """The text of label ids after CTC's collapse; special labels are left out."""
         labels = [self.labels[i] for i in ids if i not in self.special]
         joined = "".join(labels).replace(self.word_delimiter or WORD_START, " ")
         return " ".join(joined.split())
@@ -86,19 +89,19 @@ class Vocabulary:
 
         Raises:
             InputError: The tokenizer has more or fewer labels than the model has columns, or the
-                blank is none of these.
+                blank is not one of these.
         """
         if not 0 <= blank < size:
             raise InputError(f"blank is column {blank}, but the model has {size} outputs")
         ids = {int(i) for i in tokenizer.get_vocab().values()}
-        # Tokenizers of many published checkpoints add sentence marks that the model never had.
+        # Tokenizers of many published checkpoints add sentence marks that the model does not have.
         unused = {i for i in tokenizer.all_special_ids if i >= size}
         if (ids - unused) | {blank} != set(range(size)):
             raise InputError(
                 f"the model has {size} outputs, its tokenizer {len(ids)} labels; the two do not "
                 "belong together"
             )
-        # The blank alone may be unknown to the tokenizer.
+        # The blank is the only label that the tokenizer need not have.
         labels = [str(tokenizer.convert_ids_to_tokens(i) or "") for i in range(size)]
         special = {i for i in tokenizer.all_special_ids if 0 <= i < size}
         delimiter = getattr(tokenizer, "word_delimiter_token", None)
@@ -110,7 +113,7 @@ def spellings(vocabulary: Vocabulary) -> tuple[list[str], list[bool], list[bool]
     """Each label's text, whether a word ends before it, and whether it stands for text.
 
     Raises:
-        InputError: A label has a word boundary elsewhere than at its beginning.
+        InputError: A label has a word boundary that is not at its beginning.
     """
     texts, boundary, followed = [], [], []
     delimiter = vocabulary.word_delimiter
@@ -119,11 +122,11 @@ def spellings(vocabulary: Vocabulary) -> tuple[list[str], list[bool], list[bool]
         used = i not in vocabulary.special
         words = text.split()
         if used and not text:
-            raise InputError(f"label {i} of the vocabulary is empty; make it a special one")
+            raise InputError(f"label {i} of the vocabulary is empty; declare it as special")
         if used and (len(words) > 1 or (words and text[-1].isspace())):
             raise InputError(
-                f"label {label!r} (column {i}) has a word boundary within; the beam decoder takes "
-                "labels with one at their beginning only"
+                f"label {label!r} (column {i}) has a word boundary within; the beam decoder needs "
+                "word boundaries at the beginning of labels"
             )
         texts.append(words[0] if used and words else "")
         boundary.append(used and text[:1].isspace())
@@ -135,7 +138,7 @@ def check_spelling(words: Sequence[str], letters: set[str], lm: str) -> None:
     """Checks that a language model's words can be spelled with a vocabulary.
 
     Raises:
-        InputError: Hardly any of them can.
+        InputError: Less than a tenth of them can.
     """
     spelled = sum(set(word) <= letters for word in words)
     if spelled >= LEAST_SPELLED * len(words):

@@ -1,4 +1,4 @@
-"""Which word of a hypothesis stands for which word of its reference: jiwer's way, and sclite's."""
+"""Alignments of the words of a hypothesis with its reference, as jiwer's or as sclite's."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from lm.errors import InputError
 Method = Literal["jiwer", "sclite"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
-# What stands at each place of an alignment, the order of `asr.evaluation.wer.COUNTS`.
+# The kinds of places of an alignment, in the order of `asr.evaluation.wer.COUNTS`.
 HIT, SUBSTITUTION, DELETION, INSERTION = range(4)
 OF_OPCODE = {"equal": HIT, "replace": SUBSTITUTION, "delete": DELETION, "insert": INSERTION}
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """Where a hypothesis errs along its reference of R words.
+    """The errors of a hypothesis along its reference of R words.
 
     Attributes:
         wrong: bool (R,), whether the reference word is substituted or deleted.
-        inserted: int (R + 1,), hypothesis words inserted before each reference word and, last,
-            after all of them.
+        inserted: int (R + 1,), number of hypothesis words inserted before each reference word; the
+            last number is for words after all of them.
     """
 
     wrong: np.ndarray
@@ -34,7 +34,7 @@ class Alignment:
 
     @classmethod
     def of(cls, path: np.ndarray) -> Alignment:
-        """An alignment from the kinds of its places, as `WordIds.path` gives them."""
+        """An alignment from the kinds of its places, which `WordIds.path` returns."""
         of_reference = path != INSERTION
         before = np.cumsum(of_reference)[~of_reference]
         inserted = np.bincount(before, minlength=int(of_reference.sum()) + 1)
@@ -42,24 +42,25 @@ class Alignment:
 
 
 class WordIds:
-    """Aligns texts as words at white space; every word gets a number when it is first seen.
+    """Aligns texts, whose words are separated by white space. Every word has a number.
 
     Args:
-        method: `jiwer` has the fewest errors, each of cost 1, with ties broken as jiwer's own
-            backend (rapidfuzz) breaks them. `sclite` is the alignment of NIST sclite: costs 4 for
-            a substitution and 3 for a deletion or insertion, so that two words wrong in a row are
-            rather one inserted, one right and one deleted; from the end of the sentence, ties go
-            to a hit or substitution before an insertion before a deletion. It is equal to
-            sclite's, place by place, on texts without its special marks (alternatives in braces,
-            fragments, optional words) and in one case (sclite itself ignores case).
+        method: `jiwer` has the fewest errors, each of cost 1; jiwer's own backend (rapidfuzz)
+            decides between alignments of equal cost. `sclite` is the alignment of NIST sclite: a
+            substitution costs 4, a deletion or insertion 3, so that one insertion, one hit and one
+            deletion are preferred to two substitutions. Between alignments of equal cost it takes,
+            from the end of the sentence, a hit or substitution before an insertion before a
+            deletion. It is equal to sclite's, place by place, for texts without sclite's special
+            marks (alternatives in braces, fragments, optional words) and in one case (sclite
+            itself ignores case).
 
     Raises:
-        InputError: No such method.
+        InputError: There is no such method.
     """
 
     def __init__(self, method: Method = "jiwer") -> None:
         if method not in METHODS:
-            raise InputError(f"no alignment named {method!r}; there are: {', '.join(METHODS)}")
+            raise InputError(f"there is no alignment {method!r}; use {' or '.join(METHODS)}")
         self.method = method
         self._ids: dict[str, int] = {}
 
@@ -81,12 +82,12 @@ class WordIds:
         """The kind of every place of the alignment of R words with H words.
 
         Args:
-            reference: R numbers, as `encode` gives them.
+            reference: R numbers, which `encode` returns.
             hypothesis: H numbers.
 
         Returns:
-            int8 (P,) of HIT, SUBSTITUTION, DELETION and INSERTION, from the start; P is at least
-            the larger of R and H.
+            int8 (P,) of HIT, SUBSTITUTION, DELETION and INSERTION, from the start of the sentence;
+            P is at least the larger of R and H.
         """
         if self.method == "sclite":
             from asr.evaluation.sclite import sclite_path  # numba takes half a second to import
@@ -107,7 +108,7 @@ def align(
 
     Raises:
         ValueError: The two sequences differ in length.
-        InputError: No such method.
+        InputError: There is no such method.
     """
     if len(references) != len(hypotheses):
         raise ValueError(f"{len(references)} references but {len(hypotheses)} hypotheses")
@@ -121,10 +122,11 @@ def align(
 def word_pairs(
     reference: str, hypothesis: str, method: Method = "jiwer"
 ) -> list[tuple[str | None, str | None]]:
-    """The words that stand for each other, in order; None where there is no other.
+    """The words that are aligned with each other, in order.
 
     Returns:
-        (reference word, hypothesis word) of every place of the alignment.
+        (reference word, hypothesis word) of every place of the alignment; None for the word that
+        an insertion or a deletion does not have.
     """
     words = WordIds(method)
     path = words.path(words.encode(reference), words.encode(hypothesis))
@@ -141,7 +143,7 @@ def word_pairs(
 def right_words(
     references: Sequence[str], hypotheses: Sequence[str], method: Method = "jiwer"
 ) -> np.ndarray:
-    """Which words of the hypotheses are right, one after the other, bool (W,).
+    """Whether each word of the hypotheses is right, bool (W,), one hypothesis after the other.
 
     Raises:
         ValueError: The two sequences differ in length.

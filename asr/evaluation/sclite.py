@@ -32,7 +32,7 @@ def sclite_path(reference: Sequence[int], hypothesis: Sequence[int]) -> np.ndarr
 def weighted_path(
     reference: np.ndarray, hypothesis: np.ndarray, substitution: int, deletion: int, insertion: int
 ) -> np.ndarray:
-    """A cheapest alignment, see `WordIds.path`; ties as sclite breaks them."""
+    """The alignment of least cost; sclite's choice if there are several (see `WordIds`)."""
     rows, columns = len(reference), len(hypothesis)
     cost = np.empty((rows + 1, columns + 1), dtype=np.int64)
     for i in range(rows + 1):

@@ -1,4 +1,4 @@
-"""Is a difference in word error rate more than chance: bootstrap, MAPSSWE, Holm's correction."""
+"""Whether a difference in word error rate is more than chance: bootstrap, MAPSSWE, Holm."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from asr.evaluation.alignment import Alignment
 RESAMPLES = 10_000
 LEVEL = 0.95
 
-# Reference words right in both systems that end a segment: sclite's default.
+# Number of reference words, right in both systems, that end a segment: sclite's default.
 BUFFER = 2
 
 
 @dataclass(frozen=True)
 class Mapsswe:
-    """What the matched-pairs test found for a system against a baseline.
+    """The result of the matched-pairs test of a system against a baseline.
 
     Attributes:
-        segments: number of segments in which at least one of the two systems errs.
+        segments: number of segments in which at least one of the two systems has errors.
         mean: mean over segments of errors(system) - errors(baseline); negative: fewer errors.
         z: the mean in units of its standard error; 0.0 where no variance can be estimated.
         p_value: two-sided, from the normal distribution.
@@ -54,8 +54,8 @@ def bootstrap_interval(
         seed: the same seed draws the same samples.
 
     Returns:
-        Lower and upper bound as fractions; None where there are fewer than two utterances or no
-        reference word at all, which say nothing about spread.
+        Lower and upper bound as fractions; None if there are fewer than two utterances or no
+        reference words, because the spread is not known then.
 
     Raises:
         ValueError: the arrays differ in shape, or level or resamples is out of range.
@@ -73,8 +73,8 @@ def delta_interval(
 ) -> tuple[float, float] | None:
     """Paired bootstrap interval of a difference in word error rate, system minus baseline.
 
-    Both systems are scored on the same drawn utterances (Bisani & Ney 2004, section 4), so what
-    is hard for both cancels out. An interval that excludes 0 is a significant difference.
+    Both systems are scored on the same drawn utterances (Bisani & Ney 2004, section 4), so that
+    utterances that are hard for both cancel out. An interval without 0 is a significant difference.
 
     Args:
         system: (U,) errors of the system by utterance.
@@ -101,15 +101,15 @@ def mapsswe(
 ) -> Mapsswe:
     """Matched-pairs sentence-segment word error test (Gillick & Cox, ICASSP 1989).
 
-    Segments are those of NIST sc_stats: a segment begins with an error of either system and ends
-    at the first run of `buffer` reference words that both have right, with no insertion between
-    them, or at the end of the utterance. Segments without errors are not counted. With
+    Segments are those of NIST sc_stats. A segment begins with an error of either system and ends
+    at the first `buffer` reference words in a row that are right in both systems, with no insertion
+    between them, or at the end of the utterance. Segments without errors are not counted. With
     d = errors(system) - errors(baseline) of each of n segments, z = mean(d) / (sd(d) / sqrt(n)),
     where sd divides by n - 1, and p = erfc(|z| / sqrt(2)). If all d are equal (identical systems,
-    no or one segment), no variance can be estimated: z is 0 and p is 1, as in sc_stats.
+    no or one segment), the variance cannot be estimated: z is 0 and p is 1, as in sc_stats.
 
-    With the alignments of `sclite` (see `asr.evaluation.alignment`) segments, mean and z are
-    those that sc_stats prints; with jiwer's, ties in the alignment move an error now and then.
+    With sclite's alignments (see `asr.evaluation.alignment`) segments, mean and z are those that
+    sc_stats prints. With jiwer's alignments an error is sometimes at another place.
 
     Args:
         system: alignments of the system by utterance, from `asr.evaluation.alignment.align`.
@@ -120,9 +120,11 @@ def mapsswe(
         ValueError: different numbers of utterances, different references, or buffer below 1.
     """
     if buffer < 1:
-        raise ValueError(f"buffer is {buffer}; a segment ends after at least one right word")
+        raise ValueError(f"buffer is {buffer}; a segment ends after one right word or more")
     if len(system) != len(baseline):
-        raise ValueError(f"{len(system)} utterances of the system, {len(baseline)} of the baseline")
+        raise ValueError(
+            f"there are {len(system)} utterances of the system and {len(baseline)} of the baseline"
+        )
     pairs: list[tuple[int, int]] = []
     for ours, theirs in zip(system, baseline, strict=True):
         pairs.extend(segments(ours, theirs, buffer))
@@ -143,8 +145,8 @@ def segments(system: Alignment, baseline: Alignment, buffer: int = BUFFER) -> li
     length = len(system.wrong)
     if length != len(baseline.wrong):
         raise ValueError(f"references of {length} and {len(baseline.wrong)} words: not the same")
-    # Insertions before word i stand in row i; the last row has those after the last word and,
-    # padded, no word.
+    # Row i has the insertions before word i. The last row has those after the last word; it is
+    # padding for `wrong`.
     wrong = np.zeros((length + 1, 2), dtype=np.int64)
     wrong[:length, 0], wrong[:length, 1] = system.wrong, baseline.wrong
     inserted = np.stack([system.inserted, baseline.inserted], axis=1)
@@ -172,7 +174,7 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     """p-values adjusted for testing several hypotheses at once (Holm 1979, step-down).
 
     Args:
-        p_values: (K,) p-values; NaN stands for a system that was not tested (the baseline), stays
+        p_values: (K,) p-values; NaN means a system that was not tested (the baseline): it stays
             NaN and is not counted.
 
     Returns:
@@ -204,11 +206,11 @@ def _interval(
     if len(words) < 2 or not words.any():
         return None
     top, bottom = _resampled_sums(numerator, words, resamples, seed)
-    # A resample of empty references only: infinite where there are errors, else 0 (as ErrorRate).
+    # The rate of a resample of empty references is infinite with errors, else 0 (as ErrorRate).
     with np.errstate(divide="ignore", invalid="ignore"):
         rates = np.where(bottom > 0, top / bottom, np.where(top == 0, 0.0, np.sign(top) * np.inf))
     tail = (1.0 - level) / 2.0
-    # An order statistic, not an interpolation: inf - inf between two infinite rates would be NaN.
+    # An order statistic: to interpolate between two infinite rates would give NaN.
     low, high = np.quantile(rates, [tail, 1.0 - tail], method="inverted_cdf")
     return float(low), float(high)
 
@@ -219,8 +221,8 @@ def _resampled_sums(
     """Sums of both arrays over utterances drawn with replacement, each (resamples,)."""
     rng = np.random.default_rng(seed)
     size = len(words)
-    # One gather for both: a sum of numerator·2³² + words holds the two sums apart as long as
-    # neither exceeds 31 bits, which is 2,000 million words.
+    # Both sums need one gather: a sum of numerator·2³² + words keeps the two sums separate if
+    # neither has more than 31 bits, which is 2,000 million words.
     packed = numerator.astype(np.int64) * (1 << 32) + words.astype(np.int64)
     sums = np.empty(resamples, dtype=np.int64)
     # Blocks of about a million draws stay in the processor's cache.

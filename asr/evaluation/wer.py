@@ -1,4 +1,4 @@
-"""Word and character errors: counts that add up, N-best lists and their oracle."""
+"""Word and character errors of texts and of N-best lists, and the oracle of N-best lists."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ COUNTS = ("hits", "substitutions", "deletions", "insertions")
 
 @dataclass(frozen=True)
 class ErrorRate:
-    """Edit counts of one utterance or of many: they add with `+` and cannot be averaged.
+    """Error counts of one utterance or of many; they can be added but not averaged.
 
-    A mean of per-utterance rates is not the error rate of a corpus, so the value has no division
-    and no conversion to float; `sum(rates, ErrorRate())` over utterances is the corpus value.
+    The mean of the utterances' rates is not the error rate of a corpus, so there is no division and
+    no conversion to float. The corpus value is `sum(rates, ErrorRate())` over utterances.
 
     Attributes:
-        hits: reference words (or characters) that the hypothesis has right.
-        substitutions: reference words replaced by another word.
-        deletions: reference words that are missing.
-        insertions: hypothesis words that no reference word stands for.
+        hits: Reference words (or characters) that are right in the hypothesis.
+        substitutions: Reference words that are replaced by another word.
+        deletions: Reference words that are missing.
+        insertions: Hypothesis words that are aligned with no reference word.
     """
 
     hits: int = 0
@@ -38,7 +38,7 @@ class ErrorRate:
 
     def __post_init__(self) -> None:
         if min(self.hits, self.substitutions, self.deletions, self.insertions) < 0:
-            raise ValueError(f"counts of words cannot be negative: {self}")
+            raise ValueError(f"counts of words must not be negative: {self}")
 
     def __add__(self, other: ErrorRate) -> ErrorRate:
         if not isinstance(other, ErrorRate):
@@ -62,14 +62,14 @@ class ErrorRate:
 
     @property
     def ref_words(self) -> int:
-        """Length of the reference in words (characters where characters were counted)."""
+        """Length of the reference in words, or in characters if these were counted."""
         return self.hits + self.substitutions + self.deletions
 
     @property
     def rate(self) -> float:
         """Errors per reference word, a fraction that may exceed 1.
 
-        Without reference words it is infinite where there are errors and 0.0 where there are none.
+        Without reference words it is infinite if there are errors, and else 0.0.
         """
         if self.ref_words:
             return self.errors / self.ref_words
@@ -77,9 +77,9 @@ class ErrorRate:
 
 
 def word_errors(reference: str, hypothesis: str) -> ErrorRate:
-    """Word errors of one hypothesis by jiwer's minimal alignment; words are split at white space.
+    """Word errors of one hypothesis by jiwer's minimal alignment; white space separates words.
 
-    An empty reference is legal: every hypothesis word is an insertion.
+    The reference may be empty: then every hypothesis word is an insertion.
     """
     found = jiwer.process_words(_spaced(reference), _spaced(hypothesis))
     return ErrorRate(found.hits, found.substitutions, found.deletions, found.insertions)
@@ -101,15 +101,15 @@ def row_errors(
 
     Args:
         table: N rows with the columns `utt` and `text`.
-        references: reference text by utterance; more utterances than the table has are fine.
+        references: Reference text by utterance; it may have more utterances than the table.
         alignment: `jiwer` or `sclite`, see `asr.evaluation.alignment.WordIds`.
 
     Returns:
         int64 columns hits, substitutions, deletions, insertions and errors (the sum of the last
-        three), N rows with the table's own index.
+        three), N rows with the index of the table.
 
     Raises:
-        InputError: utterances of the table have no reference.
+        InputError: Utterances of the table have no reference.
     """
     check_references(table["utt"].unique(), references)
     words = WordIds(alignment)
@@ -132,26 +132,26 @@ def check_references(utts: Iterable[str], references: Mapping[str, str]) -> None
     """Checks that utterances have references.
 
     Raises:
-        InputError: some have none.
+        InputError: Some utterances have no reference.
     """
     missing = [utt for utt in utts if utt not in references]
     if missing:
         shown = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")
         raise InputError(
             f"no reference for {len(missing)} of the N-best list's utterances: {shown}; "
-            "add them to the references or leave them out of the list"
+            "add references, or remove the utterances from the list"
         )
 
 
 def oracle(table: pd.DataFrame, errors: np.ndarray | pd.Series) -> np.ndarray:
-    """The best hypothesis that each list contains: fewest errors, the better rank among equals.
+    """The hypothesis with the fewest errors in each list; of equal ones that of the better rank.
 
     Args:
         table: N rows with the columns `utt` and `rank`.
         errors: (N,) errors of each row.
 
     Returns:
-        (U,) positions of rows (for `iloc`), one per utterance in the order of the table.
+        (U,) positions of rows (for `iloc`), one for each utterance in the order of the table.
     """
     return winners(table, -np.asarray(errors))
 

@@ -1,6 +1,6 @@
 """N-best lists and transcripts in JSON files: our own lines, mlm-scoring, Hypo2Trans, Whisper.
 
-The readers are of the kind of those in `asr.formats.toolkits`.
+The readers are like those in `asr.formats.toolkits`.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ JSONL = "each line is a JSON object with utt and hyps, a list of objects with te
 def read_jsonl(path: Path, manifest: Path | None = None) -> Imported:
     """A JSON object a line: {`utt`, `ref`, `hyps`: [{`text`, `score`}, …]}, best first.
 
-    Further numbers of a hypothesis are scores by their names, columns of the table; `acoustic` goes
-    before `score`. `ref` may be missing. A line with `text` and no `hyps` has one hypothesis, with
-    score 0 and the times of its `words` ({`start`, `end`}), as `export --format jsonl` writes it.
+    Further numbers of a hypothesis are scores, which become columns of that name; `acoustic` is
+    used instead of `score`. `ref` may be missing. A line with `text` and without `hyps` has one
+    hypothesis, with score 0 and the times of its `words` ({`start`, `end`}), as `export --format
+    jsonl` writes it.
     """
     lists: dict[str, list[Candidate]] = {}
     references: dict[str, object] = {}
@@ -46,7 +47,7 @@ def read_jsonl(path: Path, manifest: Path | None = None) -> Imported:
         except (ValueError, RecursionError) as error:
             raise InputError(f"{where}: {error}; {JSONL}") from error
         if not isinstance(entry, dict):
-            raise InputError(f"{where}: no JSON object; {JSONL}")
+            raise InputError(f"{where}: not a JSON object; {JSONL}")
         if "utt" not in entry:
             raise InputError(f"{where}: no key 'utt'; {JSONL}")
         utt = utt_of(entry["utt"], where)
@@ -60,10 +61,10 @@ def read_jsonl(path: Path, manifest: Path | None = None) -> Imported:
 
 
 def _candidates(entry: dict[str, Any], where: str) -> list[Candidate]:
-    """The hypotheses of a line; what is wrong with them is told when they are checked.
+    """The hypotheses of a line; errors in them are reported when they are checked.
 
     Raises:
-        InputError: A time is none, or there are no hypotheses.
+        InputError: A time is not a time, or there are no hypotheses.
     """
     if "hyps" not in entry and "text" in entry:
         words = entry.get("words")
@@ -76,7 +77,7 @@ def _candidates(entry: dict[str, Any], where: str) -> list[Candidate]:
         return [Candidate(entry["text"], 0.0, where, times=times)]
     found = entry.get("hyps")
     if not isinstance(found, list):
-        raise InputError(f"{where}: no list named hyps; {JSONL}")
+        raise InputError(f"{where}: there is no list named hyps; {JSONL}")
     return [candidate_of(one, where) for one in found]
 
 
@@ -87,7 +88,10 @@ def read_mlm_scoring(path: Path, manifest: Path | None = None) -> Imported:
     """
     content = read_json(path)
     if not isinstance(content, dict):
-        raise InputError(f"{path}: not an object of utterances")
+        raise InputError(
+            f"{path}: the file is not a JSON object with an entry for each utterance; is it "
+            "mlm-scoring's?"
+        )
     found: dict[str, dict[int, Candidate]] = {}
     references = {}
     for name, entry in content.items():
@@ -105,18 +109,22 @@ def read_mlm_scoring(path: Path, manifest: Path | None = None) -> Imported:
 def read_hypo2trans(path: Path, manifest: Path | None = None) -> Imported:
     """Hypo2Trans' and HyPoradise's JSON: a list of {"input": [hypotheses], "output": reference}.
 
-    Also the older {"input1": best, "input2": "second. third. …", "output"}, of which the first is
-    read, for the others cannot be told apart. There are no scores and no ids: ids are the
-    manifest's, in its order, or `NAME-000001` after the file's name. `<UNK>` is an empty text.
+    Of the older form {"input1": best, "input2": "second. third. …", "output"} the best hypothesis
+    is read, because the others cannot be separated. There are no scores and no ids: the ids are
+    those of the manifest, in its order, or `NAME-000001` after the file's name. `<UNK>` is an empty
+    text.
     """
     content = read_json(path)
     if not isinstance(content, list):
-        raise InputError(f"{path}: not a list of objects with input and output")
+        raise InputError(f"{path}: the file is not a list of objects with input and output")
     ids = [f"{path.name.split('.')[0]}-{number:06d}" for number in range(1, len(content) + 1)]
     if manifest is not None:
         ids = [utterance.id for utterance in read_corpus(manifest)]
         if len(ids) != len(content):
-            raise InputError(f"{path}: {len(content)} entries, {manifest} has {len(ids)}")
+            raise InputError(
+                f"{path}: the file has {len(content)} entries, {manifest} has {len(ids)}; use the "
+                "manifest of these utterances"
+            )
     lists: dict[str, list[Candidate]] = {}
     references = {}
     for number, (utt, entry) in enumerate(zip(ids, content, strict=True), 1):
@@ -124,7 +132,7 @@ def read_hypo2trans(path: Path, manifest: Path | None = None) -> Imported:
         said = entry.get("input", entry.get("input1")) if isinstance(entry, dict) else None
         texts = [said] if isinstance(said, str) else said
         if not isinstance(texts, list):
-            raise InputError(f"{where}: no list of texts named input")
+            raise InputError(f"{where}: there is no list of texts named input")
         where = f"{where}, utterance {utt}"
         new_list(lists, utt, where).extend(
             Candidate(without_mark(text), 0.0, where) for text in texts
@@ -134,15 +142,15 @@ def read_hypo2trans(path: Path, manifest: Path | None = None) -> Imported:
 
 
 def read_whisper(path: Path, manifest: Path | None = None) -> Imported:
-    """Whisper's JSON (--output_format json), a file or a folder of them, a recording each (1-best).
+    """Whisper's JSON (--output_format json): a file, or a folder with a file a recording (1-best).
 
-    An utterance is called as its file is, without .json. Words have times where Whisper wrote them
-    (--word_timestamps True). The score is 0: Whisper writes an average over tokens for each
-    segment, no log-prob of the text.
+    An utterance has the name of its file, without .json. Words have times if Whisper wrote them
+    (--word_timestamps True). The score is 0, because Whisper writes an average over tokens for each
+    segment and not a log-prob of the text.
     """
     files = sorted(path.glob("*.json")) if path.is_dir() else [path]
     if not files:
-        raise InputError(f"{path}: no .json files in it")
+        raise InputError(f"{path}: the folder has no .json files")
     lists: dict[str, list[Candidate]] = {}
     failures: dict[str, str] = {}
     for file in files:
@@ -150,7 +158,7 @@ def read_whisper(path: Path, manifest: Path | None = None) -> Imported:
         try:
             content = read_json(file)
             if not isinstance(content, dict) or not isinstance(content.get("text"), str):
-                raise InputError(f"{file}: no object with a text; is it Whisper's JSON?")
+                raise InputError(f"{file}: not an object with a text; is it Whisper's JSON?")
             where = f"{file}, utterance {utt}"
             times = whisper_times(content, where)
             lists[utt] = [Candidate(content["text"], 0.0, where, times=times)]
@@ -160,9 +168,9 @@ def read_whisper(path: Path, manifest: Path | None = None) -> Imported:
 
 
 def whisper_times(content: dict[str, Any], where: str) -> tuple[list[float], list[float]] | None:
-    """Starts and ends of the words of a text; None where they are not known for all.
+    """Starts and ends of the words of a text; None if they are not known for all words.
 
-    A word of Whisper's that does not begin with a blank goes on with the one before it.
+    An entry of Whisper's that does not begin with a space continues the word before it.
     """
     words: list[str] = []
     starts: list[float] = []
@@ -185,9 +193,9 @@ def whisper_times(content: dict[str, Any], where: str) -> tuple[list[float], lis
 
 
 def candidate_of(entry: object, where: str) -> Candidate:
-    """A hypothesis of {text, score}; further numbers are scores by their names.
+    """A hypothesis from {text, score}; further numbers are scores of that name.
 
-    What lacks is told when it is checked.
+    What is missing is reported when the hypothesis is checked.
     """
     known = entry if isinstance(entry, dict) else {}
     numbers = {
@@ -199,5 +207,5 @@ def candidate_of(entry: object, where: str) -> Candidate:
 
 
 def without_mark(text: Any) -> Any:
-    """The text; empty where only the mark of an empty one stands."""
+    """The text; empty if it is only the mark of an empty text."""
     return "" if isinstance(text, str) and text.strip() == NO_WORDS else text

@@ -1,4 +1,4 @@
-"""N-best lists of other systems, by the name of their format."""
+"""The readers of other systems' N-best lists, by the name of the format."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def import_nbest(path: str | Path, format: str, manifest: str | Path | None = No
 
     Args:
         path: File (plain, .gz, .bz2 or .xz) or folder.
-        format: One of `FORMATS`; each reader says what it reads.
-        manifest: Of the utterances, for formats without ids.
+        format: One of `FORMATS`; the docstring of each reader says what it reads.
+        manifest: Manifest of the utterances, for formats without ids.
 
     Returns:
-        The lists; utterances whose values are bad are left out, with the reason.
+        The lists; utterances with wrong values are left out, with the reason.
 
     Raises:
         InputError: The format is unknown, or the files are malformed; file and line are named.
@@ -33,7 +33,7 @@ def import_nbest(path: str | Path, format: str, manifest: str | Path | None = No
 
 
 def transcripts_reader(format: str) -> Reader:
-    """Reads transcripts as lists of one hypothesis with score 0, with the times they have."""
+    """A reader of transcripts: lists of one hypothesis with score 0, and word times if known."""
 
     def read(path: Path, manifest: Path | None = None) -> Imported:
         lists: dict[str, list[Candidate]] = {}

@@ -1,8 +1,8 @@
-"""What readers of other systems' files share: lines with their numbers, scores, lists.
+"""What the readers of other systems' files share: lines with their numbers, checks, tables.
 
-A reader gathers candidates as its file has them. What is wrong with one utterance's values leaves
-that utterance out, with a reason; what says that a file is not whole, or of another format, is an
-error of the whole.
+A reader collects candidates as its file has them. If a value of one utterance is wrong, that
+utterance is left out, with a reason. If the file is damaged or has another format, the import ends
+with an error.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from lm.text.prose import open_text
 if TYPE_CHECKING:
     import pandas as pd
 
-# Names in a file that are no scores; words are counted from the text.
+# Names in a file that are not scores; words are counted from the text.
 NO_SCORES = ("utt", "rank", "ref", "text", "score", "words")
-# How torch prints a score that was never turned into a number: tensor(-4.06), and with more in it.
+# How torch prints a score that was not converted to a number: tensor(-4.06), sometimes with more.
 TENSOR = re.compile(r"tensor\(([^,)]+)[^)]*\)")
 BYTE_ORDER_MARK = "\ufeff"
-TICKS = 1000  # of a second, to which word times are rounded
+TICKS = 1000  # word times are rounded to this fraction of a second
 
 
 @dataclass(frozen=True)
 class Imported:
-    """Lists of another system.
+    """N-best lists of another system.
 
     Attributes:
         table: N-best table; a system's single score is `acoustic`.
-        references: By utterance of the table, where the format has them.
-        failures: Reason by utterance that was left out.
+        references: Reference by utterance of the table; None if the format has none.
+        failures: Reason for each utterance that was left out.
     """
 
     table: pd.DataFrame
@@ -52,10 +52,10 @@ class Candidate:
 
     Attributes:
         text: Words.
-        score: The system's, natural log, a number or as it is printed.
+        score: Score of the system, natural log, as a number or as printed.
         where: File and line or utterance, for messages.
-        more: Scores that the file tells apart, by column: `acoustic` goes before `score`, `ngram`
-            and `oov` are the table's own, every other name is a column more.
+        more: Scores that have names in the file, by column. `acoustic` is used instead of `score`,
+            `ngram` and `oov` are columns of every table, and other names are further columns.
         times: Starts and ends of the words, seconds.
     """
 
@@ -70,7 +70,7 @@ def _raw_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Every line with its end, and its number.
 
     Raises:
-        InputError: The file is missing, damaged, or no UTF-8.
+        InputError: The file is missing, damaged, or not UTF-8.
     """
     number = 0
     try:
@@ -78,7 +78,7 @@ def _raw_lines(path: Path) -> Iterator[tuple[int, str]]:
             for number, line in enumerate(lines, 1):
                 yield number, line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
     except UnicodeDecodeError as error:
-        # Text is decoded in blocks: the lines before the bad one in its block were not given yet.
+        # Text is decoded in blocks: the lines of the block before the bad one were not read yet.
         line_number = number + 1 + error.object.count(b"\n", 0, error.start)
         raise InputError(
             f"{path}, line {line_number}: not UTF-8 ({error.reason}); convert the file, for "
@@ -86,7 +86,7 @@ def _raw_lines(path: Path) -> Iterator[tuple[int, str]]:
         ) from error
     except (EOFError, OSError, lzma.LZMAError) as error:
         raise InputError(
-            f"{path}: damaged after line {number} ({error}); copy or unpack it again"
+            f"{path}: damaged after line {number} ({error}); copy or unpack the file again"
         ) from error
 
 
@@ -94,7 +94,7 @@ def lines_of(path: Path) -> Iterator[tuple[str, str]]:
     """Lines that are not empty, each with file and number for messages.
 
     Raises:
-        InputError: The file is missing, damaged, or no UTF-8.
+        InputError: The file is missing, damaged, or not UTF-8.
     """
     for number, line in _raw_lines(path):
         if line.strip():
@@ -109,7 +109,7 @@ def keyed(path: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def keyed_once(path: Path) -> dict[str, tuple[str, str]]:
-    """The rest of the line, and where it is, by utterance.
+    """The rest of the line, and its place, by utterance.
 
     Raises:
         InputError: An utterance occurs twice.
@@ -117,7 +117,7 @@ def keyed_once(path: Path) -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
     for utt, rest, where in keyed(path):
         if utt in found:
-            raise InputError(f"{where}: {utt} occurs twice; keep one of them")
+            raise InputError(f"{where}: {utt} occurs twice; keep one of the lines")
         found[utt] = (rest, where)
     return found
 
@@ -126,7 +126,7 @@ def read_json(path: Path) -> Any:
     """A whole JSON file, plain or compressed.
 
     Raises:
-        InputError: It is missing, damaged, no JSON, or a key occurs twice in an object.
+        InputError: It is missing, damaged, not JSON, or a key occurs twice in an object.
     """
     text = "".join(line for _, line in _raw_lines(path))
 
@@ -141,7 +141,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(text, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: no JSON ({error}); is the file whole?") from error
+        raise InputError(f"{path}: not JSON ({error}); is the file complete?") from error
 
 
 def utt_of(value: object, where: str) -> str:
@@ -151,15 +151,15 @@ def utt_of(value: object, where: str) -> str:
         InputError: It is missing or empty.
     """
     if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
-        raise InputError(f"{where}: {value!r} is no utterance id; give every utterance one")
+        raise InputError(f"{where}: {value!r} is not an utterance id; every utterance needs one")
     return str(value)
 
 
 def number_of(value: object, where: str, name: str = "score") -> float:
-    """A number, also as it is printed.
+    """A number, or a number as torch or a person prints it.
 
     Raises:
-        InputError: It is none, or NaN.
+        InputError: It is not a number, or it is NaN.
     """
     match = TENSOR.fullmatch(value) if isinstance(value, str) else None
     try:
@@ -168,10 +168,10 @@ def number_of(value: object, where: str, name: str = "score") -> float:
         number = float(match[1] if match else value)
     except (ValueError, OverflowError) as error:
         raise InputError(
-            f"{where}: {name} {str(value)[:40]!r} is not a number, nor tensor(NUMBER)"
+            f"{where}: {name} {str(value)[:40]!r} is not a number or tensor(NUMBER)"
         ) from error
     if math.isnan(number):
-        raise InputError(f"{where}: {name} is NaN, no number; leave that line or entry out")
+        raise InputError(f"{where}: {name} is NaN, not a number; remove that line or entry")
     return number
 
 
@@ -179,29 +179,29 @@ def score_of(value: object, where: str, column: str) -> float:
     """A log-prob, or a count.
 
     Raises:
-        InputError: It is no number, NaN or +inf; a column that is none of the table's own is named.
+        InputError: It is not a number, or it is NaN or +inf.
     """
     name = "score" if column == "acoustic" else column
     number = number_of(value, where, name)
     if number == math.inf:
-        raise InputError(f"{where}: {name} inf is no log-prob; leave that line or entry out")
+        raise InputError(f"{where}: {name} inf is not a log-prob; remove that line or entry")
     return number
 
 
 def seconds_of(value: object, where: str) -> float:
-    """A time.
+    """A time, seconds.
 
     Raises:
-        InputError: It is no number, negative or infinite.
+        InputError: It is not a number, negative or infinite.
     """
     seconds = number_of(value, where, "time")
     if not 0 <= seconds < math.inf:
-        raise InputError(f"{where}: time {value} is not a number of seconds from 0 on")
+        raise InputError(f"{where}: time {value} is not a number of seconds, 0 or more")
     return seconds
 
 
 def new_list(lists: dict[str, list[Candidate]], utt: str, where: str) -> list[Candidate]:
-    """The empty list of an utterance, put among the others.
+    """Adds an empty list for an utterance to the other lists and returns it.
 
     Raises:
         InputError: The utterance has a list already.
@@ -218,13 +218,13 @@ def in_order(found: Mapping[str, Mapping[int, Candidate]]) -> dict[str, list[Can
 
 
 def hypothesis_of(found: Candidate) -> Hypothesis:
-    """A candidate, checked; white space becomes single spaces.
+    """Checks a candidate; white space becomes single spaces.
 
     Raises:
-        InputError: Its text is none, or a score is no log-prob.
+        InputError: Its text is not a text, or a score is not a log-prob.
     """
     if not isinstance(found.text, str):
-        raise InputError(f'{found.where}: text {found.text!r} is no string; use "" for no words')
+        raise InputError(f'{found.where}: text {found.text!r} is not a string; use "" for no words')
     given = found.more if "acoustic" in found.more else {"acoustic": found.score, **found.more}
     scores = {name: score_of(score, found.where, name) for name, score in given.items()}
     times = None
@@ -233,13 +233,13 @@ def hypothesis_of(found: Candidate) -> Hypothesis:
         times = (starts, ends)
     acoustic, ngram, oov = (scores.pop(name, 0.0) for name in ("acoustic", "ngram", "oov"))
     if oov < 0 or oov % 1:
-        raise InputError(f"{found.where}: oov {oov} is no number of words")
+        raise InputError(f"{found.where}: oov {oov} is not a number of words")
     text = " ".join(found.text.split())
     return Hypothesis(text, acoustic, ngram, int(oov), more=scores, times=times)
 
 
 def distinct(found: Sequence[Candidate], where: str) -> list[Hypothesis]:
-    """Hypotheses in their order; of equal texts the first, which is the better.
+    """Hypotheses in their order; of equal texts the first one, which is better.
 
     Raises:
         InputError: As `hypothesis_of`, or there is no hypothesis.
@@ -249,7 +249,9 @@ def distinct(found: Sequence[Candidate], where: str) -> list[Hypothesis]:
         hypothesis = hypothesis_of(candidate)
         kept.setdefault(hypothesis.text, hypothesis)
     if not kept:
-        raise InputError(f"{where}: no hypotheses; give at least one, whose text may be empty")
+        raise InputError(
+            f"{where}: there are no hypotheses; at least one is needed, whose text may be empty"
+        )
     return list(kept.values())
 
 
@@ -259,13 +261,13 @@ def imported(
     references: Mapping[str, object] | None = None,
     failures: Mapping[str, str] | None = None,
 ) -> Imported:
-    """Lists by utterance as a table; word times where every hypothesis has them.
+    """Makes a table of N-best lists; it has word times if every hypothesis has them.
 
     Args:
-        path: File or folder they are of, for messages.
+        path: File or folder of the lists, for messages.
         lists: Candidates by utterance, best first.
-        references: By utterance; they count only where every utterance has one.
-        failures: Reason by utterance that is known to be bad already.
+        references: Reference by utterance; they are used only if every utterance has one.
+        failures: Reason for each utterance that has failed already.
 
     Raises:
         InputError: There are no utterances, or all of them fail.
@@ -274,7 +276,7 @@ def imported(
     failed = dict(failures or {})
     kept: dict[str, list[Hypothesis]] = {}
     texts: dict[str, str] = {}
-    names: list[tuple[str, ...]] = []  # of further scores, once they are known
+    names: list[tuple[str, ...]] = []  # names of further scores, once they are known
     for utt, found in lists.items():
         if utt in failed:
             continue
@@ -285,23 +287,22 @@ def imported(
             if isinstance(reference, str):
                 texts[utt] = reference
             elif reference is not None:
-                raise InputError(f"{where}: reference {reference!r} is no string")
+                raise InputError(f"{where}: reference {reference!r} is not a string")
             names = names or [tuple(hypotheses[0].more or ())]
             for hypothesis in hypotheses:
                 if other := set(names[0]) ^ set(hypothesis.more or ()):
                     raise InputError(
                         f"{where}: some of its hypotheses and of those before have a score "
-                        f"{min(other)}, others have not; give it to all or to none"
+                        f"{min(other)}, others do not; give it to all or to none"
                     )
             kept[utt] = hypotheses
         except InputError as error:
             failed[utt] = str(error)
     if not kept:
         first = next(iter(failed.values()), None)
-        told = f"; every one failed, the first: {first}" if first else ""
-        raise InputError(f"{path}: no utterances in it{told}")
-    # pandas takes most of a second to import, and the names of the formats are wanted without it.
-    from asr.nbest import build_nbest
+        reason = f"; all of them failed, the first one: {first}" if first else ""
+        raise InputError(f"{path}: no utterances in it{reason}")
+    from asr.nbest import build_nbest  # pandas takes most of a second to import
 
     timed = all(h.times is not None for one in kept.values() for h in one)
     table = build_nbest(kept, 1 / TICKS, names[0], times=timed)

@@ -19,11 +19,12 @@ from lm.errors import InputError
 
 
 def read_csv(path: Path, manifest: Path | None = None) -> Imported:
-    """A table whose header has `utt`, `text`, and `score`, `rank` and `ref` where there are such.
+    """A table whose header has `utt` and `text`, and possibly `score`, `rank` and `ref`.
 
-    Further columns are scores by their names where the first row has a number; `acoustic` goes
-    before `score`. Tabs separate where the header has one, else commas; quotes are doubled within
-    quotes. Without ranks a list is in the order of its scores, else in that of the lines.
+    Further columns are scores of that name if the first row has a number there; `acoustic` is used
+    instead of `score`. The separator is a tab if the header has one, else a comma. Quotation marks
+    within quotes are doubled. Without ranks a list is in the order of its scores; without scores
+    it is in the order of the lines.
     """
     lists: dict[str, list[tuple[float, Candidate]]] = {}
     references: dict[str, str] = {}
@@ -39,12 +40,12 @@ def read_csv(path: Path, manifest: Path | None = None) -> Imported:
         if "rank" in row:
             place = number_of(row["rank"], where, "rank")
             if any(place == other for other, _ in ranked):
-                raise InputError(f"{where}: rank {row['rank']} occurs twice; number them again")
+                raise InputError(f"{where}: rank {row['rank']} occurs twice; renumber the list")
         else:
             place = _place(candidate)
         ranked.append((place, candidate))
         if "ref" in row and references.setdefault(utt, row["ref"]) != row["ref"]:
-            raise InputError(f"{where}: its references differ from line to line; give one")
+            raise InputError(f"{where}: its references differ from line to line; use one")
     ordered = {
         utt: [candidate for _, candidate in sorted(one, key=lambda entry: entry[0])]
         for utt, one in lists.items()
@@ -53,16 +54,16 @@ def read_csv(path: Path, manifest: Path | None = None) -> Imported:
 
 
 def _rows(path: Path) -> Iterator[tuple[dict[str, str], str]]:
-    """Rows of a table by the names of its header, each with file and line.
+    """Rows of a table by the names in its header, each with file and line.
 
     Raises:
-        InputError: The table has no header or not the columns, or a row is not whole.
+        InputError: The table has no header or lacks columns, or a row is not complete.
     """
     numbered = list(lines_of(path))
     if not numbered:
         raise InputError(f"{path}: no utterances in it")
     delimiter = "\t" if "\t" in numbered[0][0] else ","
-    # Strict: a quotation mark that is never closed would swallow the lines after it.
+    # Strict, because a quotation mark that is never closed would include the lines after it.
     rows = csv.reader((f"{line}\n" for line, _ in numbered), delimiter=delimiter, strict=True)
     try:
         header = [name.strip() for name in next(rows)]
@@ -70,7 +71,7 @@ def _rows(path: Path) -> Iterator[tuple[dict[str, str], str]]:
         if lacking:
             raise InputError(
                 f"{path}: the header {', '.join(header)} has no {' and no '.join(lacking)}; name "
-                "the columns utt, text, and score, rank, ref where there are such"
+                "the columns utt and text, and score, rank and ref if they exist"
             )
         twice = next((name for name in header if header.count(name) > 1), None)
         if twice is not None:
@@ -78,7 +79,10 @@ def _rows(path: Path) -> Iterator[tuple[dict[str, str], str]]:
         for values in rows:
             where = numbered[rows.line_num - 1][1]
             if len(values) != len(header):
-                raise InputError(f"{where}: {len(values)} values for {len(header)} columns")
+                raise InputError(
+                    f"{where}: the row has {len(values)} values for {len(header)} columns; add or "
+                    "remove separators"
+                )
             yield dict(zip(header, values, strict=True)), where
     except csv.Error as error:
         where = numbered[min(rows.line_num, len(numbered)) - 1][1]
@@ -96,7 +100,7 @@ def _is_number(text: str) -> bool:
 
 
 def _place(candidate: Candidate) -> float:
-    """Where a hypothesis stands by its score; a bad score is told when it is checked."""
+    """The place of a hypothesis by its score; a bad score is reported when it is checked."""
     try:
         return -number_of(candidate.score, candidate.where)
     except InputError:

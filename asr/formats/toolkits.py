@@ -1,8 +1,8 @@
 """N-best lists as other toolkits write them, line by line.
 
-Every reader takes a file or folder and a manifest (None where none was given) and gives lists
-whose score is `acoustic`, a natural log; a format that has no scores gives 0, so that the order of
-the lists alone counts.
+Every reader takes a file or folder and a manifest, or None. It returns lists whose score is
+`acoustic`, a natural log. For a format without scores it is 0, so that only the order of the
+hypotheses counts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from lm.errors import InputError
 ESPNET_FOLDER = re.compile(r"(\d+)best_recog")
 ESPNET_TOKENS = "token_int"
 NEMO_BEAM = re.compile(r"preds_out_(?:width|size)(\d+)_")
-# No leading zeros: 61-70968-0000 is an utterance, not the hypothesis 0 of one.
+# No leading zeros: 61-70968-0000 is an utterance, not hypothesis 0 of an utterance.
 NUMBERED = re.compile(r"(.+)-([1-9]\d*)")
 ICEFALL = re.compile(r"(.+?):\t(ref|hyp)=(.*)")
 
@@ -49,14 +49,14 @@ def read_espnet(folder: Path, manifest: Path | None = None) -> Imported:
         if (match := ESPNET_FOLDER.fullmatch(place.name))
     ]
     if not places:
-        raise InputError(f"{folder}: no output.N/1best_recog below it; give ESPnet's decode folder")
+        raise InputError(f"{folder}: no output.N/1best_recog below it; use ESPnet's decode folder")
     failures: dict[str, str] = {}
     names = ["text", "score", *_espnet_tokens([place for _, place in places])]
     for rank, place in places:
         files = {name: keyed_once(place / name) for name in names}
         for utt in dict.fromkeys(utt for lines in files.values() for utt in lines):
             if rank in found.setdefault(utt, {}):
-                raise InputError(f"{place}: utterance {utt} occurs twice; keep one of them")
+                raise InputError(f"{place}: utterance {utt} occurs twice; keep one of the folders")
             lacking = next((name for name, lines in files.items() if utt not in lines), None)
             if lacking is not None:
                 failures.setdefault(utt, f"{place / lacking}: no line of utterance {utt}")
@@ -108,23 +108,23 @@ def _espnet_candidate(utt: str, lines: dict[str, tuple[str, str]]) -> Candidate:
 def read_nemo(path: Path, manifest: Path | None = None) -> Imported:
     """NeMo's `preds_out_*.tsv` (eval_beamsearch_ngram_ctc.py): `text TAB score` a line.
 
-    The lines are the beams of the manifest's utterances in its order, best first, without ids; the
+    The lines are the beams of the manifest's utterances in its order, best first, without ids. The
     score is what the beam search ranks by, CTC with the weighted n-gram model and word bonus.
-    Lists that are all as long as the beam that the file's name tells, or of one length, are told
-    apart by their number; lists of several lengths by where the score rises, which must be as
-    often as there are utterances.
+    If all lists have one length, or that of the beam in the file's name, their number says where
+    they begin. Otherwise a list begins where the score rises, and the number of such places must
+    be that of the utterances.
 
     Raises:
-        InputError: There is no manifest, or the lines cannot be told apart.
+        InputError: There is no manifest, or it is not clear where the lists begin.
     """
     if manifest is None:
-        raise InputError(f"{path}: NeMo's file has no ids; give the manifest with --manifest")
+        raise InputError(f"{path}: NeMo's file has no ids; add the manifest with --manifest")
     utterances = read_corpus(manifest)
     rows: list[Candidate] = []
     for line, where in lines_of(path):
         text, tab, score = line.rpartition("\t")
         if not tab:
-            raise InputError(f"{where}: no tab; each line is a text, a tab and its score")
+            raise InputError(f"{where}: there is no tab; each line is a text, a tab and its score")
         rows.append(Candidate(text, score.strip(), where))
     beam = int(match[1]) if (match := NEMO_BEAM.match(path.name)) else None
     begins: list[int] | None
@@ -134,10 +134,10 @@ def read_nemo(path: Path, manifest: Path | None = None) -> Imported:
         scores = [number_of(row.score, row.where) for row in rows]
         begins = nemo_begins(scores, len(utterances), beam)
     if begins is None:
-        told = f", at most {beam} of each" if beam else ""
+        most = f", at most {beam} of each" if beam else ""
         raise InputError(
             f"{path}: {len(rows)} lines cannot be the lists of the {len(utterances)} utterances of "
-            f"{manifest}{told}; is it the manifest that was decoded, and the file whole?"
+            f"{manifest}{most}; is it the manifest that was decoded, and is the file complete?"
         )
     ends = [*begins[1:], len(rows)]
     lists = {
@@ -148,12 +148,12 @@ def read_nemo(path: Path, manifest: Path | None = None) -> Imported:
 
 
 def nemo_begins(scores: list[float], utterances: int, beam: int | None) -> list[int] | None:
-    """Where the lists of so many utterances begin; None where that cannot be said.
+    """Where the lists of the utterances begin; None if that is not clear.
 
     Args:
-        scores: Of all hypotheses.
-        utterances: Their number.
-        beam: No list is longer; None where that is not known.
+        scores: Scores of all hypotheses.
+        utterances: Number of utterances.
+        beam: Length of the longest list; None if it is not known.
     """
     rises = [n for n in range(1, len(scores)) if scores[n] > scores[n - 1]]
     size, over = divmod(len(scores), max(utterances, 1))
@@ -170,11 +170,11 @@ def nemo_begins(scores: list[float], utterances: int, beam: int | None) -> list[
 def read_kaldi(path: Path, manifest: Path | None = None) -> Imported:
     """Kaldi's N-best text: `UTT-K words…`, K from 1.
 
-    A folder as steps/rnnlmrescore.sh leaves it (or its `archives.N`) has `words_text` (else
-    `text`), and costs by `UTT-K`, which are negative natural logs: minus `acwt` is `acoustic`, and
-    minus `lmwt.withlm` (else `lmwt`), of graph and language model, is `ngram`. Neither is scaled:
-    lattice-to-nbest takes its scales out again, so the order of a list is that of --acoustic-scale
-    times `acoustic` plus `ngram`.
+    A folder that steps/rnnlmrescore.sh made (or its `archives.N`) has `words_text` (else `text`)
+    and costs by `UTT-K`, which are negative natural logs: minus `acwt` is `acoustic`, and minus
+    `lmwt.withlm` (else `lmwt`), of graph and language model, is `ngram`. Neither is scaled, because
+    lattice-to-nbest removes its scales. So the order of a list is that of --acoustic-scale times
+    `acoustic` plus `ngram`.
     """
     archives = sorted(path.glob("archives.*")) if path.is_dir() else []
     found: dict[str, dict[int, Candidate]] = {}
@@ -182,7 +182,7 @@ def read_kaldi(path: Path, manifest: Path | None = None) -> Imported:
     for place in archives or [path]:
         texts = _one_of(place, "words_text", "text") if place.is_dir() else place
         if texts is None:
-            raise InputError(f"{place}: no words_text or text in it; give Kaldi's N-best text file")
+            raise InputError(f"{place}: no words_text or text in it; use Kaldi's N-best text file")
         acoustic = _kaldi_costs(_one_of(place, "acwt"))
         graph = _kaldi_costs(_one_of(place, "lmwt.withlm", "lmwt"))
         for key, (text, where) in keyed_once(texts).items():
@@ -205,15 +205,15 @@ def read_kaldi(path: Path, manifest: Path | None = None) -> Imported:
 
 
 def _kaldi_costs(file: Path | None) -> dict[str, tuple[str, str]] | None:
-    """Costs by `UTT-K` with where they are; None where there is no file."""
+    """Costs by `UTT-K` with their places; None if there is no file."""
     return None if file is None else keyed_once(file)
 
 
 def _kaldi_score(costs: dict[str, tuple[str, str]] | None, key: str, where: str) -> float:
-    """Minus a cost; 0 where there are none.
+    """Minus a cost; 0 if there are no costs.
 
     Raises:
-        InputError: A hypothesis has none, or it is no number.
+        InputError: A hypothesis has no cost, or it is not a number.
     """
     if costs is None:
         return 0.0
@@ -224,7 +224,7 @@ def _kaldi_score(costs: dict[str, tuple[str, str]] | None, key: str, where: str)
 
 
 def _one_of(folder: Path, *names: str) -> Path | None:
-    """The first of these files that is there."""
+    """The first of these files that exists."""
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
@@ -238,11 +238,13 @@ def read_icefall(path: Path, manifest: Path | None = None) -> Imported:
                 continue
             raise InputError(f"{where}: not CUT:TABref=… or CUT:TABhyp=…")
         if match[2] in found.setdefault(match[1], {}):
-            raise InputError(f"{where}: {match[2]} of {match[1]} occurs twice; keep one of them")
+            raise InputError(
+                f"{where}: {match[2]} of {match[1]} occurs twice; keep one of the lines"
+            )
         found[match[1]][match[2]] = _icefall_text(match[3], where)
     without = next((utt for utt, both in found.items() if "hyp" not in both), None)
     if without is not None:
-        raise InputError(f"{path}: cut {without} has no hyp=; is the file whole?")
+        raise InputError(f"{path}: cut {without} has no hyp=; is the file complete?")
     lists = {
         utt: [Candidate(both["hyp"], 0.0, f"{path}, utterance {utt}")]
         for utt, both in found.items()
@@ -254,21 +256,22 @@ def _icefall_text(printed: str, where: str) -> str:
     """The words of a printed list; some versions print the text itself.
 
     Raises:
-        InputError: A list is not whole.
+        InputError: A list is not complete.
     """
     if not printed.startswith("["):
         return printed.strip("'\"") if printed[:1] in ("'", '"') else printed
     try:
         return " ".join(str(word) for word in ast.literal_eval(printed))
     except (ValueError, SyntaxError) as error:
-        raise InputError(f"{where}: {printed!r} is not a whole list of words") from error
+        raise InputError(f"{where}: {printed!r} is not a complete list of words") from error
 
 
 def read_wenet(path: Path, manifest: Path | None = None) -> Imported:
     """WeNet's decoder_main with --output_nbest: `wav UTT`, then `candidate SCORE TEXT` lines.
 
-    The score is a natural log, after rescoring the weighted sum of CTC and attention. An utterance
-    without candidates has the empty text. recognize.py writes the best text only: `--format text`.
+    The score is a natural log; after rescoring it is the weighted sum of CTC and attention. An
+    utterance without candidates has an empty text. recognize.py writes the best text only, which
+    `--format text` reads.
     """
     lists: dict[str, list[Candidate]] = {}
     current: list[Candidate] | None = None

@@ -10,7 +10,7 @@ from asr.formats.records import keyed, lines_of, number_of, seconds_of
 from asr.formats.transcript_writers import Transcript
 from lm.errors import InputError
 
-IGNORED = "ignore_time_segment_in_scoring"  # as NIST's references mark what does not count
+IGNORED = "ignore_time_segment_in_scoring"  # NIST's mark of a segment that is not scored
 
 
 def read_text(path: Path) -> list[Transcript]:
@@ -26,7 +26,7 @@ def read_trn(path: Path) -> list[Transcript]:
             continue
         match = re.fullmatch(r"(.*?)\s*\(([^()\s]+)\)\s*", line)
         if match is None:
-            raise InputError(f"{where}: no (UTT) at the end of the line")
+            raise InputError(f"{where}: there is no (UTT) at the end of the line")
         found.append(Transcript(match[2], " ".join(match[1].split())))
     return found
 
@@ -34,8 +34,8 @@ def read_trn(path: Path) -> list[Transcript]:
 def read_stm(path: Path) -> list[Transcript]:
     """NIST's segments: `UTT CHANNEL SPEAKER START END [<LABEL>] words…`.
 
-    Segments of one file are joined in the order of the lines; what is marked as not to be scored is
-    left out.
+    Segments of one file are joined in the order of the lines. Segments that are marked as not to be
+    scored are left out.
     """
     texts: dict[str, list[str]] = {}
     about: dict[str, tuple[str, float]] = {}
@@ -45,11 +45,13 @@ def read_stm(path: Path) -> list[Transcript]:
             continue
         parts = line.split(maxsplit=5)
         if len(parts) < 5:
-            raise InputError(f"{where}: not UTT CHANNEL SPEAKER START END [<LABEL>] words…")
+            raise InputError(f"{where}: not a line UTT CHANNEL SPEAKER START END [<LABEL>] words…")
         utt, channel, speaker, *_ = parts
         begin, end = (seconds_of(value, where) for value in parts[3:5])
         if end < begin:
-            raise InputError(f"{where}: it ends at {parts[4]}, before it starts at {parts[3]}")
+            raise InputError(
+                f"{where}: the segment ends at {parts[4]}, before its start at {parts[3]}"
+            )
         _one_channel(channels, utt, channel, where)
         rest = parts[5:]
         said = re.sub(r"^<[^>]*>\s*", "", rest[0]) if rest else ""
@@ -67,7 +69,7 @@ def read_stm(path: Path) -> list[Transcript]:
 def read_ctm(path: Path) -> list[Transcript]:
     """NIST's time-marked words: `UTT CHANNEL START DURATION WORD [CONFIDENCE]`, in any order.
 
-    Utterances without words are not in such a file.
+    Such a file does not contain utterances without words.
     """
     words: dict[str, list[tuple[float, float, str, float | None]]] = {}
     channels: dict[str, str] = {}
@@ -76,7 +78,7 @@ def read_ctm(path: Path) -> list[Transcript]:
             continue
         parts = line.split()
         if len(parts) not in (5, 6):
-            raise InputError(f"{where}: not UTT CHANNEL START DURATION WORD [CONFIDENCE]")
+            raise InputError(f"{where}: not a line UTT CHANNEL START DURATION WORD [CONFIDENCE]")
         _one_channel(channels, parts[0], parts[1], where)
         start, duration = (seconds_of(value, where) for value in parts[2:4])
         sure = number_of(parts[5], where, "confidence") if len(parts) == 6 else None
@@ -91,14 +93,14 @@ def read_ctm(path: Path) -> list[Transcript]:
 
 
 def _one_channel(channels: dict[str, str], utt: str, channel: str, where: str) -> None:
-    """Notes the channel of an utterance.
+    """Remembers the channel of an utterance.
 
     Raises:
-        InputError: It is another than before: two speakers' words would be one text.
+        InputError: It is another one than before: the words of two speakers would be one text.
     """
     if channels.setdefault(utt, channel) != channel:
         raise InputError(
-            f"{where}: {utt} has channels {channels[utt]} and {channel}; rename one side"
+            f"{where}: {utt} has channels {channels[utt]} and {channel}; rename it in one of them"
         )
 
 

@@ -1,6 +1,6 @@
-"""Transcripts as files: what NIST's tools, Kaldi, players and programs read.
+"""Transcripts as files that NIST's tools, Kaldi, video players and other programs read.
 
-One transcript an utterance, with the times and confidences of its words where they are known.
+There is one transcript an utterance, with the times and confidences of its words if known.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from pathlib import Path
 from lm.errors import InputError
 from lm.files import whole_file
 
-# A subtitle is shown for at most so long and has at most so many letters; a longer silence ends it.
+# Largest time of a subtitle (seconds) and largest number of letters; a longer gap ends a subtitle.
 CUE_SECONDS, CUE_LETTERS, CUE_GAP = 6.0, 80, 1.0
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """What was said in one utterance.
+    """The transcript of one utterance.
 
     Attributes:
-        utt: Its id.
+        utt: Id of the utterance.
         text: Words separated by single spaces.
-        starts: Start of each word, seconds; empty where not known.
-        ends: End of each word.
-        confidence: Of each word, 0 to 1; empty where not known.
-        speaker: Who speaks.
-        duration: Of the utterance, seconds; None where not known.
+        starts: Start of each word, seconds; empty if not known.
+        ends: End of each word, seconds; empty if not known.
+        confidence: Confidence of each word, 0 to 1; empty if not known.
+        speaker: Name of the speaker.
+        duration: Length of the utterance, seconds; None if not known.
     """
 
     utt: str
@@ -55,8 +55,8 @@ class Transcript:
         """
         if len(self.starts) != len(self.words) or len(self.ends) != len(self.words):
             raise InputError(
-                f"utterance {self.utt}: no word times; `secondpass decode` gives them (decoder: "
-                "beam), a transcript that was made of several hypotheses has none"
+                f"utterance {self.utt}: no word times are known; `secondpass decode` writes them "
+                "(decoder: beam), and a transcript made of several hypotheses has none"
             )
         yield from zip(self.words, map(float, self.starts), map(float, self.ends), strict=True)
 
@@ -71,7 +71,9 @@ def write_trn(transcripts: Iterable[Transcript]) -> Iterator[str]:
     """NIST's transcript format (sclite): `words… (UTT)`."""
     for found in transcripts:
         if re.search(r"[\s()]", found.utt):
-            raise InputError(f"utterance {found.utt!r}: an id in trn has no blanks or brackets")
+            raise InputError(
+                f"utterance {found.utt!r}: an id in trn must not have spaces or brackets; rename it"
+            )
         yield f"{nist_text(found)} ({found.utt})".lstrip()
 
 
@@ -88,14 +90,14 @@ def write_ctm(transcripts: Iterable[Transcript]) -> Iterator[str]:
 def write_stm(transcripts: Iterable[Transcript]) -> Iterator[str]:
     """NIST's segments: `UTT 1 SPEAKER START END <o> words…`, seconds.
 
-    Where the length of an utterance is not known, its last word ends it.
+    If the length of an utterance is not known, it ends with its last word.
     """
     for found in transcripts:
         end = found.duration
         if end is None and len(found.ends) != len(found.words):
             raise InputError(
-                f"utterance {found.utt}: neither its duration nor word times are known; give the "
-                "manifest, which has durations"
+                f"utterance {found.utt}: neither its duration nor word times are known; use "
+                "--manifest with a manifest that has durations"
             )
         if end is None:
             end = max(map(float, found.ends), default=0.0)
@@ -104,7 +106,7 @@ def write_stm(transcripts: Iterable[Transcript]) -> Iterator[str]:
 
 
 def write_jsonl(transcripts: Iterable[Transcript]) -> Iterator[str]:
-    """An object a line: `utt`, `text` and `words`, each with what is known of it."""
+    """An object a line: `utt`, `text` and `words`, which have times and confidences if known."""
     for found in transcripts:
         words = []
         for number, word in enumerate(found.words):
@@ -134,7 +136,7 @@ def write_json(transcripts: Iterable[Transcript]) -> Iterator[str]:
 
 
 def write_srt(transcripts: Iterable[Transcript]) -> Iterator[str]:
-    """SubRip subtitles of one recording; several utterances follow one another."""
+    """SubRip subtitles of one recording."""
     for number, (start, end, text) in enumerate(cues(transcripts), 1):
         yield f"{number}\n{clock(start, ',')} --> {clock(end, ',')}\n{text}\n"
 
@@ -152,7 +154,7 @@ def cues(transcripts: Iterable[Transcript]) -> Iterator[tuple[float, float, str]
     found = list(transcripts)
     if len(found) != 1:
         raise InputError(
-            f"{len(found)} utterances: subtitles are of one recording; choose it with --utt"
+            f"{len(found)} utterances: subtitles are for one recording; choose it with --utt"
         )
     line: list[str] = []
     first = last = 0.0
@@ -170,38 +172,40 @@ def cues(transcripts: Iterable[Transcript]) -> Iterator[tuple[float, float, str]
 
 
 def clock(seconds: float, mark: str) -> str:
-    """`HH:MM:SS,mmm`."""
+    """A time as `HH:MM:SS,mmm`, with `mark` instead of the comma."""
     thousandths = round(seconds * 1000)
     minutes, rest = divmod(thousandths, 60_000)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}{mark}{rest % 1000:03d}"
 
 
 def nist_text(found: Transcript) -> str:
-    """The text of a transcript that NIST's tools are to read.
+    """The text of a transcript for NIST's tools.
 
     Raises:
-        InputError: sclite would read something else, and not tell: a line that begins with ;; or **
-            is a comment to it, { begins alternatives, and @ is no word.
+        InputError: sclite would read something else without a message: for sclite, a line that
+            begins with ;; or ** is a comment, { begins alternatives, and @ is not a word.
     """
     mark = next((word for word in found.words if word == "@" or word.startswith("{")), None)
     if mark is None and found.text.startswith((";;", "**")):
         mark = found.words[0]
     if mark is not None:
         raise InputError(
-            f"utterance {found.utt}: {mark!r} is a mark to NIST's tools, no word; normalise the "
-            "texts, or use text or json"
+            f"utterance {found.utt}: {mark!r} is a mark and not a word for NIST's tools; normalise "
+            "the texts, or use the format text or json"
         )
     return found.text
 
 
 def one_token(name: str) -> str:
-    """The name.
+    """Checks that a name has no spaces and returns it.
 
     Raises:
-        InputError: It is empty or has blanks in it, so that it would be read as several.
+        InputError: It is empty or has spaces, so that it would be read as several names.
     """
     if len(name.split()) != 1 or name.split()[0] != name:
-        raise InputError(f"{name!r}: an id in this format has no blanks; use json, or rename it")
+        raise InputError(
+            f"{name!r}: an id in this format must not have spaces; rename it, or use json"
+        )
     return name
 
 
@@ -209,12 +213,13 @@ def write_transcripts(transcripts: Iterable[Transcript], path: str | Path, forma
     """Writes a file, which appears under its name only when it is complete.
 
     Args:
-        transcripts: One an utterance.
-        path: The file.
+        transcripts: One transcript an utterance.
+        path: The file; its folder is made.
         format: One of `WRITERS`.
 
     Raises:
-        InputError: The format is not known, or needs what a transcript lacks.
+        InputError: The format is not known, or it needs what a transcript does not have.
+        OSError: The file cannot be written.
     """
     if format not in WRITERS:
         raise InputError(f"format {format!r} is not known; one of {', '.join(WRITERS)}")

@@ -1,4 +1,4 @@
-"""Candidates for the next beam, and the best of them."""
+"""Candidates for the next beam, and how the best of them are kept."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def nth_best(values: np.ndarray, candidates: np.ndarray, count: int, n: int) -> 
 
 @inlined
 def keep_best(candidates: np.ndarray, count: int, threshold: float, width: int) -> int:
-    """Keeps the candidates from the threshold on, in their order; of equals the first ones."""
+    """Keeps the `width` best candidates in their order; of those at the threshold, the first."""
     above = 0
     for i in range(count):
         above += candidates[i].score > threshold

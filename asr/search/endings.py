@@ -1,4 +1,4 @@
-"""What a search has found: its prefixes as whole texts, each with its scores and word times."""
+"""The results of a search: complete texts with their scores and word times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lm.jit import inner_kernel, kernel
 
 LINE_FEED = 10
 
-# A label of one path, its first and its last frame.
+# A label of a path with its first and its last frame.
 PATH = np.dtype([("label", "i4"), ("since", "i4"), ("until", "i4")])
 
 
@@ -25,11 +25,11 @@ class Endings(NamedTuple):
         text: uint8, the texts as UTF-8, each with a line feed after it.
         acoustic: (N,) natural log.
         ngram: (N, J) natural log, unweighted, sentence end included.
-        words: (N,) int64.
-        oov: (N,) int64, words (or labels) that no n-gram model knows.
-        bonus: (N,) weights of the hot words in the text.
-        since: first frame of every word, text after text, on the best single path.
-        until: last frame of every word.
+        words: (N,) int64, number of words.
+        oov: (N,) int64, number of words (or labels) that no n-gram model knows.
+        bonus: (N,) summed weights of the hot words in the text.
+        since: First frame of every word on the best single path, one text after the other.
+        until: Last frame of every word.
     """
 
     text: np.ndarray
@@ -47,7 +47,7 @@ def endings(graph: Graph, state: State, most: int, ended: bool) -> Endings:
     """The best texts of the beam, as if the audio ended here.
 
     Args:
-        most: How many at most.
+        most: Largest number of texts.
         ended: Whether the n-gram models score the end of the sentence.
     """
     size, columns = state.counters.whole[BEAM], state.prefixes.ngram.shape[1]
@@ -90,7 +90,7 @@ def finish(
     oov: np.ndarray,
     after: np.ndarray,
 ) -> None:
-    """Ends every prefix of the beam; fills the arrays from `total` on, one row for each."""
+    """Ends every prefix of the beam; fills the arrays `total` to `oov`, one row a prefix."""
     prefixes = state.prefixes
     for slot in range(len(total)):
         row = state.beam[slot].row
@@ -113,12 +113,12 @@ def finish(
 
 @kernel
 def merged(texts: np.ndarray, total: np.ndarray, added: np.ndarray) -> np.ndarray:
-    """Adds up the totals of equal texts; returns one slot of each text, best score first.
+    """Adds up the totals of equal texts; returns one slot for each text, best score first.
 
-    Of equal texts the slot of the best score stands for all.
+    Of equal texts the slot with the best score is returned.
     """
     order = np.argsort(-(total + added), kind="mergesort")
-    # Equal hashes side by side, the best score first.
+    # Equal hashes are side by side, the best score first.
     grouped = order[np.argsort(texts[order], kind="mergesort")]
     leads = np.zeros(len(texts), np.bool_)
     leader = -1
@@ -154,7 +154,7 @@ def follow_path(state: State, slot: int, path: np.ndarray) -> int:
 
 @inner_kernel
 def hash_texts(graph: Graph, state: State, path: np.ndarray, texts: np.ndarray) -> None:
-    """Hashes of the beam's texts, without a space at their ends."""
+    """Fills `texts` with hashes of the beam's texts, without spaces at their ends."""
     for slot in range(len(texts)):
         value = FNV_OFFSET
         started = pending = False
@@ -172,7 +172,7 @@ def hash_texts(graph: Graph, state: State, path: np.ndarray, texts: np.ndarray) 
 
 @inner_kernel
 def room_of(graph: Graph, state: State, path: np.ndarray, slots: np.ndarray) -> tuple[int, int]:
-    """How many letters and labels the texts of slots have at most."""
+    """Upper limits for the number of letters and of labels in the texts of some slots."""
     letters, labels = len(slots), 0
     for slot in slots:
         count = follow_path(state, slot, path)
@@ -193,7 +193,7 @@ def spell(
     until: np.ndarray,
     words: np.ndarray,
 ) -> tuple[int, int]:
-    """Fills the last four with the texts of slots; returns the letters and words in all."""
+    """Fills `text`, `since`, `until` and `words`; returns the numbers of letters and words."""
     size = found = 0
     for n in range(len(slots)):
         begins = True  # whether the next letter begins a word

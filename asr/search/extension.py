@@ -1,4 +1,4 @@
-"""One more label for a prefix: what the language models say of it, and the new prefix."""
+"""A prefix with one more label: the scores of its language models, and the new prefix."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lm.jit import inlined, inner_kernel
 from lm.ngram.lexicon import follow
 from lm.ngram.query import advance
 
-USUAL_LETTERS = 6.0  # of a word, as in pyctcdecode; the estimate of longer unknown ones grows
+USUAL_LETTERS = 6.0  # letters of a word, as in pyctcdecode; longer unknown words cost more
 
 
 @inner_kernel
@@ -22,10 +22,10 @@ def mixture(
     """Adds the log-probs of one word or label to `out` (J,); returns their weighted sum.
 
     Args:
-        state: (K,) states before it.
-        ids: (K,) each model's id of it; -1 where a model cannot score it, which then takes no part.
-        after: (K,) takes the states that follow; may be `state`.
-        out: (J,) natural log, one column of a linear mixture, else one for each model.
+        state: (K,) states of the models before it.
+        ids: (K,) its id in each model; -1 where a model cannot score it and is left out.
+        after: (K,) is filled with the states after it; may be `state`.
+        out: (J,) natural log; one column for a linear mixture, else one for each model.
     """
     weighted, used = 0.0, 0.0
     total = -np.inf
@@ -45,7 +45,7 @@ def mixture(
             out[k] += logprob
             weighted += graph.weights[k] * logprob
     if len(graph.linear) and used > 0.0:
-        # The shares of those that can score it.
+        # Divided by the shares of the models that can score it.
         total -= math.log(used)
         out[0] += total
         weighted = graph.weights[0] * total
@@ -54,7 +54,7 @@ def mixture(
 
 @inner_kernel
 def close(graph: Graph, prefixes: Prefixes, row: int) -> None:
-    """Ends the open word of a prefix and remembers what the models say."""
+    """Ends the open word of a prefix and stores its scores."""
     prefix = prefixes.rows[row]
     prefix.closed = True
     copy_row(prefixes.state, row, prefixes.closed_state, row)
@@ -62,7 +62,7 @@ def close(graph: Graph, prefixes: Prefixes, row: int) -> None:
     prefix.closed_oov = prefix.oov
     prefix.closed_fixed = prefix.fixed + graph.word_bonus
     if len(graph.parts) and not len(graph.tokens):
-        # -1, the last row, is for words outside the lexicon
+        # -1, the last row, is for words outside the lexicon.
         word = graph.lexicon.word[prefix.node] if prefix.node >= 0 else -1
         states, columns = prefixes.closed_state[row], prefixes.closed_ngram[row]
         prefix.closed_fixed += mixture(graph, states, graph.ids[word], states, columns)
@@ -78,8 +78,8 @@ def extended(
     """The score of a prefix with one more label, and its lexicon node.
 
     Args:
-        state: (K,) and
-        ngram: (J,) are overwritten.
+        state: (K,), overwritten.
+        ngram: (J,), overwritten.
     """
     prefix = prefixes.rows[row]
     score, node = prefix.fixed, prefix.node
@@ -99,7 +99,7 @@ def extended(
         if node >= 0:
             score += graph.estimate[node]
         else:
-            # Else one long unknown word would be cheaper than several known ones.
+            # Without this, one long unknown word would cost less than several known words.
             letters = graph.letters[label] + (0 if ends else prefix.letters)
             score += graph.outside * max(1.0, letters / USUAL_LETTERS)
     if len(graph.goto) > 1:
@@ -127,7 +127,7 @@ def text_of(graph: Graph, prefixes: Prefixes, row: int, label: int) -> np.uint64
     prefix = prefixes.rows[row]
     text = prefix.text
     if len(graph.tokens):
-        # Models over labels tell apart how a text is spelled, so prefixes are label sequences.
+        # For models over labels the spelling of a text matters, so prefixes are label sequences.
         text = (text ^ np.uint64(label + 1)) * FNV_PRIME
     else:
         if graph.boundary[label] and prefix.open:
@@ -149,7 +149,7 @@ def create(
     text: int,
     key: int,
 ) -> None:
-    """Makes `row` the prefix `parent` with one more label, given what `extended` returned."""
+    """Makes `row` the prefix `parent` with one more label, from what `extended` returned."""
     prefix, shorter = prefixes.rows[row], prefixes.rows[parent]
     ends = graph.boundary[label] and shorter.open
     if ends:

@@ -19,40 +19,40 @@ from lm.ngram.query import INNER, LEAF, NgramArrays, advance
 from lm.ngram.store import frozen, no_books
 
 LN10 = 2.302585092994046
-DELIMITER_WORDS = ("|", "<space>", WORD_START, "_")  # how texts of labels spell a word's end
+DELIMITER_WORDS = ("|", "<space>", WORD_START, "_")  # a word's end in texts of labels
 
 
 class Graph(NamedTuple):
-    """What a search needs and never changes. V labels, K n-gram models, J columns of scores.
+    """The constant data of a search, for V labels, K n-gram models and J columns of scores.
 
     Attributes:
-        spelling: bytes of all labels' text.
+        spelling: the texts of all labels as bytes.
         spelled: (V + 1,) int32, label c is spelled by spelling[spelled[c] : spelled[c + 1]].
-        letters: (V,) int32, how many characters that is.
+        letters: (V,) int32, number of characters of each label.
         boundary: (V,) bool, whether a word ends before the label's text.
         followed: (V,) bool, whether the label stands for text; False for blank and special ones.
         blank: column of the blank.
         lexicon: the models' words.
         estimate: (X,) weighted natural-log estimate of an unfinished word, by lexicon node.
-        outside: the same for letters with which no word starts.
+        outside: the same for letters that no word starts with.
         ids: (W, K) int32, each model's id of a word; the last row is for words outside the
             lexicon.
         unseen: (W,) or (V,) bool, whether no model knows the word, or the label.
         models: the n-gram models' arrays, one model after another.
-        parts: (K, 3) int64, where each model is among them, as `lm.ngram.query.Part`.
+        parts: (K, 3) int64, the place of each model in them, as `lm.ngram.query.Part`.
         eos: (K,) id of `</s>`, -1 where a model has none.
         linear: (K,) natural log of the share of each model in a linear mixture; empty for a
-            log-linear one.
+            log-linear mixture.
         weights: (J,) weight of each column of scores.
-        word_bonus: for each word.
+        word_bonus: bonus for each word.
         unknown: weighted penalty of a word that no model knows.
-        tokens: (V, K) int32, each model's id of a label, where models are over labels and not
-            over words; else (0, K).
+        tokens: (V, K) int32, each model's id of a label, if the models are over labels; (0, K)
+            if they are over words.
         goto: (S, C) int32, next state of the hot words' automaton by class of byte.
         classes: (256,) uint8, class of each byte.
         completed: (S,) weights of the hot words that end on entering a state.
         partial: (S,) share of the weight of the hot word that a state is in.
-        hot_slack: most that one label can gain from hot words.
+        hot_slack: largest gain from hot words by one label.
     """
 
     spelling: np.ndarray
@@ -84,11 +84,11 @@ class Graph(NamedTuple):
 def build_graph(
     vocabulary: Vocabulary, options: DecoderOptions, models: Sequence[NgramModel]
 ) -> Graph:
-    """All that a search needs to know, as arrays.
+    """Makes the constant data of a search.
 
     Raises:
-        InputError: Hardly any word (or label) of a model is in the vocabulary, or a hot word
-            cannot be spelled.
+        InputError: Less than a tenth of a model's words (or of the labels) can be used with the
+            vocabulary, or a hot word cannot be spelled.
     """
     texts, boundary, followed = spellings(vocabulary)
     encoded = [text.encode() for text in texts]
@@ -119,7 +119,7 @@ def build_graph(
         else:
             likely = logprobs @ columns
         outside += likely[-1]
-        # No less than letters outside the lexicon, so that a longer prefix never scores better.
+        # At least the estimate outside the lexicon, so that a longer prefix never scores better.
         estimate = np.maximum(best_below(lexicon, likely[:-1]), outside)
     hot = build_hotwords(options.hotwords, letters)
     return Graph(
@@ -157,15 +157,18 @@ def joint_words(models: Sequence[NgramModel]) -> list[str]:
 
 
 def mixture_shares(options: DecoderOptions, count: int) -> np.ndarray:
-    """(K,) the weight of each model; equal ones where none are given."""
+    """(K,) the weight of each model; all are equal by default."""
     if options.lm_weights:
         return np.array(options.lm_weights, dtype=float)
     return np.full(count, 1.0 / count if options.mixture == "linear" and count else 1.0)
 
 
 def word_ids(models: Sequence[NgramModel], words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """(W + 1, K) each model's id of every word, the last row for any other; (W + 1,) which ones
-    no model knows."""
+    """Each model's id of every word, and whether no model knows the word.
+
+    Returns:
+        (W + 1, K) int32 and (W + 1,) bool; the last row is for all other words.
+    """
     ids = np.zeros((len(words) + 1, len(models)), np.int32)
     for k, model in enumerate(models):
         ids[:-1, k] = model.ids(words)
@@ -180,7 +183,7 @@ def label_ids(
     """The same for labels, (V, K) and (V,).
 
     Raises:
-        InputError: A model knows hardly any label.
+        InputError: A model knows less than a tenth of the labels.
     """
     names = list(vocabulary.labels)
     if vocabulary.word_delimiter is not None:
@@ -193,16 +196,21 @@ def label_ids(
         seen = int((ids[:-1, k][used] != model.unknown).sum())
         if seen < LEAST_SPELLED * used.sum():
             raise InputError(
-                f"{model.path}: knows {seen} of the {used.sum()} labels; a model over labels is "
-                "estimated from text that is split into them (for a model over words leave out "
-                "`lm_unit`)"
+                f"{model.path}: the model knows {seen} of the {used.sum()} labels; a model over "
+                "labels is estimated from text that is split into labels (for a model over words "
+                "remove `lm_unit`)"
             )
     return np.ascontiguousarray(ids[:-1]), unseen[:-1]
 
 
 def joined(models: Sequence[NgramModel]) -> tuple[NgramArrays, np.ndarray]:
-    """All models' arrays, one model after the other, and (K, 3) int64 the part of each; those of a
-    single model as they are, memory-mapped."""
+    """The arrays of all models, one model after the other, and the part of each, (K, 3) int64.
+
+    The arrays of a single model are not copied: they stay memory-mapped.
+
+    Raises:
+        InputError: One of several models is quantised.
+    """
     inner = [model.arrays.inner for model in models]
     leaf = [model.arrays.leaf for model in models]
     parts = np.zeros((len(models), 3), np.int64)
@@ -212,7 +220,10 @@ def joined(models: Sequence[NgramModel]) -> tuple[NgramArrays, np.ndarray]:
     if len(models) == 1:
         return models[0].arrays, parts
     if any(len(model.arrays.bounds) for model in models):
-        raise InputError("several n-gram models cannot be mixed with 8 bits for each value")
+        raise InputError(
+            "several n-gram models cannot be mixed if one has 8 bits for each value; store them "
+            "without quantisation"
+        )
     nodes = np.concatenate([np.zeros(0, INNER), *inner])
     leaves = np.concatenate([np.zeros(0, LEAF), *leaf])
     return frozen(NgramArrays(nodes, leaves, *no_books())), parts

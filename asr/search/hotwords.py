@@ -1,8 +1,8 @@
-"""Words and phrases that a search should favour, as an automaton over bytes.
+"""Words and phrases that a search prefers, as an automaton over bytes.
 
-Aho and Corasick 1975: one state, one step for each byte, whatever the number of phrases. While a
-phrase is under way a prefix has the share of the weight that its letters are of the phrase; it
-loses that share if it goes on differently.
+The automaton is that of Aho and Corasick 1975: it has one state, and takes one step for each byte,
+for any number of phrases. A prefix that has a part of a phrase has the same part of its weight, and
+loses it if it continues with other letters.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from lm.errors import InputError
 
 
 class HotWords(NamedTuple):
-    """The automaton; state 0 is the middle of a word that is in no phrase.
+    """The automaton; state 0 is inside a word that no phrase has.
 
     Attributes:
         goto: (S, C) int32, next state by class of byte.
         classes: (256,) uint8, class of each byte; 0 for bytes that no phrase has.
         completed: (S,) summed weights of the phrases that end on entering a state.
-        partial: (S,) share of the weight of the phrase under way.
+        partial: (S,) part of the weight of the phrase that has begun.
     """
 
     goto: np.ndarray
@@ -32,14 +32,14 @@ class HotWords(NamedTuple):
 
 
 def build_hotwords(weights: Mapping[str, float], letters: frozenset[str] | set[str]) -> HotWords:
-    """The automaton of phrases with their weights, natural log; no phrases make a single state.
+    """Makes the automaton of phrases; without phrases it has a single state.
 
     Args:
-        weights: Weight by phrase; words are separated by white space.
-        letters: What the labels can spell.
+        weights: Weight by phrase, natural log; words are separated by white space.
+        letters: Letters of the labels.
 
     Raises:
-        InputError: A phrase is empty, its weight is no positive number, or it cannot be spelled.
+        InputError: A phrase is empty, its weight is not a positive number, or it cannot be spelled.
     """
     phrases = {}
     for phrase, weight in weights.items():
@@ -102,6 +102,6 @@ def _other_case(phrase: str, letters: frozenset[str] | set[str]) -> str:
 
 
 def most_gained(hotwords: HotWords, letters: int) -> float:
-    """The most that a label of so many bytes can gain: phrases may end at each, and before them."""
+    """The largest gain by a label of `letters` bytes: phrases can end at each, and before them."""
     ends, share = float(hotwords.completed.max()), float(hotwords.partial.max())
     return ends * (letters + 1) + share

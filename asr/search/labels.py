@@ -13,10 +13,10 @@ from lm.jit import inlined
 
 @inlined
 def follow_labels(graph: Graph, limits: Limits, frame: np.ndarray, scratch: Scratch) -> int:
-    """Collects the frame's labels that are followed, best first, the blank left out.
+    """Collects the labels of the frame that are followed, without the blank, best first.
 
     Returns:
-        How many; -1 where nothing is possible, or NaN.
+        The number of labels; -1 if no label is possible, or a value is NaN.
     """
     count = 0
     best, best_label = -math.inf, -1
@@ -46,10 +46,10 @@ def follow_labels(graph: Graph, limits: Limits, frame: np.ndarray, scratch: Scra
 
 @inlined
 def scale(followed: int, blank: float, state: State) -> float:
-    """Divides the frame's probabilities by the highest, so that none is lost however low it is.
+    """Divides the frame's probabilities by the highest one, so that small ones do not become 0.
 
     Returns:
-        The blank's log-prob then.
+        The log-prob of the blank after that.
     """
     scratch = state.scratch
     highest = max(blank, scratch.logs[0])
@@ -64,7 +64,7 @@ def scale(followed: int, blank: float, state: State) -> float:
 
 @inlined
 def sort_labels(scratch: Scratch, count: int) -> None:
-    """Best first; Shell's sort, in place."""
+    """Sorts the labels in place, best first, by Shell's method."""
     gap = count // 2
     while gap:
         for i in range(gap, count):
@@ -79,5 +79,5 @@ def sort_labels(scratch: Scratch, count: int) -> None:
 
 @inlined
 def bare(graph: Graph, label: int) -> bool:
-    """Whether a label ends a word and spells nothing, so that a second one changes nothing."""
+    """Whether a label ends a word and spells nothing, so that it can be repeated."""
     return label >= 0 and graph.spelled[label] == graph.spelled[label + 1]

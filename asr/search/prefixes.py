@@ -1,8 +1,8 @@
 """The prefixes that a beam search has met: label sequences as a tree, in arrays.
 
-A prefix is one text with one last label. Pieces can spell a text in several ways; those that end
-with the same label are the same prefix, known by a hash of the text. A prefix keeps all that the
-language models say of it, so that each word is looked up once however long its prefix lives.
+A prefix is a text with its last label. Pieces can spell a text in several ways; spellings that end
+with the same label are the same prefix, which is found by a hash of the text. A prefix stores the
+scores of the language models, so that each word is looked up once.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ PREFIX = np.dtype(
         ("key", "u8"),  # hash of text and last label
         ("text", "u8"),  # hash of the text, a space after each finished word
         ("score", "f8"),  # all that is added to the acoustic log-prob in the search
-        ("fixed", "f8"),  # of it, what the finished words have
+        ("fixed", "f8"),  # the part of the score from finished words
         ("closed_fixed", "f8"),  # the same if the open word ends here
         ("bonus", "f8"),  # weights of the hot words found
         ("parent", "i4"),  # the prefix without its last label; -1 for the empty one
         ("label", "i4"),  # last label; -1 for none
         ("slot", "i4"),  # place in the beam; -1 outside
         ("node", "i4"),  # lexicon node of the open word; -1 outside the lexicon
-        ("letters", "i4"),  # of the open word
+        ("letters", "i4"),  # number of letters of the open word
         ("hot", "i4"),  # state of the hot words' automaton
         ("oov", "i4"),  # finished words that no n-gram model knows
         ("closed_oov", "i4"),  # the same if the open word ends here
-        ("open", "?"),  # whether the last word may go on
-        ("closed", "?"),  # whether what is named closed_ is known
+        ("open", "?"),  # whether the last word can continue
+        ("closed", "?"),  # whether the fields named closed_ have values
     ],
     align=True,
 )
 
 
 class Prefixes(NamedTuple):
-    """Room for N prefixes; row 0 is the empty one.
+    """Arrays for N prefixes; row 0 is the empty prefix.
 
     Attributes:
         rows: (N,) PREFIX.
@@ -51,7 +51,7 @@ class Prefixes(NamedTuple):
         ngram: (N, J) natural log of the finished words, unweighted.
         closed_state: the same if the open word ends here.
         closed_ngram: the same if the open word ends here.
-        table: (H,) int32, hash table from key to row, -1 where free; H is a power of two.
+        table: (H,) int32, hash table from key to row, -1 where it is free; H is a power of two.
     """
 
     rows: np.ndarray
@@ -63,7 +63,7 @@ class Prefixes(NamedTuple):
 
 
 def room_for(rows: int, models: int, columns: int) -> Prefixes:
-    """Empty arrays for that many prefixes."""
+    """Empty arrays for `rows` prefixes."""
     return Prefixes(
         rows=np.zeros(rows, PREFIX),
         state=np.zeros((rows, models), np.int32),
@@ -94,7 +94,7 @@ def start(graph: Graph, prefixes: Prefixes, bos: np.ndarray) -> None:
 
 @inlined
 def mixed(text: int, label: int) -> np.uint64:
-    """Hash of a text and a label: the finaliser of Appleby's MurmurHash3."""
+    """Hash of a text and a label, by the last step of Appleby's MurmurHash3."""
     h = np.uint64(text) ^ (np.uint64(label + 2) * np.uint64(0x9E3779B97F4A7C15))
     h = (h ^ (h >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
     h = (h ^ (h >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
@@ -132,14 +132,14 @@ def copy_row(source: np.ndarray, i: int, target: np.ndarray, j: int) -> None:
 
 @kernel
 def compact(prefixes: Prefixes, count: int, beam: np.ndarray) -> int:
-    """Keeps the prefixes of the beam and all that they grew from, in their order.
+    """Keeps the prefixes of the beam and all their parents, in their order.
 
     Args:
         prefixes: The first `count` rows are in use.
-        beam: Their places are renumbered.
+        beam: Its rows get their new numbers.
 
     Returns:
-        The rows that are left.
+        The number of rows that are left.
     """
     rows = prefixes.rows
     number = np.full(count, -1, np.int32)
@@ -173,7 +173,7 @@ def compact(prefixes: Prefixes, count: int, beam: np.ndarray) -> int:
 
 @inner_kernel
 def enter_all(prefixes: Prefixes, count: int) -> None:
-    """Makes the hash table anew."""
+    """Makes the hash table again."""
     prefixes.table[:] = -1
     for row in range(count):
         enter(prefixes.rows, prefixes.table, row)

@@ -1,4 +1,4 @@
-"""The state of a beam search, all of it arrays, and how it makes room for more."""
+"""The state of a beam search as arrays, and how they grow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lm.jit import inlined, kernel
 
 
 class Limits(NamedTuple):
-    """Pruning: see `asr.decode.DecoderOptions`."""
+    """Limits of the search, see `asr.options.DecoderOptions`."""
 
     beam_width: int
     token_min_logp: float
@@ -37,7 +37,7 @@ SLOT = np.dtype(
     align=True,
 )
 
-# Labels of best single paths with their times, as lists that share their beginnings.
+# Labels of the best single paths with their times, as linked lists that share their beginnings.
 TRACE = np.dtype(
     [
         ("before", "i4"),  # the label before it; -1 for none
@@ -49,19 +49,19 @@ TRACE = np.dtype(
 
 
 class Scratch(NamedTuple):
-    """Room that is reused from frame to frame.
+    """Arrays that every frame uses again.
 
     Attributes:
         labels: (V,) int32, followed labels, best first.
-        logs: (V,) their log-probs.
-        log_of: (V,) log-prob by label, -inf where not followed.
+        logs: (V,) log-probs of these labels.
+        log_of: (V,) log-prob by label, -inf if it is not followed.
         share_of: (V,) the same as probability.
-        stamp: (V,) int32, the last slot whose child in the beam has the label.
-        child: (B,) int32, a slot's first child in the beam, and
-        sibling: (B,) int32, the next one.
-        values: (C,) to find the n-th best.
-        state: (K,) int32, and
-        ngram: (J,), for the language models.
+        stamp: (V,) int32, the last slot that has a child in the beam with this label.
+        child: (B,) int32, first child of a slot in the beam, -1 for none.
+        sibling: (B,) int32, next child of the same parent, -1 for none.
+        values: (C,) scores, to find the n-th best.
+        state: (K,) int32, states of the language models.
+        ngram: (J,) scores of the language models.
     """
 
     labels: np.ndarray
@@ -77,7 +77,7 @@ class Scratch(NamedTuple):
 
 
 class Counters(NamedTuple):
-    """What changes besides the arrays.
+    """The numbers of a search that change.
 
     Attributes:
         whole: (4,) int64: prefixes in the beam, rows of prefixes, rows of traces, frames so far.
@@ -95,14 +95,14 @@ class State(NamedTuple):
     """A search between two chunks of frames.
 
     Attributes:
-        beam: (B,) SLOT, prefixes that are alive.
-        stayed: (B,) SLOT, the same after a frame in which they did not grow.
+        beam: (B,) SLOT, the beam.
+        stayed: (B,) SLOT, the same prefixes after a frame in which they did not grow.
         after: (B,) SLOT, the next beam.
-        prefixes: All that have been met.
+        prefixes: All prefixes that the search has met and not removed.
         traces: (R,) TRACE.
         candidates: (C,) CANDIDATE.
-        scratch: See there.
-        counters: See there.
+        scratch: Arrays that every frame uses again.
+        counters: Numbers that change.
     """
 
     beam: np.ndarray
@@ -126,7 +126,7 @@ def enough_room(limits: Limits, state: State) -> bool:
 
 @kernel
 def tidy(state: State) -> None:
-    """Forgets prefixes and traces that nothing in the beam stands on."""
+    """Removes the prefixes and traces that the beam does not need."""
     whole, traces = state.counters.whole, state.traces
     beam = state.beam[: whole[BEAM]]
     whole[ROWS] = compact(state.prefixes, whole[ROWS], beam)
@@ -154,7 +154,7 @@ def tidy(state: State) -> None:
 
 
 def new_state(graph: Graph, width: int, rows: int, columns: int) -> State:
-    """Room for a search."""
+    """Arrays for a search."""
     labels, models, most = len(graph.followed), len(graph.parts), 4 * width
     return State(
         beam=np.zeros(width, SLOT),
@@ -180,7 +180,7 @@ def new_state(graph: Graph, width: int, rows: int, columns: int) -> State:
 
 
 def begin(graph: Graph, bos: np.ndarray, state: State) -> None:
-    """Forgets everything; the beam holds the empty prefix."""
+    """Begins a new search; the beam has the empty prefix only."""
     start(graph, state.prefixes, bos)
     empty = state.beam[:1]
     empty["row"], empty["total"], empty["p_blank"], empty["p_label"] = 0, 0.0, 1.0, 0.0

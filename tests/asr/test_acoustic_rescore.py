@@ -328,7 +328,7 @@ def test_multilingual_whisper_is_told_the_language(tmp_path: Path) -> None:
 
 def test_whisper_says_what_is_too_long(whisper: Path) -> None:
     scorer = Seq2SeqScorer.load(whisper, device="cpu")
-    with pytest.raises(InputError, match=r"1\.5 s of audio, and .* hears 1 s at once"):
+    with pytest.raises(InputError, match=r"1\.5 s of audio, and .* takes 1 s at once"):
         scorer(["the cat"], signal(1.5))
     with pytest.raises(TextError, match=r"^text 1: 'zzz.*' is 42 tokens .* can read 40;"):
         scorer(["the cat", "z" * 39], signal(0.5))
@@ -347,7 +347,7 @@ def test_audio_of_a_manifest(whisper: Path, tmp_path: Path) -> None:
     expected = [*scorer(TEXTS[:2], signal(0.8, 1)), *scorer(TEXTS, signal(0.5, 0))]
     np.testing.assert_allclose(found.table["whisper"], expected, rtol=0, atol=1e-4)
     assert "1.4 s of audio" in found.failures["u2"]
-    assert found.failures["u9"] == "utterance u9: no such utterance in the manifest"
+    assert found.failures["u9"] == "utterance u9: the manifest does not have this utterance"
     with pytest.raises(InputError, match="not one of 1 utterances"):
         rescore_with_audio(nbest({"u9": TEXTS}), utterances, scorer, "whisper")
 

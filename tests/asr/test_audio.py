@@ -63,11 +63,11 @@ def test_channels_and_offsets(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"channel": 2}, "channel 2 asked for, the file has 1"),
-        ({"offset": 5.0}, "behind its end"),
+        ({"channel": 2}, "there is no channel 2; the file has 1"),
+        ({"offset": 5.0}, "after the end of the file"),
         ({"claimed_rate": 8000}, "the manifest says 8000 Hz, the file has 16000 Hz"),
         ({"duration": 0.0}, "no samples"),
-        ({"duration": 1.5}, "1.5 s from 0 s on asked for, the file has only 1.00 s"),
+        ({"duration": 1.5}, "the manifest says 1.5 s after 0 s, the file has only 1.00 s"),
     ],
 )
 def test_wrong_requests(tmp_path: Path, settings: dict[str, Any], message: str) -> None:

@@ -276,7 +276,7 @@ def test_bad_frames() -> None:
         decoder.decode(broken)
     silent = np.full((2, 7), -np.inf, np.float32)
     silent[:, 6] = 0.0  # only <unk> is possible
-    with pytest.raises(InputError, match=r"frame 0 no label has a probability"):
+    with pytest.raises(InputError, match=r"in frame 0 only special labels have a probability"):
         BeamDecoder.build(PIECES, OPEN).decode(silent)
     with pytest.raises(InputError, match=r"\(3, 5\) do not fit 4 labels"):
         decoder.decode(np.zeros((3, 5), np.float32))

@@ -73,7 +73,10 @@ def test_tables_from_a_spreadsheet_with_noise_and_tags(tmp_path: Path) -> None:
     assert first.noise == Noise("pink", 5.0, 3)
     assert first.tags == {"accent": "scots"}
     assert (second.id, second.text, second.noise) == ("b-1234.5678", "", None)
-    for row, message in (("a.wav", "not as many fields"), ("a.wav,,,pink,", "`noise` is not JSON")):
+    for row, message in (
+        ("a.wav", "the line does not have as many fields as the header"),
+        ("a.wav,,,pink,", "`noise` is not JSON"),
+    ):
         path.write_text(f"audio_filepath,text,offset,noise,tags\n{row}\n")
         with pytest.raises(InputError, match=f"line 2: {message}"):
             read_corpus(path)

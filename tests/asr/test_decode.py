@@ -202,7 +202,7 @@ def test_emissions_that_are_no_log_probs(
         (["--hotwords", "A"], "write PHRASE=WEIGHT"),
         (["--hotwords", "A=1", "--decoder", "pyctcdecode"], "needs decoder `beam`"),
         (["--lm-unit", "letter"], "is not one of word, label"),
-        (["--workers", "0"], "give 1 or more"),
+        (["--workers", "0"], "use 1 or more"),
     ],
 )
 def test_bad_options_are_told(

@@ -142,7 +142,7 @@ def test_a_frame_without_any_text_is_told() -> None:
     log_probs = random_log_probs(4, CHARACTERS, seed=0)
     log_probs[2] = -np.inf
     log_probs[2, 1] = 0.0
-    with pytest.raises(InputError, match="in frame 2 no label"):
+    with pytest.raises(InputError, match="in frame 2 only special labels"):
         ReferenceDecoder.build(CHARACTERS, DecoderOptions()).decode(log_probs)
 
 

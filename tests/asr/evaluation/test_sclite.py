@@ -145,5 +145,5 @@ def test_sclite_alignment_has_the_least_cost_by_brute_force() -> None:
 
 
 def test_unknown_method() -> None:
-    with pytest.raises(InputError, match="'nist'; there are: jiwer, sclite"):
+    with pytest.raises(InputError, match="'nist'; use jiwer or sclite"):
         WordIds("nist")  # type: ignore[arg-type]

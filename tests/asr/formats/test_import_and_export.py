@@ -129,7 +129,7 @@ def test_sclite_reads_what_is_refused_as_something_else(tmp_path: Path, text: st
     ).stdout.decode()
     row = next(line for line in printed.splitlines() if "Sum" in line)
     assert int(re.findall(r"\d+", row)[1]) < len(text.split()) + 1
-    with pytest.raises(InputError, match="is a mark to NIST's tools"):
+    with pytest.raises(InputError, match="is a mark and not a word for NIST's tools"):
         write_transcripts([Transcript("s_1", text)], tmp_path / "b.trn", "trn")
 
 
@@ -238,7 +238,7 @@ def test_whisper_with_times_and_without(tmp_path: Path) -> None:
     found = import_nbest(tmp_path, "whisper")
     assert found.table["utt"].tolist() == ["b", "call.2"]
     assert not found.table.columns.isin(TIMES).any()
-    assert "cut.json: no JSON" in found.failures["cut"]
+    assert "cut.json: not JSON" in found.failures["cut"]
     assert "is it Whisper's JSON" in found.failures["other"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"no \.json files"):
@@ -254,23 +254,23 @@ def test_whisper_with_times_and_without(tmp_path: Path) -> None:
         ("csv", "utt,text,rank\na,x,nan\n", "line 2, utterance a: rank is NaN"),
         ("csv", "utt,text,rank\n\na,x,one\n", "line 3, utterance a: rank 'one' is not a number"),
         ("csv", "utt,text,utt\na,x,b\n", "the header has utt twice"),
-        ("csv", "utt,text\n,x\n", "line 2: '' is no utterance id"),
+        ("csv", "utt,text\n,x\n", "line 2: '' is not an utterance id"),
         ("csv", "utt,text,ref\na,x,r\na,y,s\n", "line 3, utterance a: its references differ"),
         ("csv", f"utt,text\na,{'x' * 140_000}\n", "line 2: field larger than field limit"),
         ("jsonl", '{"utt": "a", "hyps": [', "line 1: .*JSON object"),
         ("mlm-scoring", '{"a": {}, "a": {}}', "'a' occurs twice"),
-        ("mlm-scoring", '\n\n{"a": {\n"hyp_1": 5', "no JSON .*line 4"),
-        ("mlm-scoring", "[" * 100_000, "no JSON .*recursion"),
+        ("mlm-scoring", '\n\n{"a": {\n"hyp_1": 5', "not JSON .*line 4"),
+        ("mlm-scoring", "[" * 100_000, "not JSON .*recursion"),
         ("mlm-scoring", '{"a": {"hyp_1": {"text": null, "score": 1}}}', "a, hyp_1: text None"),
         ("hypo2trans", '[{"input": ["x", null]}]', "entry 1, utterance bad-000001: text None"),
-        ("icefall", "a:\thyp=['x', 'y\n", "line 1: .* is not a whole list"),
+        ("icefall", "a:\thyp=['x', 'y\n", "line 1: .* is not a complete list"),
         ("ctm", "a 1 nan 1 x\n", "line 1: time is NaN"),
         ("ctm", "a 1 0 -1 x\n", "line 1: time -1 is not a number of seconds"),
         ("ctm", "a 1 0 1 x 0.9\na 2 0 1 y 0.9\n", "line 2: a has channels 1 and 2"),
-        ("stm", "a 1 s 5 1 x\n", "line 1: it ends at 1, before it starts at 5"),
+        ("stm", "a 1 s 5 1 x\n", "line 1: the segment ends at 1, before its start at 5"),
         ("stm", "a A s 0 1 x\na B t 0 1 y\n", "line 2: a has channels A and B"),
-        ("trn", "x (a b)\n", r"line 1: no \(UTT\)"),
-        ("trn", "x (a(1))\n", r"line 1: no \(UTT\)"),
+        ("trn", "x (a b)\n", r"line 1: there is no \(UTT\)"),
+        ("trn", "x (a(1))\n", r"line 1: there is no \(UTT\)"),
     ],
 )
 def test_what_a_file_may_not_do(tmp_path: Path, format: str, content: str, message: str) -> None:
@@ -312,5 +312,5 @@ def test_references_are_written_only_where_they_can_be_read(
     path = write(tmp_path, "utt,text,ref\na b,x,y\n", "lists.csv")
     command = ["import-nbest", str(path), "--format", "csv", "-o", str(tmp_path / "n.parquet")]
     assert main([*command, "--refs-out", str(tmp_path / "refs")]) == 2
-    assert "'a b': an id in this format has no blanks" in capsys.readouterr().err
+    assert "'a b': an id in this format must not have spaces" in capsys.readouterr().err
     assert not (tmp_path / "refs").exists()

@@ -148,7 +148,7 @@ def test_espnet_in_several_jobs_with_plain_scores_and_an_empty_text(tmp_path: Pa
         ("{", "line 2: .*JSON object"),
         ("[]", "line 2: .*JSON object"),
         ('{"hyps": []}', "line 2: no key 'utt'"),
-        ('{"utt": null, "hyps": []}', "line 2: None is no utterance id"),
+        ('{"utt": null, "hyps": []}', "line 2: None is not an utterance id"),
         (json.dumps(LINE), "line 2: utterance a occurs twice"),
     ],
 )
@@ -163,16 +163,25 @@ def test_a_bad_line_is_told(tmp_path: Path, second: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("{}", "line 2, utterance b: no list named hyps"),
-        ('{"hyps": {}}', "line 2, utterance b: no list named hyps"),
-        ('{"hyps": []}', "utterance b: no hypotheses"),
-        ('{"hyps": [5]}', "line 2, utterance b: text None is no string"),
+        ("{}", "line 2, utterance b: there is no list named hyps"),
+        ('{"hyps": {}}', "line 2, utterance b: there is no list named hyps"),
+        ('{"hyps": []}', "utterance b: there are no hypotheses"),
+        ('{"hyps": [5]}', "line 2, utterance b: text None is not a string"),
         ('{"hyps": [{"text": "X"}]}', "line 2, utterance b: score 'None' is not a number"),
-        ('{"hyps": [{"text": null, "score": 1}]}', "line 2, utterance b: text None is no string"),
+        (
+            '{"hyps": [{"text": null, "score": 1}]}',
+            "line 2, utterance b: text None is not a string",
+        ),
         ('{"hyps": [{"text": "X", "score": NaN}]}', "line 2, utterance b: score is NaN"),
-        ('{"hyps": [{"text": "X", "score": Infinity}]}', "line 2, utterance b: score inf is no"),
+        (
+            '{"hyps": [{"text": "X", "score": Infinity}]}',
+            "line 2, utterance b: score inf is not a log",
+        ),
         ('{"hyps": [{"text": "X", "score": 1%s}]}' % ("0" * 400), "score '10{39}' is not a number"),
-        ('{"hyps": [{"text": "X", "score": 1}], "ref": 5}', "utterance b: reference 5 is no"),
+        (
+            '{"hyps": [{"text": "X", "score": 1}], "ref": 5}',
+            "utterance b: reference 5 is not a string",
+        ),
         ('{"text": "X", "words": [{"start": -1, "end": 2}]}', "utterance b: time -1 is not"),
     ],
 )
@@ -235,16 +244,16 @@ def test_scores_that_not_all_have(tmp_path: Path) -> None:
     assert found.table["lm"].tolist() == [-2.0]
     for utt in "bc":
         assert f"utterance {utt}: some of its hypotheses and of those" in found.failures[utt]
-        assert "a score lm, others have not" in found.failures[utt]
+        assert "a score lm, others do not" in found.failures[utt]
     path.write_text("utt,text,score,lm\na,X,-1,-2\nb,X,-1,n/a\nc,X,-1,inf\n")
     found = import_nbest(path, "csv")
     assert found.table["lm"].tolist() == [-2.0]
     assert "line 3, utterance b: lm 'n/a' is not a number" in found.failures["b"]
-    assert "line 4, utterance c: lm inf is no log-prob" in found.failures["c"]
+    assert "line 4, utterance c: lm inf is not a log-prob" in found.failures["c"]
     path.write_text("utt,text,score,oov\na,X,-1,0\nb,X,-1,-inf\nc,X,-1,0.5\n")
     assert {utt: why.split(": ")[1] for utt, why in import_nbest(path, "csv").failures.items()} == {
-        "b": "oov -inf is no number of words",
-        "c": "oov 0.5 is no number of words",
+        "b": "oov -inf is not a number of words",
+        "c": "oov 0.5 is not a number of words",
     }
 
 

@@ -159,45 +159,45 @@ def test_nemo_lists_of_different_lengths_are_told_apart_by_rises(tmp_path: Path)
     path.write_text("\n".join(lines[:4]) + "\n")  # four lines and only one rise
     with pytest.raises(InputError, match="4 lines cannot be the lists of the 3 utterances"):
         import_nbest(path, "nemo", manifest(tmp_path))
-    with pytest.raises(InputError, match="no ids; give the manifest"):
+    with pytest.raises(InputError, match="no ids; add the manifest"):
         import_nbest(path, "nemo")
 
 
 @pytest.mark.parametrize(
     ("format", "content", "message"),
     [
-        ("nemo", "no tab\n", "line 1: no tab"),
+        ("nemo", "no tab\n", "line 1: there is no tab"),
         ("nemo", "x\tmany\n", "line 1: score 'many' is not a number"),
         ("kaldi", "a-1 x\nb y\n", "line 2: 'b' is not UTT-K"),
         ("kaldi", "a-1 x\na-1 y\n", "line 2: a-1 occurs twice"),
         ("icefall", "a hyp=['x']\n", "line 1: not CUT"),
-        ("icefall", "a:\tref=['x']\n", "cut a has no hyp=; is the file whole"),
+        ("icefall", "a:\tref=['x']\n", "cut a has no hyp=; is the file complete"),
         ("icefall", "a:\thyp=['x']\na:\thyp=['x']\n", "line 2: hyp of a occurs twice"),
         ("wenet", "a text\n", "line 1: neither `wav UTT`"),
         ("wenet", "candidate -1 x\n", "line 1: neither"),
         ("wenet", "wav a\ncandidate nan x\n", "line 2, utterance a: score is NaN"),
         ("wenet", "wav a\nwav a\n", "line 2: utterance a occurs twice"),
-        ("mlm-scoring", "[1]", "not an object of utterances"),
+        ("mlm-scoring", "[1]", "not a JSON object with an entry"),
         (
             "mlm-scoring",
             '{"a": {"hyp_1": {"text": "x"}}}',
             "utterance a, hyp_1: score 'None' is not a number",
         ),
-        ("mlm-scoring", '{"a": {"ref": "x"}}', "utterance a: no hypotheses"),
-        ("mlm-scoring", '{"a": {"hyp_1": ', "no JSON .* is the file whole"),
+        ("mlm-scoring", '{"a": {"ref": "x"}}', "utterance a: there are no hypotheses"),
+        ("mlm-scoring", '{"a": {"hyp_1": ', "not JSON .* is the file complete"),
         ("hypo2trans", "{}", "not a list of objects"),
-        ("hypo2trans", '[{"output": "x"}]', "entry 1: no list of texts named input"),
+        ("hypo2trans", '[{"output": "x"}]', "entry 1: there is no list of texts named input"),
         ("csv", "utt,score\na,1\n", "header utt, score has no text"),
-        ("csv", "utt,text\na,x,y\n", "line 2: 3 values for 2 columns"),
+        ("csv", "utt,text\na,x,y\n", "line 2: the row has 3 values for 2 columns"),
         ("csv", "utt,text,score\na,x,nan\n", "line 2, utterance a: score is NaN"),
-        ("trn", "words without id\n", r"line 1: no \(UTT\)"),
+        ("trn", "words without id\n", r"line 1: there is no \(UTT\)"),
         ("trn", "x (a)\ny (a)\n", "utterance a occurs twice"),
-        ("ctm", "a 1 0.0 x\n", "line 1: not UTT CHANNEL START"),
+        ("ctm", "a 1 0.0 x\n", "line 1: not a line UTT CHANNEL START"),
         ("ctm", "a 1 zero 0.1 x\n", "line 1: time 'zero' is not a number"),
-        ("stm", "a 1 s 0.0\n", "line 1: not UTT CHANNEL SPEAKER"),
+        ("stm", "a 1 s 0.0\n", "line 1: not a line UTT CHANNEL SPEAKER"),
         ("text", "a x\na y\n", "utterance a occurs twice"),
         *(
-            (format, "", "no utterances|no JSON")
+            (format, "", "no utterances|not JSON")
             for format in sorted({*FORMATS} - {"espnet", "nemo"})
         ),
     ],

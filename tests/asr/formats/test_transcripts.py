@@ -83,7 +83,7 @@ def test_subtitles_are_cut_at_silence_time_and_letters(tmp_path: Path) -> None:
     write_transcripts([tagged], tmp_path / "u.vtt", "vtt")
     text = (tmp_path / "u.vtt").read_text()
     assert text.startswith("WEBVTT\n\n00:00:00.000 --> 00:00:01.500\na&lt;b &amp;c\n")
-    with pytest.raises(InputError, match="3 utterances: subtitles are of one recording"):
+    with pytest.raises(InputError, match="3 utterances: subtitles are for one recording"):
         write_transcripts(FOUND, tmp_path / "x.srt", "srt")
     assert clock(3661.0406, ",") == "01:01:01,041"
 
@@ -91,13 +91,17 @@ def test_subtitles_are_cut_at_silence_time_and_letters(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("format", "transcript", "message"),
     [
-        ("trn", Transcript("a b", "x"), "has no blanks or brackets"),
-        ("trn", Transcript("a(1)", "x"), "has no blanks or brackets"),
-        ("trn", Transcript("a", "x {uh} y"), "utterance a: '{uh}' is a mark to NIST's tools"),
+        ("trn", Transcript("a b", "x"), "must not have spaces or brackets"),
+        ("trn", Transcript("a(1)", "x"), "must not have spaces or brackets"),
+        (
+            "trn",
+            Transcript("a", "x {uh} y"),
+            "utterance a: '{uh}' is a mark and not a word for NIST's tools",
+        ),
         ("trn", Transcript("a", ";; x"), "utterance a: ';;' is a mark"),
         ("stm", Transcript("a", "** x", duration=1.0), "utterance a: '[*][*]' is a mark"),
         ("ctm", Transcript("a", "@", (0.0,), (1.0,)), "utterance a: '@' is a mark"),
-        ("text", Transcript("", "x"), "an id in this format has no blanks"),
+        ("text", Transcript("", "x"), "an id in this format must not have spaces"),
         ("ctm", Transcript("a", "x"), "utterance a: no word times"),
         ("srt", Transcript("a", "x"), "utterance a: no word times"),
         ("stm", Transcript("a", "x"), "utterance a: neither its duration nor word times"),
