@@ -1,5 +1,9 @@
-"""Training of acoustic models.
+"""Training of acoustic models with CTC, from settings and audio to a finished model.
 
-ctc      trains or fine-tunes a CTC model
-augment  changes of the audio and of its features while training
+settings         what a user can set; imports no torch
+augment          speed, noise, level and masks of training audio
+speech_batches   utterances with references, and their batches
+ctc              `secondpass train-acoustic`: model, loss, word error rate, the run
+
+The training loop and the run's folder are those of `lm.training`.
 """

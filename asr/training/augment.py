@@ -29,7 +29,14 @@ def change_signal(
 def mask_features(
     features: torch.Tensor, seconds: float, augmentation: Augmentation, rng: np.random.Generator
 ) -> None:
-    """SpecAugment's masks, in place, on normalised log-mel features (B, T, mel) of so long."""
+    """Applies SpecAugment's masks, in place.
+
+    Args:
+        features: (B, T, mel) normalised log-mel features.
+        seconds: Duration of the T frames, seconds.
+        augmentation: Number and size of the masks.
+        rng: Random numbers.
+    """
     frames, mels = features.shape[1:]
     longest = round(augmentation.time_width * frames / seconds)
     for row in features:

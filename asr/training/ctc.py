@@ -1,4 +1,4 @@
-"""Training of acoustic models with CTC: from a configuration, or fine-tuned from a checkpoint.
+"""Training of acoustic models with CTC: a new model, or one that is fine-tuned.
 
 The loss is the sum over a batch's utterances of -log p(y | x), Graves et al. (ICML 2006), divided
 by the number of utterances, so that the learning rate does not depend on the batch's size.
@@ -179,7 +179,7 @@ def character_tokenizer() -> Wav2Vec2CTCTokenizer:
 
 
 class CTCTrainer(RunTrainer):
-    """transformers' Trainer with the loss's sum over utterances."""
+    """transformers' Trainer with a loss that is summed over utterances."""
 
     def compute_loss(
         self,
@@ -188,7 +188,7 @@ class CTCTrainer(RunTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """The summed CTC loss of a batch over its number of utterances."""
+        """The summed CTC loss of a batch, divided by its number of utterances."""
         outputs = model(**inputs)
         loss = outputs.loss / len(inputs["labels"])
         return (loss, outputs) if return_outputs else loss
@@ -199,7 +199,7 @@ class CTCTrainer(RunTrainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
-        """Loss and greedy word error rate of a dataset: (mean over utterances, sum over counts)."""
+        """Loss (mean over utterances) and greedy word error rate (all errors by all words)."""
         batches: Any = eval_dataset or self.eval_dataset
         figures = greedy_figures(self.model, batches)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
@@ -252,7 +252,7 @@ def _trainer(
 
 @torch.inference_mode()
 def greedy_figures(model: Any, batches: SpeechBatches) -> dict[str, float]:
-    """`loss` (nats an utterance) and `wer` (a fraction) of the best paths of a dataset."""
+    """`loss` (nats an utterance) and `wer` (a fraction) of the best paths of held-out data."""
     model.eval()
     tokenizer = batches.tokenizer
     errors, loss = ErrorRate(), 0.0

@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lm.errors import InputError
-from lm.training.settings import PRECISIONS, SAVED_DTYPES, SCHEDULES, check_choice, check_start
+from lm.training.settings import (
+    PRECISIONS,
+    SAVED_DTYPES,
+    SCHEDULES,
+    check_choice,
+    check_share,
+    check_start,
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,17 @@ class Augmentation:
     time_width: float = 0.3
     mel_masks: int = 2
     mel_width: int = 20
+
+    def __post_init__(self) -> None:
+        check_share("augmentation.noise", self.noise)
+        if not self.speeds or min(self.speeds) <= 0:
+            raise InputError(
+                f"`augmentation.speeds` are {list(self.speeds)}; give at least one, above 0"
+            )
+        if len(self.snr_db) != 2 or self.snr_db[0] > self.snr_db[1]:
+            raise InputError(
+                f"`augmentation.snr_db` is {list(self.snr_db)}; give the lowest and the highest"
+            )
 
 
 @dataclass(frozen=True)
@@ -100,3 +118,4 @@ class AcousticTraining:
             raise InputError(f"`save_steps` is {self.save_steps}; use at least 1")
         if not (self.epochs > 0 and self.learning_rate > 0 and self.batch_seconds > 0):
             raise InputError("`epochs`, `learning_rate` and `batch_seconds` must be above 0")
+        check_share("warmup", self.warmup)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import pairwise
@@ -22,22 +23,32 @@ IGNORED = -100  # the label that transformers' CTC losses leave out
 
 
 def read_training(path: str, normalise: str) -> list[Utterance]:
-    """A corpus with normalised references; an utterance without one is an error."""
+    """A corpus with normalised references.
+
+    Raises:
+        InputError: An utterance has no reference, or there is no utterance.
+    """
     clean = normaliser(normalise)
     found = []
     for utterance in read_corpus(path):
         if utterance.text is None:
-            raise InputError(f"{path}: utterance {utterance.id} has no `text` to train on")
+            raise InputError(
+                f"{path}: utterance {utterance.id} has no `text` to train on; add it, or remove "
+                "the utterance"
+            )
         found.append(replace(utterance, text=clean(utterance.text)))
+    if not found:
+        raise InputError(f"{path}: there are no utterances in it")
     return found
 
 
 def corpus_digest(utterances: Sequence[Utterance]) -> str:
-    """A hash of what training reads of a corpus: all that is known of it, and the files' sizes."""
+    """A hash of what training reads of a corpus: references, parts of files, and files' sizes."""
     found = []
     for utterance in utterances:
         path = utterance.audio_filepath
-        known = asdict(utterance) | {"audio_filepath": path.name, "size": path.stat().st_size}
+        known = asdict(replace(utterance, tags={}, speaker=None))
+        known |= {"audio_filepath": path.name, "size": path.stat().st_size}
         found.append(json.dumps(known, sort_keys=True, default=str).encode())
     return digest(found)
 
@@ -49,11 +60,14 @@ def alignable(
     """The utterances that CTC can align: a frame for each label, one more between equal ones.
 
     Args:
-        utterances: With their normalised references.
-        model: Whose output frames a second are measured.
-        features: Its feature extractor.
-        tokenizer: Its tokenizer.
-        speed: The fastest that an utterance may become.
+        utterances: Utterances with their normalised references.
+        model: Acoustic model, whose output frames per second are measured.
+        features: Feature extractor of the model.
+        tokenizer: Tokenizer of the model.
+        speed: Highest factor by which an utterance's speed is changed.
+
+    Raises:
+        InputError: No utterance can be aligned, or one has no duration.
     """
     model.eval()
     frames = []
@@ -69,11 +83,21 @@ def alignable(
         needed = len(ids) + sum(a == b for a, b in pairwise(ids))
         if needed <= _seconds(utterance) * frames_per_second:
             kept.append(utterance)
+    if not kept:
+        raise InputError(
+            "no utterance has enough output frames for its reference; use a shorter `hop_length` "
+            "(see `features`), or another model"
+        )
     return kept
 
 
 class SpeechBatches(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
-    """Utterances of about equal length as padded batches; one item is one whole batch."""
+    """Utterances of about equal length as padded batches; one item is one whole batch.
+
+    Attributes:
+        visits: Number of items that were read. The augmentation depends on it, so that an utterance
+            is changed in another way each time.
+    """
 
     def __init__(
         self,
@@ -91,7 +115,7 @@ class SpeechBatches(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         self.visits = 0
         rng = np.random.default_rng(settings.seed)
         lengths = np.array([_seconds(u) for u in utterances])
-        # The jitter lets an utterance meet others of about its length.
+        # Utterances of about equal length are in random order.
         order = np.argsort(lengths * rng.uniform(0.95, 1.05, len(lengths)), kind="stable")
         self.batches: list[np.ndarray] = []
         start = 0
@@ -109,6 +133,9 @@ class SpeechBatches(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         """One batch: the feature extractor's arrays, and `labels` (B, L)."""
+        if torch.utils.data.get_worker_info() is not None:
+            # Ctrl-C is for the process that trains: it still needs data for its last step.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.visits += 1
         rng = np.random.default_rng((self.settings.seed, index, self.visits))
         chosen = [self.utterances[i] for i in self.batches[index]]
@@ -139,6 +166,7 @@ class SpeechBatches(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
 def _seconds(utterance: Utterance) -> float:
     if utterance.duration is None:
         raise InputError(
-            f"utterance {utterance.id}: training needs `duration` (seconds) in the manifest"
+            f"utterance {utterance.id}: training needs its `duration` (seconds); add it to the "
+            "manifest"
         )
     return utterance.duration

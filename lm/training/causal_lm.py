@@ -1,7 +1,7 @@
-"""Training of causal language models: from a configuration, or fine-tuned from a checkpoint.
+"""Training of causal language models: a new model, or one that is fine-tuned.
 
-A line of text is one sequence from BOS to EOS, as a hypothesis is when it is scored; or, with
-`running`, the lines that come before it go before it, as when a hypothesis is scored in context.
+A line of text is one sequence from BOS to EOS, as a hypothesis is when it is scored. With
+`running`, a sequence holds consecutive lines, as when a hypothesis is scored in its context.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def load_or_create(settings: LMTraining) -> tuple[Any, PreTrainedTokenizerBase]:
             vocabulary is too small.
     """
     if settings.model is not None:
-        # No trees are read here, so whether it can is not asked.
+        # `padded`, because training reads no trees of hypotheses, which not every model can.
         found = CausalLM.load(settings.model, ScorerOptions(dtype="float32", method="padded"))
         model, tokenizer = found.model, found.tokenizer
     else:
@@ -161,7 +161,9 @@ def _training_text(tokenizer: PreTrainedTokenizerBase, path: str, settings: LMTr
     lines = read_lines(path, settings.normaliser)
     found = encode(tokenizer, lines, settings.max_tokens, settings.running)
     if not found.sequences:
-        raise InputError(f"{path}: no text left after normalising; nothing to train on")
+        raise InputError(
+            f"{path}: no text is left after normalising; give another text to train on"
+        )
     return found
 
 
@@ -174,7 +176,7 @@ def _held_out(tokenizer: PreTrainedTokenizerBase, settings: LMTraining) -> Encod
     lines = read_lines(settings.valid, settings.normaliser)
     found = encode(tokenizer, lines, settings.max_tokens, settings.running, cut=False)
     if not found.sequences:
-        reason = "every line is too long" if found.too_long else "no text left after normalising"
+        reason = "every line is too long" if found.too_long else "no text is left after normalising"
         raise InputError(
             f"{settings.valid}: {reason}; give another text to validate on, or leave `valid` out"
         )
@@ -219,12 +221,12 @@ def perplexity(model: Any, text: Encoded, batch_tokens: int, pad: int) -> dict[s
     Args:
         model: transformers' causal language model.
         text: At least one sequence.
-        batch_tokens: Of one batch, padding counted in.
+        batch_tokens: Largest number of tokens in a batch, padding included.
         pad: Token id of the padding.
 
     Returns:
-        `valid_loss`, nats a token, and `valid_word_perplexity`, per word and sentence end, so that
-        models of different tokens can be compared.
+        `valid_loss` (nats a token) and `valid_word_perplexity`. The latter is per word and sentence
+        end, so that models with different tokenizers can be compared.
     """
     batches = TokenBatches(text.sequences, batch_tokens, pad, seed=0)
     model.eval()

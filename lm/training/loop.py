@@ -84,6 +84,8 @@ def use_one_device(arguments: TrainingArguments) -> None:
 class RunTrainer(Trainer):
     """transformers' Trainer for one run: an item of the data is a whole batch."""
 
+    held_out_name = "held-out loss"  # what the loss on held-out data is called
+
     def __init__(self, run: Run, callbacks: Callbacks, **arguments: Any) -> None:
         """Prepares training.
 
@@ -95,7 +97,7 @@ class RunTrainer(Trainer):
         with quiet_transformers():
             super().__init__(data_collator=only_item, callbacks=list(callbacks), **arguments)
         self.first_checkpoint = run.last
-        self.progress, self.interrupt = TrainingProgress(), Interrupt(run.restart)
+        self.progress, self.interrupt = TrainingProgress(self.held_out_name), Interrupt(run.restart)
         self.remove_callback(PrinterCallback)
         self.add_callback(self.progress)
         self.add_callback(self.interrupt)
@@ -135,8 +137,10 @@ class Interrupt(TrainerCallback):
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Notes Ctrl-C in this block, once; the second one stops at once, as it does elsewhere."""
-        if threading.current_thread() is not threading.main_thread():
-            yield  # only the main thread can handle signals
+        # Only the main thread can handle signals; a shell's background job ignores this one.
+        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        if ignored or threading.current_thread() is not threading.main_thread():
+            yield
             return
         before = signal.signal(signal.SIGINT, self._press)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -34,7 +35,10 @@ def adapted(model: Any, lora: LoRA, seed: int) -> Any:
         target_modules=list(lora.targets) or "all-linear",
     )
     try:
-        return get_peft_model(model, config)
+        with warnings.catch_warnings():
+            # peft calls what transformers has renamed, which the user cannot change.
+            warnings.simplefilter("ignore", FutureWarning)
+            return get_peft_model(model, config)
     except ValueError as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"LoRA does not fit this model ({reason}); change `targets`") from error

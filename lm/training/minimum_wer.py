@@ -111,11 +111,11 @@ def expected_errors(
     """Expected word errors of each list.
 
     Args:
-        logprob: (N,) the model's.
-        others: (N,) weighted totals of what else counts; -inf is an impossible hypothesis.
+        logprob: (N,) log-probs of the model.
+        others: (N,) weighted totals of all other columns; -inf is an impossible hypothesis.
         errors: (N,) word errors.
-        lists: (N,) numbers of the lists, from 0.
-        weight: Of the log-prob.
+        lists: (N,) numbers of the N-best lists, from 0.
+        weight: Weight of the log-prob.
 
     Returns:
         (L,) Σ P(h) · errors(h).
@@ -125,7 +125,7 @@ def expected_errors(
     highest = totals.new_full((count,), -torch.inf).scatter_reduce(
         0, lists, totals.detach(), "amax", include_self=True
     )
-    # A list without a possible hypothesis has them all alike.
+    # In a list without a possible hypothesis, all have the same probability.
     shifted = torch.where(
         torch.isneginf(highest)[lists], torch.zeros_like(totals), totals - highest[lists]
     )
@@ -136,6 +136,8 @@ def expected_errors(
 
 class _Trainer(RunTrainer):
     """transformers' training loop with expected errors as the loss."""
+
+    held_out_name = "expected errors of a held-out list"
 
     def __init__(
         self,
@@ -210,12 +212,13 @@ class _Trainer(RunTrainer):
 
 
 def _encoded(lm: CausalLM, lists: Judged, options: ScorerOptions) -> Sequences:
-    """Token ids of all texts; one that would be read in windows is an error."""
+    """Token ids of all texts; a text that is too long for one window is an error."""
     try:
         return lm.encoder.encode(lists.texts, replace(options, too_long="error"))
     except TextError as error:
         assert lists.texts.lists is not None
         utt = lists.utts[int(lists.texts.lists[error.index])]
         raise InputError(
-            f"utterance {utt}: {error.reason} (training reads no windows: leave it out)"
+            f"utterance {utt}: {error.reason} (training does not read texts in windows; leave the utterance "
+            "out)"
         ) from error

@@ -14,19 +14,19 @@ from lm.scorer import Texts
 from lm.training.resume import digest
 from lm.training.sequences import IGNORED
 
-REFERENCE = -1  # stands for a list's number where the row is a reference
+REFERENCE = -1  # the list's number in a row that holds a reference
 
 
 @dataclass(frozen=True)
 class Judged:
-    """N-best lists of which it is known how wrong each hypothesis is.
+    """N-best lists with the number of errors in each hypothesis.
 
     Attributes:
-        texts: N hypotheses with `lists`, numbers from 0 on, then a reference for each list: L
-            texts more, with their contexts, if there are any.
+        texts: N hypotheses with their `lists` (numbers from 0), and then L references, one for each
+            N-best list; all of them with their contexts, if there are any.
         errors: (N,) word errors.
         others: (N,) weighted total of all other columns.
-        weight: Of the model's log-prob in the total, above 0.
+        weight: Weight of the model's log-prob in the total, above 0.
         utts: L names of the lists' utterances, for messages.
     """
 
@@ -39,18 +39,18 @@ class Judged:
     def __post_init__(self) -> None:
         if self.weight <= 0:
             raise InputError(
-                f"the trained column's weight is {self.weight:g}: a model that does not count "
-                "cannot be trained; start from a better one, or leave out the columns that "
-                "outdo it"
+                f"the tuned weight of the column to train is {self.weight:g}, so its scores have no "
+                "effect and it cannot be trained. Start from a better model, or leave out the "
+                "columns that are better"
             )
 
 
 class ListBatches(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
-    """Whole lists with their references as padded batches; one item is one batch.
+    """Whole N-best lists with their references as padded batches; one item is one batch.
 
     Attributes:
-        lists: L, their number.
-        batches: Lists of each batch, of about equal length.
+        lists: Number of N-best lists, L.
+        batches: Numbers of the N-best lists in each batch; their texts have about equal length.
     """
 
     def __init__(self, judged: Judged, sequences: Sequences, batch_tokens: int) -> None:
@@ -77,7 +77,7 @@ class ListBatches(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         return len(self.batches)
 
     def digest(self) -> str:
-        """A hash of the lists and of what is known of them."""
+        """A hash of the N-best lists, their errors and their scores."""
         ids = [np.asarray(ids, dtype=np.int64) for ids in self.sequences.ids]
         known = (self.judged.errors, self.judged.others, np.array([self.judged.weight]))
         first = np.asarray(self.sequences.first, dtype=np.int64)
@@ -116,5 +116,5 @@ class ListBatches(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
 
 
 def _starts(numbers: np.ndarray) -> np.ndarray:
-    """Where each list but the first begins."""
+    """Row at which each list begins, apart from the first."""
     return np.flatnonzero(np.diff(numbers)) + 1

@@ -9,12 +9,12 @@ from transformers import PreTrainedModel
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
-    """Muon (Jordan et al. 2024) for the hidden matrices, AdamW for the rest.
+    """Muon (Jordan et al. 2024) for the hidden matrices, AdamW for everything else.
 
-    The rest, embeddings, output layer and vectors, have no weight decay.
+    Everything else is embeddings, output layer and vectors; they have no weight decay.
 
-    Muon's updates are scaled to the root mean square of AdamW's (Liu et al. 2025,
-    arXiv:2502.16982), so both share one learning rate.
+    Muon's updates are scaled to the root mean square of AdamW's updates (Liu et al. 2025,
+    arXiv:2502.16982), so that one learning rate suits both.
     """
 
     def __init__(self, model: torch.nn.Module, learning_rate: float, weight_decay: float) -> None:
@@ -56,11 +56,18 @@ class MuonWithAdamW(torch.optim.Optimizer):
 def build_optimizer(
     model: torch.nn.Module, name: str, learning_rate: float, weight_decay: float
 ) -> torch.optim.Optimizer:
-    """The optimiser of that name, `muon` or `adamw`, of what is trained of a model."""
+    """An optimiser for the weights of a model that are trained.
+
+    Args:
+        model: Model to train.
+        name: `muon` or `adamw`.
+        learning_rate: Learning rate, before a schedule changes it.
+        weight_decay: Weight decay; `muon` applies it to the hidden matrices alone.
+    """
     if name == "muon":
         return MuonWithAdamW(model, learning_rate, weight_decay)
     return torch.optim.AdamW(
-        # All, in their order: checkpoints know parameters by their place.
+        # In the model's order: checkpoints know parameters by their place.
         [p for p in model.parameters() if p.requires_grad],
         lr=learning_rate,
         betas=(0.9, 0.95),

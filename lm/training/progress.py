@@ -9,15 +9,23 @@ from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 LOG = logging.getLogger("secondpass")
-# Names of transformers' figures, and how they are printed.
+# Names of transformers' figures of training, and how they are printed.
 TRAINING = {"loss": "loss {:.4f}", "learning_rate": "learning rate {:.2e}"}
-HELD_OUT = {"eval_loss": "held-out loss {:.4f}", "eval_wer": "held-out WER {:.2%}"}
 
 
 class TrainingProgress(TrainerCallback):
     """Prints progress in the words of this project, instead of transformers' own."""
 
-    def __init__(self) -> None:
+    def __init__(self, held_out: str = "held-out loss") -> None:
+        """Prepares the bar.
+
+        Args:
+            held_out: What the loss on held-out data is called.
+        """
+        self.texts = TRAINING | {
+            "eval_loss": held_out + " {:.4f}",
+            "eval_wer": "held-out WER {:.2%}",
+        }
         self.bar: tqdm[Any] | None = None
 
     def on_train_begin(
@@ -49,7 +57,7 @@ class TrainingProgress(TrainerCallback):
         """Prints a line of training figures, or of figures on held-out data."""
         found = [
             text.format(float(value))
-            for name, text in (TRAINING | HELD_OUT).items()
+            for name, text in self.texts.items()
             if (value := (logs or {}).get(name)) is not None
         ]
         if found:

@@ -73,7 +73,8 @@ class Ingredients:
                 found.append(f"`{name}` was {was} and is {is_now}")
         for name in dict.fromkeys([*contents, *self.contents]):
             if contents.get(name) != self.contents.get(name):
-                found.append(f"the content of `{name}` has changed")
+                what = f"`{name}`" if name.isidentifier() else f"the {name}"
+                found.append(f"the content of {what} has changed")
         return found
 
 
@@ -269,7 +270,12 @@ def _check_place(output: Path, restart: bool) -> None:
         raise InputError(f"{output}: `output` is a file; give the name of a folder")
     if os.path.ismount(output):
         raise InputError(f"{output}: `output` is a mounted disk; give a folder on it")
-    if not output.is_dir() or (output / RECORD).is_file():
+    if not output.is_dir():
+        return
+    parent = Path(os.path.realpath(output)).parent
+    if not os.access(parent, os.W_OK):
+        raise InputError(f"{parent}: cannot write there, where the finished model is put together")
+    if (output / RECORD).is_file():
         return
     others = sorted(path.name for path in output.iterdir() if path.name != CHECKPOINTS)
     if others and not (restart and (output / "config.json").is_file()):

@@ -28,9 +28,10 @@ class Encoded:
 
     Attributes:
         sequences: int32 arrays, each from BOS to EOS.
-        words: Words of the lines that are in them.
-        lines: Number of these lines; each has an EOS.
-        too_long: Lines longer than a sequence may be, which were cut or left out.
+        words: Number of words in the sequences.
+        lines: Number of lines in the sequences; each line has an EOS.
+        too_long: Number of lines that are longer than a sequence may be; they were cut or left
+            out.
     """
 
     sequences: list[np.ndarray]
@@ -61,16 +62,16 @@ def train_tokenizer(lines: Iterator[str], vocab_size: int) -> PreTrainedTokenize
     """A byte-level BPE tokenizer: any text can be encoded, nothing is unknown.
 
     A text's first word gets the same leading space as the others, so that a word has one
-    encoding wherever it stands.
+    encoding in every place.
 
     Raises:
-        InputError: The vocabulary does not hold all bytes, BOS and EOS.
+        InputError: The vocabulary is too small for all bytes, BOS and EOS.
     """
     least = BYTES + 2
     if vocab_size < least:
         raise InputError(
-            f"a vocabulary of {vocab_size} is too small: the {BYTES} bytes, BOS and EOS need "
-            f"`vocab_size` of at least {least}"
+            f"`vocab_size` is {vocab_size}, but {BYTES} bytes, BOS and EOS need a vocabulary of at "
+            f"least {least}"
         )
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -95,13 +96,13 @@ def encode(
     """Sequences of token ids, from BOS (EOS where there is no BOS) to EOS.
 
     Args:
-        tokenizer: Theirs.
-        lines: Texts.
-        max_tokens: Most tokens of a sequence, BOS and EOS counted in.
-        running: Whether a sequence holds as many consecutive lines as fit, with EOS between them;
-            no line reaches over a sequence's end.
-        cut: Whether longer lines are cut; else they are left out, because a part of a line has no
-            perplexity of its words.
+        tokenizer: Tokenizer of the model.
+        lines: Normalised texts.
+        max_tokens: Largest number of tokens in a sequence, BOS and EOS included.
+        running: Whether a sequence holds as many consecutive lines as fit, with EOS between them.
+            No line is continued in the next sequence.
+        cut: Whether longer lines are cut. Otherwise they are left out, because the words of a line
+            that is cut have no perplexity.
 
     Raises:
         InputError: The tokenizer has no EOS.
@@ -144,14 +145,14 @@ class TokenBatches(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     ) -> None:
         rng = np.random.default_rng(seed)
         lengths = np.array([len(s) for s in sequences])
-        # Equal lengths meet in random company: the jitter keeps the order within a length random.
+        # Sequences of equal length are in random order.
         order = np.argsort(lengths + rng.random(len(lengths)), kind="stable")
         self.sequences = sequences
         self.pad = pad
         self.batches: list[np.ndarray] = []
         start = 0
         while start < len(order):
-            # Sorted ascending: the batch's last line is its longest.
+            # Lengths ascend, so the last sequence of a batch is its longest.
             end = start + 1
             while end < len(order) and (end + 1 - start) * lengths[order[end]] <= batch_tokens:
                 end += 1

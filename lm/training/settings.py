@@ -117,6 +117,7 @@ class LMTraining:
                 raise InputError(f"`{name}` is {number}; use at least {least}")
         if not (self.epochs > 0 and self.learning_rate > 0):
             raise InputError("`epochs` and `learning_rate` must be above 0")
+        check_share("warmup", self.warmup)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +158,7 @@ class MWERTraining:
             raise InputError("`epochs`, `learning_rate` and `checks` must be above 0")
         check_choice("precision", self.precision, PRECISIONS)
         check_choice("save_dtype", self.save_dtype, SAVED_DTYPES)
+        check_share("warmup", self.warmup)
 
 
 def check_start(model: str | None, architecture: Mapping[str, Any]) -> None:
@@ -179,3 +181,13 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     """
     if value not in choices:
         raise InputError(f"`{name}` is {value!r}; choose one of {', '.join(choices)}")
+
+
+def check_share(name: str, value: float) -> None:
+    """Makes sure that a setting is a share.
+
+    Raises:
+        InputError: It is below 0 or above 1.
+    """
+    if not 0 <= value <= 1:
+        raise InputError(f"`{name}` is {value}; use a share from 0 to 1")

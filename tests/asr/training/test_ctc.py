@@ -168,7 +168,7 @@ def test_a_second_run_is_the_same_or_is_refused(settings: AcousticTraining, mani
 
 
 def test_fine_tunes_a_checkpoint_with_other_features(settings: AcousticTraining) -> None:
-    """From a saved folder, with a shorter hop: the weights move on from there, in a new folder."""
+    """From a saved folder, with a shorter hop: the weights change from there, in a new folder."""
     train_acoustic(replace(settings, epochs=1))
     tuned = replace(
         settings,
@@ -216,7 +216,7 @@ def test_loss_is_the_mean_over_utterances_of_all_alignments(settings: AcousticTr
 
 
 def test_batches_hold_every_utterance_once(settings: AcousticTraining, manifest: Path) -> None:
-    """Batches stay within their seconds, padding counted in, and lose nothing."""
+    """Batches stay within their seconds, padding included, and lose nothing."""
     first = read_corpus(manifest)[0]
     rng = np.random.default_rng(0)
     many = [
@@ -245,6 +245,18 @@ def test_an_utterance_that_ctc_cannot_align_is_left_out(
     manifest.write_text("\n".join(lines) + "\n")
     assert train_acoustic(replace(settings, epochs=1))["left_out"] == 1
     assert "1 of 4 utterances have more letters" in caplog.text
+
+
+def test_without_an_utterance_that_can_be_aligned(
+    settings: AcousticTraining, manifest: Path
+) -> None:
+    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
+    manifest.write_text("".join(json.dumps(l | {"text": "ab" * 90}) + "\n" for l in lines))
+    with pytest.raises(InputError, match="no utterance has enough output frames"):
+        train_acoustic(settings)
+    manifest.write_text("")
+    with pytest.raises(InputError, match=r"train.jsonl: (there are )?no utterances"):
+        train_acoustic(settings)
 
 
 def test_noise_and_speed_are_as_asked() -> None:
@@ -278,6 +290,8 @@ def test_masks_cover_the_expected_share() -> None:
         ("architecture={}", "give either `model`"),
         ("precision=float8", "`precision` is 'float8'"),
         ("epochs=0", "must be above 0"),
+        ("augmentation.snr_db=[9,3]", "give the lowest and the highest"),
+        ("augmentation.noise=2", "`augmentation.noise` is 2.0; use a share"),
         ("train=[]", "names no manifest"),
         ("architecture.encoder_config.hiden_size=1", "`architecture.encoder_config.hidden_size`"),
         ("architecture.model_type=parakeet", "there is no such `architecture`"),

@@ -60,7 +60,7 @@ def test_it_learns_the_text_and_the_checkpoint_scores_it(
     model = CausalLM.load(settings.output)
     known, other = model.score([TEXTS[0], "mat the on sat cat the"]).logprob
     assert known > other + 5
-    # Held-out figures are what the scorer says of the same text, sentence ends included.
+    # The held-out figures agree with the scorer's for the same text, sentence ends included.
     scores = model.score(TEXTS)
     words = sum(len(text.split()) + 1 for text in TEXTS)
     expected = math.exp(-scores.logprob.sum() / words)
@@ -102,7 +102,7 @@ def test_fine_tuning_starts_from_the_checkpoint(settings: LMTraining, tmp_path: 
     assert np.allclose(one, two, atol=0.05)
 
 
-def test_words_have_one_encoding_wherever_they_stand() -> None:
+def test_words_have_one_encoding_in_every_place() -> None:
     tokenizer = train_tokenizer(iter(TEXTS * 5), 300)
     first = tokenizer("sea cat", add_special_tokens=False)["input_ids"]
     second = tokenizer("cat sea", add_special_tokens=False)["input_ids"]
@@ -172,7 +172,7 @@ def test_lines_that_are_too_long_are_cut_or_left_out() -> None:
         assert found.too_long == 1 and found.lines == 3 and text.count("d") == 9
         _, found = encode_lines(lines, 12, running=running, cut=False)
         assert (found.too_long, found.lines, found.words) == (1, 2, 4)
-    assert len(found.sequences) == 1  # its neighbours stand together
+    assert len(found.sequences) == 1  # the lines before and after it are in one sequence
 
 
 def test_perplexity_of_running_text_is_that_of_lines_in_context(
@@ -274,13 +274,14 @@ def test_command_prints_figures_and_what_was_cut(
         ({"optimizer": "sgd"}, "optimizer"),
         ({"texts": ("missing.txt",)}, r"missing\.txt"),
         ({"valid": "missing.txt"}, r"missing\.txt"),
-        ({"valid": "EMPTY"}, r"empty\.txt: no text left.*validate on"),
-        ({"texts": ("EMPTY",), "vocab_size": 258}, r"empty\.txt: no text left.*train on"),
+        ({"valid": "EMPTY"}, r"empty\.txt: no text is left.*validate on"),
+        ({"texts": ("EMPTY",), "vocab_size": 258}, r"empty\.txt: no text is left.*train on"),
         ({"valid": "BINARY"}, r"binary\.txt: not readable as UTF-8"),
-        ({"vocab_size": 100}, "vocabulary of 100 is too small.*258"),
+        ({"vocab_size": 100}, "`vocab_size` is 100, but.*at least 258"),
         ({"max_tokens": 200}, "`max_tokens` is 200, but the model reads at most 128"),
         ({"max_tokens": 2}, "`max_tokens` is 2; use"),
         ({"epochs": 0.0}, "must be above 0"),
+        ({"warmup": 5.0}, "`warmup` is 5.0; use a share"),
         ({"architecture": {**ARCHITECTURE, "model_type": "lama"}}, "no such `architecture`"),
         (
             {"architecture": {**ARCHITECTURE, "hiden_size": 8}},

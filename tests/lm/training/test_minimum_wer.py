@@ -1,4 +1,4 @@
-"""Training on N-best lists: the loss, the batches, the split by speaker, and the command."""
+"""Training on N-best lists: the loss, the batches, the parts by speaker, and the command."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_parts_share_no_speaker() -> None:
 
 
 def test_a_column_without_weight_cannot_be_trained() -> None:
-    with pytest.raises(InputError, match="weight is 0"):
+    with pytest.raises(InputError, match="column to train is 0"):
         Judged(Texts(["a", "a"]), np.zeros(1), np.zeros(1), 0.0, ["u"])
 
 
@@ -117,7 +117,7 @@ def test_verdict() -> None:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """Lists of speakers who never say some words, which the first pass likes."""
+    """N-best lists in which the first pass prefers words that the speakers never say."""
     rng = np.random.default_rng(5)
     rows, references = [], []
     for number in range(120):
@@ -157,13 +157,16 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_command_trains_judges_and_goes_on(
+def test_the_command_trains_compares_and_repeats_its_figures(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train-rescorer", str(config), "--resume"]) == 2
     assert "there is no checkpoint to continue from" in capsys.readouterr().err
     assert main(["train-rescorer", str(config)]) == 0
-    printed = capsys.readouterr().out
+    first = capsys.readouterr()
+    printed = first.out
+    assert "before training: expected errors of a held-out list 0." in first.err
+    assert "step 2 of 32: loss " in first.err
     assert "fewer errors by" in printed and "use the new model" in printed
     rates = [
         float(line.split()[1].rstrip("%,")) for line in printed.splitlines() if "  " in line[:2]
@@ -179,7 +182,7 @@ def test_the_command_trains_judges_and_goes_on(
     assert main(["train-rescorer", str(config), "learning_rate=1e-3"]) == 2
     assert "`learning_rate` was 0.003 and is 0.001" in capsys.readouterr().err
     assert main(["train-rescorer", str(config), "shares=[0.5, 0.3]"]) == 2
-    assert "the content of `lists to train on` has changed" in capsys.readouterr().err
+    assert "the content of the lists to train on has changed" in capsys.readouterr().err
 
 
 def test_a_model_that_only_gets_worse_is_written_as_it_was(tmp_path: Path) -> None:
