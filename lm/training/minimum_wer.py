@@ -219,6 +219,6 @@ def _encoded(lm: CausalLM, lists: Judged, options: ScorerOptions) -> Sequences:
         assert lists.texts.lists is not None
         utt = lists.utts[int(lists.texts.lists[error.index])]
         raise InputError(
-            f"utterance {utt}: {error.reason} (training does not read texts in windows; leave the utterance "
-            "out)"
+            f"utterance {utt}: {error.reason} (training does not read texts in windows; leave the "
+            "utterance out)"
         ) from error

@@ -39,8 +39,8 @@ class Judged:
     def __post_init__(self) -> None:
         if self.weight <= 0:
             raise InputError(
-                f"the tuned weight of the column to train is {self.weight:g}, so its scores have no "
-                "effect and it cannot be trained. Start from a better model, or leave out the "
+                f"the tuned weight of the column to train is {self.weight:g}, so its scores have "
+                "no effect and it cannot be trained. Start from a better model, or leave out the "
                 "columns that are better"
             )
 

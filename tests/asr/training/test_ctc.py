@@ -251,7 +251,7 @@ def test_without_an_utterance_that_can_be_aligned(
     settings: AcousticTraining, manifest: Path
 ) -> None:
     lines = [json.loads(line) for line in manifest.read_text().splitlines()]
-    manifest.write_text("".join(json.dumps(l | {"text": "ab" * 90}) + "\n" for l in lines))
+    manifest.write_text("".join(json.dumps(x | {"text": "ab" * 90}) + "\n" for x in lines))
     with pytest.raises(InputError, match="no utterance has enough output frames"):
         train_acoustic(settings)
     manifest.write_text("")
