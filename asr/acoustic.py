@@ -257,7 +257,8 @@ def _read_checkpoint(name: str) -> tuple[Any, Any, Any]:
     missing = sorted(k for k in info["missing_keys"] if not k.endswith(NOT_NEEDED))
     if missing:
         raise InputError(
-            f"{name}: the CTC head or other weights are missing ({_first(missing)}); "
+            f"{name}: the checkpoint has no CTC head, or other weights are missing "
+            f"({_first(missing)}); "
             "fine-tune it with `secondpass train-acoustic` first"
         )
     return model, features, tokenizer

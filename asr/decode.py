@@ -57,9 +57,9 @@ def _beam(vocabulary: Vocabulary, options: DecoderOptions) -> Decoder:
 
 def _pyctcdecode(vocabulary: Vocabulary, options: DecoderOptions) -> Decoder:
     check_installed(options.decoder)
-    from asr.pyctcdecode_beam import ReferenceDecoder
+    from asr.pyctcdecode_beam import PyctcdecodeBeam
 
-    return ReferenceDecoder.build(vocabulary, options)
+    return PyctcdecodeBeam.build(vocabulary, options)
 
 
 def check_installed(decoder: str) -> None:
@@ -112,7 +112,7 @@ def decode(
     """Decodes any number of utterances, one after the other, in the order of the emissions.
 
     Args:
-        emissions: From the acoustic stage.
+        emissions: Log-probs of the utterances.
         options: Decoder and its settings.
         workers: Number of threads, or of processes for decoders in Python; by default one for
             each processor. The results do not depend on it.
@@ -134,8 +134,8 @@ def decode_with(
 
     Args:
         decoder: Its `decode` is called in every worker.
-        emissions: From the acoustic stage.
-        workers: As for `decode`.
+        emissions: Log-probs of the utterances.
+        workers: See `decode`.
         threaded: Whether the workers are threads, for a decoder that releases Python's lock.
 
     Raises:

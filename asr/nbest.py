@@ -86,9 +86,9 @@ class NbestWriter:
 
     Args:
         path: Parquet file.
-        frame_seconds: As `build_nbest`.
-        more: As `build_nbest`.
-        times: As `build_nbest`.
+        frame_seconds: See `build_nbest`.
+        more: See `build_nbest`.
+        times: See `build_nbest`.
     """
 
     def __init__(

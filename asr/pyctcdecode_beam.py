@@ -69,7 +69,7 @@ class Search(BeamSearchDecoderCTC):
 
 
 @dataclass(frozen=True)
-class ReferenceDecoder:
+class PyctcdecodeBeam:
     """pyctcdecode with raw scores.
 
     Attributes:
@@ -85,7 +85,7 @@ class ReferenceDecoder:
     model: NgramModel | None
 
     @classmethod
-    def build(cls, vocabulary: Vocabulary, options: DecoderOptions) -> ReferenceDecoder:
+    def build(cls, vocabulary: Vocabulary, options: DecoderOptions) -> PyctcdecodeBeam:
         """Loads the n-gram model and prepares the search.
 
         Raises:

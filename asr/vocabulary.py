@@ -75,7 +75,7 @@ class Vocabulary:
                 return cls(tuple(labels), blank, delimiter, unspoken)
         raise InputError(
             f"the vocabulary has no word delimiter ({' or '.join(map(repr, DELIMITERS))}) and no "
-            f"pieces that start with {WORD_START!r}; words cannot be told apart"
+            f"pieces that start with {WORD_START!r}; it is not clear where words begin"
         )
 
     @classmethod

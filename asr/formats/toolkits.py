@@ -89,7 +89,7 @@ def _espnet_candidate(utt: str, lines: dict[str, tuple[str, str]]) -> Candidate:
     """A hypothesis from its line in each file, which comes with the line's place.
 
     Raises:
-        InputError: A token is no number.
+        InputError: A token is not a number.
     """
     text, (score, where) = lines["text"][0], lines["score"]
     if ESPNET_TOKENS not in lines:

@@ -21,7 +21,7 @@ import numpy as np
 from asr.beam import BeamDecoder
 from asr.nbest import Hypothesis
 from asr.options import DecoderOptions
-from asr.pyctcdecode_beam import ReferenceDecoder
+from asr.pyctcdecode_beam import PyctcdecodeBeam
 from asr.vocabulary import Vocabulary
 from experiments.bench.decoders.tasks import TASKS, Missing
 
@@ -45,7 +45,7 @@ def gains(vocabulary: Vocabulary, lm: str, utterances: Sequence[np.ndarray]) -> 
     """
     options = replace(MATCHED, lm=lm)
     ours = BeamDecoder.build(vocabulary, options)
-    theirs = ReferenceDecoder.build(vocabulary, replace(options, decoder="pyctcdecode"))
+    theirs = PyctcdecodeBeam.build(vocabulary, replace(options, decoder="pyctcdecode"))
     found = []
     for log_probs in utterances:
         own, other = ours.decode(log_probs)[0], theirs.decode(log_probs)[0]

@@ -120,7 +120,7 @@ def test_ctc_of_other_spelling(heard: dict[str, np.ndarray], written: Written) -
             ),
         )
     )
-    with pytest.raises(InputError, match="labels spell 'ab', the first text is 'A B!'"):
+    with pytest.raises(InputError, match="the labels are 'ab', the first text is 'A B!'"):
         rescore_ctc(table, folder)
     found = rescore_ctc(table, folder, normaliser="lower").table
     plain = rescore_ctc(
@@ -197,9 +197,13 @@ def test_a_bad_utterance_leaves_the_others(heard: dict[str, np.ndarray], written
 
 @pytest.mark.parametrize(
     ("gives", "reason"),
-    [([math.nan, 0.0], "gave nan"), ([math.inf, 0.0], "gave inf"), ([0.0], r"shape \(1,\) for 2")],
+    [
+        ([math.nan, 0.0], "returned nan"),
+        ([math.inf, 0.0], "returned inf"),
+        ([0.0], r"shape \(1,\) for 2"),
+    ],
 )
-def test_what_is_no_score(
+def test_wrong_scores_of_a_scorer(
     heard: dict[str, np.ndarray], written: Written, gives: list[float], reason: str
 ) -> None:
     table = nbest(
@@ -217,7 +221,7 @@ def test_what_is_no_score(
         )
 
 
-def test_settings_that_cannot_be(heard: dict[str, np.ndarray], written: Written) -> None:
+def test_wrong_settings(heard: dict[str, np.ndarray], written: Written) -> None:
     emissions = Emissions.open(written(heard))
     table = nbest(dict.fromkeys(heard, ("a",)))
     with pytest.raises(InputError, match="0 workers"):
@@ -286,13 +290,15 @@ def signal(seconds: float, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=round(seconds * 16000)).astype(np.float32) * 0.1
 
 
-def by_loss(scorer: Seq2SeqScorer, text: str, audio: np.ndarray, told: Sequence[str] = ()) -> float:
+def by_loss(
+    scorer: Seq2SeqScorer, text: str, audio: np.ndarray, marks: Sequence[str] = ()
+) -> float:
     """One text alone, by the loss that transformers trains with."""
     tokenizer, model = scorer.tokenizer, scorer.model
     said = tokenizer(
         f" {text}" if text else "", add_special_tokens=False, split_special_tokens=True
     )
-    prompt = tokenizer.convert_tokens_to_ids([MARKS[1], *told, MARKS[-1]])
+    prompt = tokenizer.convert_tokens_to_ids([MARKS[1], *marks, MARKS[-1]])
     ids = [*prompt, *said["input_ids"], tokenizer.eos_token_id]
     features = scorer.features(audio, sampling_rate=16000, return_tensors="pt").input_features
     with torch.no_grad():
@@ -315,12 +321,12 @@ def test_whisper_agrees_with_the_loss(whisper: Path, limit: int) -> None:
     assert not np.allclose(scorer(TEXTS, signal(0.7, seed=1)), expected, atol=1e-3)
 
 
-def test_multilingual_whisper_is_told_the_language(tmp_path: Path) -> None:
+def test_multilingual_whisper_writes_the_language_that_was_asked_for(tmp_path: Path) -> None:
     folder, audio = tiny_whisper(tmp_path, multilingual=True), signal(0.7)
     for language in ("en", "sv"):
         scorer = Seq2SeqScorer.load(folder, "cpu", language=language)
-        told = (f"<|{language}|>", "<|transcribe|>")
-        expected = [by_loss(scorer, text, audio, told) for text in TEXTS]
+        marks = (f"<|{language}|>", "<|transcribe|>")
+        expected = [by_loss(scorer, text, audio, marks) for text in TEXTS]
         np.testing.assert_allclose(scorer(TEXTS, audio), expected, rtol=0, atol=1e-3)
     with pytest.raises(InputError, match="Unsupported language: xx"):
         Seq2SeqScorer.load(folder, "cpu", language="xx")

@@ -114,7 +114,7 @@ def test_noise_has_the_stated_level_and_colour(kind: str) -> None:
     assert slope == pytest.approx(NOISES[kind], abs=0.1)
 
 
-def test_silence_takes_no_noise() -> None:
+def test_silence_gets_no_noise() -> None:
     assert not mix_noise(np.zeros(100, np.float32), Noise("pink", 10.0, 1)).any()
 
 

@@ -127,9 +127,9 @@ def test_the_command_decodes_and_lists_failures(
     command = ["decode", str(emissions), "--lm", str(arpa), "-o", str(out), "--decoder", decoder]
     options = ["--beam-width", "12", "--nbest", "4", "--alpha", "0.3", "--workers", "1"]
     assert main([*command, *options]) == 1
-    told = capsys.readouterr().err
-    assert "utterance u 21" in told and "utterance u 15" in told
-    assert "utterances/s, real-time factor" in told
+    printed = capsys.readouterr().err
+    assert "utterance u 21" in printed and "utterance u 15" in printed
+    assert "utterances/s, real-time factor" in printed
     table = read_nbest(out)
     settings = DecoderOptions(decoder=decoder, lm=str(arpa), beam_width=12, nbest=4, alpha=0.3)
     expected = [
@@ -166,7 +166,7 @@ def test_all_columns_of_the_beam_decoder(
         assert all(0 <= t <= 12 * 0.02 + 1e-6 for t in edges)
 
 
-def test_emissions_that_are_no_log_probs(
+def test_emissions_that_are_not_log_probs(
     folder: Callable[[dict[str, np.ndarray]], Path],
 ) -> None:
     good = random_log_probs(6, CHARACTERS, 1)
@@ -205,7 +205,7 @@ def test_emissions_that_are_no_log_probs(
         (["--workers", "0"], "use 1 or more"),
     ],
 )
-def test_bad_options_are_told(
+def test_bad_options_are_reported(
     folder: Callable[[dict[str, np.ndarray]], Path],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -215,8 +215,8 @@ def test_bad_options_are_told(
     emissions = folder({"a": random_log_probs(5, CHARACTERS, 0)})
     out = tmp_path / "n.parquet"
     assert main(["decode", str(emissions), "-o", str(out), *options]) == 2
-    told = capsys.readouterr().err.strip()
-    assert message in told and "Traceback" not in told
+    printed = capsys.readouterr().err.strip()
+    assert message in printed and "Traceback" not in printed
     assert not out.exists()
 
 
@@ -266,6 +266,6 @@ def test_without_pyctcdecode_or_kenlm_the_other_decoders_work(
     assert "pip install" in message and "Traceback" not in message
 
 
-def test_an_unknown_decoder_is_told() -> None:
+def test_an_unknown_decoder_is_reported() -> None:
     with pytest.raises(InputError, match="'best' is not one of beam, greedy, pyctcdecode"):
         DecoderOptions(decoder="best")

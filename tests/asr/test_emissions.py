@@ -1,4 +1,4 @@
-"""Emissions on disk: what goes in comes out, and damage is told."""
+"""Emissions on disk: what goes in comes out, and damage is reported."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_shorter_run_leaves_nothing_of_a_longer_one(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*"))) == 2
 
 
-def test_an_opened_folder_travels_to_other_processes(tmp_path: Path) -> None:
+def test_an_opened_folder_can_be_sent_to_other_processes(tmp_path: Path) -> None:
     items = written(tmp_path)
     sent = pickle.dumps(Emissions.open(tmp_path))
     assert len(sent) < 2000
@@ -116,7 +116,7 @@ def test_an_opened_folder_travels_to_other_processes(tmp_path: Path) -> None:
         assert np.array_equal(values, items[utt])
 
 
-def test_labels_of_another_model_are_told(tmp_path: Path) -> None:
+def test_labels_of_another_model_are_reported(tmp_path: Path) -> None:
     written(tmp_path)
     path = tmp_path / "meta.json"
     meta = json.loads(path.read_text())
@@ -126,7 +126,7 @@ def test_labels_of_another_model_are_told(tmp_path: Path) -> None:
         Emissions.open(tmp_path)
 
 
-def test_damage_is_told(tmp_path: Path) -> None:
+def test_damage_is_reported(tmp_path: Path) -> None:
     written(tmp_path)
     shard = next(iter(tmp_path.glob("*.safetensors")))
     whole = shard.read_bytes()

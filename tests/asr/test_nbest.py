@@ -83,7 +83,7 @@ def test_an_empty_table_has_its_types(tmp_path: Path) -> None:
         ({"text": ["A B", None, "C"]}, "a text is missing"),
     ],
 )
-def test_what_is_wrong_is_told(
+def test_what_is_wrong_is_reported(
     table: pd.DataFrame, tmp_path: Path, change: dict[str, list[object] | None], message: str
 ) -> None:
     for name, values in change.items():
@@ -92,9 +92,9 @@ def test_what_is_wrong_is_told(
         else:
             table[name] = values
     path = tmp_path / "n.parquet"
-    with pytest.raises(InputError, match=message) as told:
+    with pytest.raises(InputError, match=message) as error:
         write_nbest(table, path)
-    assert str(path) in str(told.value) and "\n" not in str(told.value)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
     assert not path.exists()
     table.to_parquet(path)
     with pytest.raises(InputError, match=message):
@@ -106,15 +106,15 @@ def test_one_text_may_occur_in_two_lists() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 10, 1000])
-def test_a_damaged_file_is_told(table: pd.DataFrame, tmp_path: Path, size: int) -> None:
+def test_a_damaged_file_is_reported(table: pd.DataFrame, tmp_path: Path, size: int) -> None:
     path = tmp_path / "n.parquet"
     write_nbest(table, path)
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(InputError, match="not a readable Parquet file") as told:
+    with pytest.raises(InputError, match="not a readable Parquet file") as error:
         read_nbest(path)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such N-best table"):
         read_nbest(tmp_path / "n.parquet")

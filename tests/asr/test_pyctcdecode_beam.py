@@ -1,4 +1,4 @@
-"""The reference decoder against sums over every alignment."""
+"""The decoder of pyctcdecode against sums over every alignment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.enumeration import certain, enumerated, random_log_probs
 
 kenlm = pytest.importorskip("kenlm")
 pyctcdecode = pytest.importorskip("pyctcdecode")
-ReferenceDecoder = pytest.importorskip("asr.pyctcdecode_beam").ReferenceDecoder
+PyctcdecodeBeam = pytest.importorskip("asr.pyctcdecode_beam").PyctcdecodeBeam
 
 CHARACTERS = Vocabulary.from_labels(["<pad>", "<s>", "|", "A", "B"], blank=0, special=[1])
 PIECES = Vocabulary.from_labels(["▁", "B", "▁A", "<unk>", "A", "<blank>"], blank=5, special=[3])
@@ -44,7 +44,7 @@ def arpa(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_acoustic_scores_are_sums_over_all_alignments(vocabulary: Vocabulary, seed: int) -> None:
     log_probs = random_log_probs(5, vocabulary, seed)
     expected = enumerated(log_probs, vocabulary)
-    found = ReferenceDecoder.build(vocabulary, DecoderOptions(**WIDE)).decode(log_probs)
+    found = PyctcdecodeBeam.build(vocabulary, DecoderOptions(**WIDE)).decode(log_probs)
     assert {h.text for h in found} == set(expected)
     assert [h.acoustic for h in found] == pytest.approx([expected[h.text] for h in found], abs=1e-4)
     assert [h.text for h in found] == sorted(expected, key=lambda text: -expected[text])
@@ -55,7 +55,7 @@ def test_acoustic_scores_are_sums_over_all_alignments(vocabulary: Vocabulary, se
 def test_raw_scores_and_ranks_with_a_language_model(vocabulary: Vocabulary, arpa: Path) -> None:
     log_probs = random_log_probs(5, vocabulary, seed=7)
     options = DecoderOptions(lm=str(arpa), alpha=0.7, beta=1.3, unknown=-2.0, **WIDE)
-    found = ReferenceDecoder.build(vocabulary, options).decode(log_probs)
+    found = PyctcdecodeBeam.build(vocabulary, options).decode(log_probs)
     expected = enumerated(log_probs, vocabulary)
     assert {h.text for h in found} == set(expected)
     model = kenlm.Model(str(arpa))
@@ -81,7 +81,7 @@ def test_the_search_ranks_as_the_raw_scores_do(
 ) -> None:
     # pyctcdecode's own combined score of each text, before we take it apart.
     options = DecoderOptions(lm=str(arpa) if with_lm else None, **WIDE)
-    decoder = ReferenceDecoder.build(vocabulary, options)
+    decoder = PyctcdecodeBeam.build(vocabulary, options)
     log_probs = random_log_probs(4, vocabulary, seed=11)[:, decoder.kept]
     beams = decoder.search.decode_beams(
         log_probs.astype(np.float64),
@@ -96,23 +96,23 @@ def test_the_search_ranks_as_the_raw_scores_do(
         assert decoder._fused(hypothesis) == pytest.approx(lm_part, abs=1e-4)
 
 
-def test_a_bare_word_start_is_no_word_of_its_own(arpa: Path) -> None:
+def test_a_bare_word_start_is_not_a_word(arpa: Path) -> None:
     vocabulary = PIECES
     probs = np.full((4, 6), 1e-6)
     for frame, label in enumerate(["▁A", "▁", "B", "A"]):
         probs[frame, vocabulary.labels.index(label)] = 0.9
     for lm in (None, str(arpa)):
         options = DecoderOptions(lm=lm, beam_width=20)
-        best = ReferenceDecoder.build(vocabulary, options).decode(np.log(probs))[0]
+        best = PyctcdecodeBeam.build(vocabulary, options).decode(np.log(probs))[0]
         assert best.text == "A BA"
         assert best.oov == 0
 
 
-def test_a_space_at_the_end_is_no_unknown_word(arpa: Path) -> None:
+def test_a_space_at_the_end_is_not_an_unknown_word(arpa: Path) -> None:
     # `A|` and `AB` are as likely; pyctcdecode would see an unknown word after `A|` and drop it.
     log_probs = certain(CHARACTERS, {"A": 1.0}, {"|": 0.5, "B": 0.5})
     options = DecoderOptions(lm=str(arpa), beam_prune_logp=-6)
-    found = ReferenceDecoder.build(CHARACTERS, options).decode(log_probs)
+    found = PyctcdecodeBeam.build(CHARACTERS, options).decode(log_probs)
     assert {h.text for h in found} == {"A", "AB"}
     assert all(h.acoustic == pytest.approx(math.log(0.5), abs=1e-4) for h in found)
     assert all(h.oov == 0 for h in found)
@@ -120,7 +120,7 @@ def test_a_space_at_the_end_is_no_unknown_word(arpa: Path) -> None:
 
 def test_no_words_at_all_is_a_hypothesis(arpa: Path) -> None:
     options = DecoderOptions(lm=str(arpa), beam_prune_logp=-6)
-    decoder = ReferenceDecoder.build(CHARACTERS, options)
+    decoder = PyctcdecodeBeam.build(CHARACTERS, options)
     found = {h.text: h for h in decoder.decode(certain(CHARACTERS, {"<pad>": 0.6, "A": 0.4}))}
     assert set(found) == {"", "A"}
     end = list(kenlm.Model(str(arpa)).full_scores(""))
@@ -131,31 +131,31 @@ def test_no_words_at_all_is_a_hypothesis(arpa: Path) -> None:
 def test_special_labels_never_come_into_texts() -> None:
     log_probs = random_log_probs(40, LETTERS, seed=3)
     log_probs[:, 1:4] = -0.1  # <s>, </s> and <unk> are the best of every frame
-    found = ReferenceDecoder.build(LETTERS, DecoderOptions()).decode(log_probs)
+    found = PyctcdecodeBeam.build(LETTERS, DecoderOptions()).decode(log_probs)
     assert found
     assert set("".join(h.text for h in found)) <= set("ETAOINHSRDLUMWCFGYPBVKXJQZ' ")
     # A path that avoids them cannot be likelier than what they leave.
     assert all(h.acoustic < np.logaddexp.reduce(log_probs[:, 4:], axis=1).sum() for h in found)
 
 
-def test_a_frame_without_any_text_is_told() -> None:
+def test_a_frame_without_any_text_is_reported() -> None:
     log_probs = random_log_probs(4, CHARACTERS, seed=0)
     log_probs[2] = -np.inf
     log_probs[2, 1] = 0.0
     with pytest.raises(InputError, match="in frame 2 only special labels"):
-        ReferenceDecoder.build(CHARACTERS, DecoderOptions()).decode(log_probs)
+        PyctcdecodeBeam.build(CHARACTERS, DecoderOptions()).decode(log_probs)
 
 
-def test_lists_are_as_long_as_asked_for(arpa: Path) -> None:
+def test_lists_have_the_length_of_nbest(arpa: Path) -> None:
     # A short utterance and a sure model: half of the frames give one label more than 0.98.
     log_probs = random_log_probs(20, LETTERS, seed=2, peak=20)
     assert np.median(np.exp(log_probs.max(axis=1))) > 0.98
     for lm in (None, str(arpa)):
-        found = ReferenceDecoder.build(LETTERS, DecoderOptions(lm=lm)).decode(log_probs)
+        found = PyctcdecodeBeam.build(LETTERS, DecoderOptions(lm=lm)).decode(log_probs)
         assert len({h.text for h in found}) == len(found) == 50
     # pyctcdecode's own defaults
     options = DecoderOptions(token_min_logp=-5, beam_prune_logp=-10)
-    assert len(ReferenceDecoder.build(LETTERS, options).decode(log_probs)) < 10
+    assert len(PyctcdecodeBeam.build(LETTERS, options).decode(log_probs)) < 10
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -163,12 +163,12 @@ def test_one_prefix_on_sure_emissions_is_greedy(seed: int) -> None:
     log_probs = random_log_probs(60, LETTERS, seed, peak=40)
     text, path = greedy(log_probs, LETTERS)
     options = DecoderOptions(beam_width=1)
-    (found,) = ReferenceDecoder.build(LETTERS, options).decode(log_probs)
+    (found,) = PyctcdecodeBeam.build(LETTERS, options).decode(log_probs)
     assert found.text == text
     assert found.acoustic >= path - 1e-3
 
 
-def test_a_language_model_of_another_case_is_told(tmp_path: Path) -> None:
+def test_a_language_model_of_another_case_is_reported(tmp_path: Path) -> None:
     text = (
         "she sent the sail and I\nno one knew ' when there was a tide\nwe who stood here\nat noon\n"
     )
@@ -177,12 +177,12 @@ def test_a_language_model_of_another_case_is_told(tmp_path: Path) -> None:
     command = ["ngram", str(tmp_path / "text.txt"), "-o", str(arpa), "--order", "2"]
     assert main([*command, "--discount-fallback"]) == 0
     with pytest.raises(InputError, match=r"2 of its 21 words.* upper case .*librispeech"):
-        ReferenceDecoder.build(LETTERS, DecoderOptions(lm=str(arpa)))
+        PyctcdecodeBeam.build(LETTERS, DecoderOptions(lm=str(arpa)))
     lower = Vocabulary.from_labels(["<pad>", "|", *"etaoinhsrdluwk"], 0)
-    assert ReferenceDecoder.build(lower, DecoderOptions(lm=str(arpa))).model is not None
+    assert PyctcdecodeBeam.build(lower, DecoderOptions(lm=str(arpa))).model is not None
 
 
 def test_no_language_model_stays_in_the_package(arpa: Path) -> None:
     before = dict(pyctcdecode.BeamSearchDecoderCTC.model_container)
-    ReferenceDecoder.build(CHARACTERS, DecoderOptions(lm=str(arpa)))
+    PyctcdecodeBeam.build(CHARACTERS, DecoderOptions(lm=str(arpa)))
     assert before == pyctcdecode.BeamSearchDecoderCTC.model_container

@@ -108,7 +108,7 @@ def check(found, ours: Mapsswe, differences: np.ndarray) -> None:  # type: ignor
     assert ours.z == pytest.approx(found.z, abs=6e-4)
 
 
-def test_costs_of_the_two_ways() -> None:
+def test_costs_of_the_two_alignments() -> None:
     # Two words wrong, or one inserted, one right and one deleted: cost 8 against 6.
     assert word_pairs("a b", "b c") == [("a", "b"), ("b", "c")]
     assert word_pairs("a b", "b c", "sclite") == [("a", None), ("b", "b"), (None, "c")]

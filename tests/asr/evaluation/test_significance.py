@@ -96,7 +96,7 @@ def test_degenerate_intervals() -> None:
         bootstrap_interval(*corpus(0, 9), level=95)
 
 
-def test_large_counts_do_not_spill() -> None:
+def test_large_counts_do_not_overflow() -> None:
     errors, words = np.array([10**8, 3]), np.array([10**9, 7])
     drawn = {(a, b) for a in (0, 1) for b in (0, 1)}
     rates = sorted((errors[a] + errors[b]) / (words[a] + words[b]) for a, b in drawn)

@@ -1,4 +1,4 @@
-"""Lists and transcripts that go out and come back, and what a file may do to them on the way."""
+"""N-best lists and transcripts that are exported and read back, and malformed files."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def timed_lists(seed: int) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("format", ONE_BEST)
-def test_the_best_goes_out_and_comes_back(tmp_path: Path, format: str) -> None:
+def test_the_best_text_is_exported_and_read_back(tmp_path: Path, format: str) -> None:
     table = timed_lists(1)
     write_nbest(table, tmp_path / "n.parquet")
     first, second = tmp_path / f"first.{format}", tmp_path / f"second.{format}"
@@ -86,7 +86,7 @@ def test_the_best_goes_out_and_comes_back(tmp_path: Path, format: str) -> None:
 @settings(max_examples=60, deadline=None)
 @given(texts=st.dictionaries(IDS, st.lists(WORDS, max_size=5).map(" ".join), min_size=1))
 @pytest.mark.parametrize("format", ["text", "trn", "stm", "csv", "jsonl"])
-def test_any_words_come_back(
+def test_any_words_are_read_back(
     tmp_path_factory: pytest.TempPathFactory, format: str, texts: dict[str, str]
 ) -> None:
     path = tmp_path_factory.mktemp("any") / "out"
@@ -97,7 +97,7 @@ def test_any_words_come_back(
 
 
 @needs_sctk
-def test_sclite_counts_what_was_imported_and_exported(shared_data: Path, tmp_path: Path) -> None:
+def test_sclite_counts_the_errors_of_exported_texts(shared_data: Path, tmp_path: Path) -> None:
     lists = shared_data / "librispeech-10best" / "dev_clean.jsonl.xz"
     refs = import_nbest(lists, "jsonl").references
     assert refs is not None
@@ -178,7 +178,7 @@ def kaldi_archive(folder: Path, utt: str, costs: list[tuple[float, float]]) -> N
         write(folder, "".join(lines), name)
 
 
-def test_kaldi_costs_stay_apart_for_they_are_not_scaled(tmp_path: Path) -> None:
+def test_kaldi_costs_are_two_columns_because_they_are_not_scaled(tmp_path: Path) -> None:
     # Best first by 0.1 · acoustic + graph, as lattice-to-nbest --acoustic-scale=0.1 sorts.
     kaldi_archive(tmp_path / "archives.1", "a-1", [(100.0, 5.0), (90.0, 7.0)])
     kaldi_archive(tmp_path / "archives.2", "b", [(-20.5, 0.0)])
@@ -273,16 +273,16 @@ def test_whisper_with_times_and_without(tmp_path: Path) -> None:
         ("trn", "x (a(1))\n", r"line 1: there is no \(UTT\)"),
     ],
 )
-def test_what_a_file_may_not_do(tmp_path: Path, format: str, content: str, message: str) -> None:
+def test_malformed_files(tmp_path: Path, format: str, content: str, message: str) -> None:
     path = write(tmp_path, content, "bad")
-    with pytest.raises(InputError, match=message) as told:
+    with pytest.raises(InputError, match=message) as error:
         import_nbest(path, format)
-    assert str(path) in str(told.value) and len(str(told.value)) < 400
+    assert str(path) in str(error.value) and len(str(error.value)) < 400
 
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("before", [0, 1, 1000, 5000])
-def test_the_line_of_a_wrong_byte_is_told(tmp_path: Path, before: int, packed: bool) -> None:
+def test_the_line_of_a_wrong_byte_is_reported(tmp_path: Path, before: int, packed: bool) -> None:
     content = "u é\n".encode() * before + b"v caf\xe9\n" + b"w x\n" * 5000
     path = tmp_path / ("bad.gz" if packed else "bad")
     path.write_bytes(gzip.compress(content) if packed else content)
@@ -300,7 +300,7 @@ def test_the_line_of_a_wrong_byte_is_told(tmp_path: Path, before: int, packed: b
         ("trn", "x (a)\r\n"),
     ],
 )
-def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path, format: str, content: str) -> None:
+def test_a_byte_order_mark_is_not_part_of_a_name(tmp_path: Path, format: str, content: str) -> None:
     path = tmp_path / "marked"
     path.write_bytes(content.encode("utf-8-sig"))
     assert rows(import_nbest(path, format).table, "utt", "text") == [["a", "x"]]

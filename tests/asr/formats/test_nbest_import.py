@@ -152,12 +152,12 @@ def test_espnet_in_several_jobs_with_plain_scores_and_an_empty_text(tmp_path: Pa
         (json.dumps(LINE), "line 2: utterance a occurs twice"),
     ],
 )
-def test_a_bad_line_is_told(tmp_path: Path, second: str, message: str) -> None:
+def test_a_bad_line_is_reported(tmp_path: Path, second: str, message: str) -> None:
     path = tmp_path / "lists.jsonl"
     path.write_text(f"{json.dumps(LINE)}\n{second}\n")
-    with pytest.raises(InputError, match=message) as told:
+    with pytest.raises(InputError, match=message) as error:
         import_nbest(path, "jsonl")
-    assert str(told.value).startswith(str(path)) and "\n" not in str(told.value)
+    assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -195,8 +195,8 @@ def test_a_bad_utterance_does_not_lose_the_others(
     assert main([*command, "--refs-out", str(tmp_path / "refs.txt")]) == 1
     assert read_nbest(out)["utt"].tolist() == ["a", "a", "c", "c"]
     assert (tmp_path / "refs.txt").read_text() == "a X Y\nc X Y\n"
-    told, counts = capsys.readouterr().err.splitlines()
-    assert re.search(message, told) and told.startswith(str(path))
+    printed, counts = capsys.readouterr().err.splitlines()
+    assert re.search(message, printed) and printed.startswith(str(path))
     assert "2 utterances, 4 hypotheses; 1 failed and are left out" in counts
 
 
@@ -232,7 +232,7 @@ def test_scores_by_name_become_columns(tmp_path: Path, format: str) -> None:
     assert ranks == ({"X Y": 1, "X": 2, "": 1} if format == "jsonl" else {"X": 1, "X Y": 2, "": 1})
 
 
-def test_scores_that_not_all_have(tmp_path: Path) -> None:
+def test_scores_that_some_hypotheses_do_not_have(tmp_path: Path) -> None:
     path = tmp_path / "lists.jsonl"
     lines = [
         {"utt": "a", "hyps": [{"text": "X", "score": -1, "lm": -2}]},
@@ -257,7 +257,7 @@ def test_scores_that_not_all_have(tmp_path: Path) -> None:
     }
 
 
-def test_a_truncated_file_is_told(tmp_path: Path) -> None:
+def test_a_truncated_file_is_reported(tmp_path: Path) -> None:
     lines = "".join(
         json.dumps(LINE | {"utt": str(i), "ref": hex(i * 7919)}) + "\n" for i in range(9)
     )
@@ -275,7 +275,9 @@ def test_a_truncated_file_is_told(tmp_path: Path) -> None:
         ("2best_recog/text", "a X\n", "2best_recog/score: cannot be read"),
     ],
 )
-def test_bad_espnet_files_are_told(tmp_path: Path, name: str, content: str, message: str) -> None:
+def test_bad_espnet_files_are_reported(
+    tmp_path: Path, name: str, content: str, message: str
+) -> None:
     good = {"1best_recog/text": "a X\nb Y\n", "1best_recog/score": "a -1\nb -2\n"}
     files = {f"output.1/{key}": value for key, value in (good | {name: content}).items()}
     with pytest.raises(InputError, match=message):
@@ -290,7 +292,7 @@ def test_bad_espnet_files_are_told(tmp_path: Path, name: str, content: str, mess
         ("text", "a X\n", "text: no line of utterance b"),
     ],
 )
-def test_what_espnet_lacks_is_told_of_its_utterance(
+def test_what_espnet_lacks_is_reported_for_its_utterance(
     tmp_path: Path, name: str, content: str, message: str
 ) -> None:
     files = {"text": "a X\nb Y\n", "score": "a -1\nb -2\n", name: content}
@@ -374,7 +376,7 @@ def test_a_weight_of_tokens_may_be_negative() -> None:
     assert tuned.weights["tokens"] < 0
 
 
-def test_missing_and_empty_inputs_are_told(tmp_path: Path) -> None:
+def test_missing_and_empty_inputs_are_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         import_nbest(tmp_path / "none.jsonl", "jsonl")
     with pytest.raises(InputError, match="no output"):

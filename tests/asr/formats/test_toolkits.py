@@ -1,4 +1,4 @@
-"""Other toolkits' N-best files in the layouts that these write, and what is wrong with bad ones."""
+"""Other toolkits' N-best files in the layouts that these write, and malformed files."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_hypo2trans(tmp_path: Path) -> None:
         import_nbest(path, "hypo2trans", manifest(tmp_path))
 
 
-def test_nemo_lists_of_different_lengths_are_told_apart_by_rises(tmp_path: Path) -> None:
+def test_nemo_lists_of_different_lengths_begin_where_the_score_rises(tmp_path: Path) -> None:
     path = nemo(tmp_path)
     lines = path.read_text().splitlines()
     assert len(lines) == 5  # 2, 2 and 1
