@@ -30,6 +30,11 @@ from lm.rescore import check_name
 from lm.scorer import Progress
 from lm.text.normalisers import normaliser as normaliser_of
 
+CONTRACT = (
+    "a scorer takes the texts of one utterance and its log-probs (T, V), or its audio, and returns "
+    "one natural log for each text"
+)
+
 
 class EmissionScorer(Protocol):
     """Any function that scores the texts of one utterance by its emissions.
@@ -231,7 +236,8 @@ def _rescore(
             return f"utterance {utt}: {' '.join(str(error).split())[:300]}"
         # A custom scorer may raise any error; the scores of the other utterances are kept.
         except Exception as error:
-            return f"utterance {utt}: {type(error).__name__} {' '.join(str(error).split())[:300]}"
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            return f"utterance {utt}: the scorer failed ({reason}); {CONTRACT}"
 
     column = np.full(len(table), np.nan)
     failures: dict[str, str] = {}
@@ -273,12 +279,9 @@ def _checked(scores: np.ndarray, count: int) -> np.ndarray:
     values = np.asarray(scores, dtype=np.float64)
     if values.shape != (count,):
         raise InputError(
-            f"the scorer returned an array of shape {values.shape} for {count} texts; it must "
-            "return one log-prob for each text"
+            f"the scorer returned an array of shape {values.shape} for {count} texts; {CONTRACT}"
         )
     wrong = values[np.isnan(values) | np.isposinf(values)]
     if len(wrong):
-        raise InputError(
-            f"the scorer returned {wrong[0]}, which is not a log-prob; it must return natural logs"
-        )
+        raise InputError(f"the scorer returned {wrong[0]}, which is not a log-prob; {CONTRACT}")
     return values

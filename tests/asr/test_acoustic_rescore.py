@@ -193,6 +193,8 @@ def test_a_bad_utterance_leaves_the_others(heard: dict[str, np.ndarray], written
     assert "no emissions of utterance 'elsewhere'" in found.failures["elsewhere"]
     with pytest.raises(InputError, match=r"not one of 1 utterances .* utterance elsewhere: "):
         rescore_with_emissions(nbest({"elsewhere": ["a"]}), emissions, per_frame, "mine")
+    with pytest.raises(InputError, match=r"scorer failed \(TypeError: .*one natural log for each"):
+        rescore_with_emissions(nbest({"u0": ["a"]}), emissions, lambda texts: texts, "mine")
 
 
 @pytest.mark.parametrize(
