@@ -1,26 +1,26 @@
-"""One HTML file of results folders: tables, curves, errors by tag, and an N-best explorer.
+"""Results folders as one HTML page, or their table as Markdown, LaTeX or CSV.
 
 secondpass report results/demo                        results/demo/report.html
 secondpass report results/a results/b -o both.html    several runs side by side
 secondpass report results/demo --anonymous            without texts and audio
+secondpass report results/demo --format markdown      the table of systems, printed
 
-The file needs no network and nothing beside it. Audio is not embedded: where utterances.parquet
-names audio files that are at hand, the page links to them by relative path.
+The page has tables, curves, errors by tag and an explorer of the N-best lists. It needs no network
+and no other file. Audio is not embedded: where utterances.parquet names audio files that exist, the
+page links to them by relative path.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.report_page.page import html_page
-from experiments.report_page.payload import explorers, summary
-from experiments.report_page.run import read_runs
 from lm.errors import InputError
+from lm.files import output_file, write_text
+
+FORMATS = ("html", "markdown", "latex", "csv")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,23 +29,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         "--output",
-        metavar="FILE.html",
-        help="default: report.html in the results folder; here, if there are several",
+        metavar="FILE",
+        help="the file to write (default of a page: report.html in the results folder, or in the "
+        "current folder if there are several; default of a table: it is printed)",
+    )
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="html",
+        help="a page, or the table of systems with intervals (default: %(default)s)",
     )
     parser.add_argument(
         "--anonymous",
         action="store_true",
-        help="leave out all texts and audio; utterance ids, tags and settings stay",
+        help="leave all texts and audio out of the page; utterance ids, tags and settings stay",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Writes the report."""
+    """Writes the page, or prints the table."""
     folders = [Path(folder) for folder in arguments.folders]
+    if arguments.format != "html":
+        text = tables_text(folders, arguments.format)
+        if arguments.output is None:
+            print(text, end="")
+        else:
+            write_text(output_file(arguments.output), text)
+        return 0
     output = arguments.output or (folders[0] if len(folders) == 1 else Path()) / "report.html"
     path = write_report(folders, output, arguments.anonymous)
     print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
     return 0
+
+
+def tables_text(folders: Sequence[Path], form: str) -> str:
+    """The tables of systems of results folders as Markdown, LaTeX or CSV.
+
+    Raises:
+        InputError: A folder holds no results.
+    """
+    from experiments.comparison.table import WRITERS
+    from experiments.report_page.run import read_runs
+
+    runs = read_runs(list(folders))
+    return WRITERS[form]({run.name: run.systems for run in runs})
 
 
 def write_report(
@@ -54,9 +81,9 @@ def write_report(
     """Writes the report of results folders as one HTML file.
 
     Args:
-        folders: Results folders, at least one; the file shows them side by side.
-        output: The file; it appears under its name when it is whole.
-        anonymous: Leaves out all texts and audio.
+        folders: results folders, at least one; the page shows them side by side.
+        output: the file; it appears under its name when it is complete.
+        anonymous: leaves out all texts and audio.
 
     Returns:
         The file.
@@ -64,19 +91,17 @@ def write_report(
     Raises:
         InputError: A folder holds no results, or the file cannot be written.
     """
-    output = Path(output)
+    from experiments.report_page.page import html_page
+    from experiments.report_page.payload import explorers, summary
+    from experiments.report_page.run import read_runs
+
+    output = output_file(output)
     runs = read_runs([Path(folder) for folder in folders])
     data = {"anonymous": anonymous, "runs": [summary(run, anonymous) for run in runs]}
     details = [explorers(run, output.parent, anonymous) for run in runs]
-    text = html_page(", ".join(run.name for run in runs), data, details)
-    unfinished = output.with_name(f".{output.name}.{os.getpid()}.tmp")
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(output)
+        write_text(output, html_page(", ".join(run.name for run in runs), data, details))
     except OSError as error:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
         raise InputError(f"{output}: cannot be written ({error.strerror or error})") from error
     return output
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from lm.errors import InputError
+from lm.files import whole_file, write_text
 
 SCHEMA = 2
 READABLE = (1, 2)  # 1 has no hypotheses and no pieces
@@ -63,7 +63,7 @@ class Results:
 def write_results(
     folder: Path, tables: Mapping[str, pd.DataFrame], meta: Mapping[str, Any]
 ) -> None:
-    """Writes the tables as `NAME.parquet`, and `meta.json`, each renamed into place.
+    """Writes the tables as `NAME.parquet`, and `meta.json`; each file appears when it is complete.
 
     A table that is not given is removed: it would be of another run.
     """
@@ -73,13 +73,10 @@ def write_results(
         if name not in tables:
             path.unlink(missing_ok=True)
             continue
-        temporary = folder / f"{name}.parquet.part"
-        tables[name].to_parquet(temporary, index=False)
-        os.replace(temporary, path)
-    temporary = folder / "meta.json.part"
+        with whole_file(path) as temporary:
+            tables[name].to_parquet(temporary, index=False)
     content = {"schema": SCHEMA, **provenance(), **meta}
-    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-    os.replace(temporary, folder / "meta.json")
+    write_text(folder / "meta.json", json.dumps(content, indent=1, ensure_ascii=False))
 
 
 def load_results(folder: str | Path) -> Results:
@@ -116,6 +113,13 @@ def _read(path: Path, needed: bool) -> pd.DataFrame:
         raise InputError(
             f"{path}: cannot be read ({error}); `secondpass compare` writes it"
         ) from error
+
+
+def value_text(value: object) -> str:
+    """A swept value as a person writes it: `16`, which a table with gaps holds as 16.0."""
+    if isinstance(value, float):
+        return f"{value:g}" if value == value else "null"
+    return "null" if value is None else str(value)
 
 
 def installed(packages: Iterable[str]) -> dict[str, str | None]:

@@ -1,32 +1,37 @@
-"""The table of systems as a person reads it: per cent, intervals, what changed."""
+"""The table of systems as a person reads it, printed or as Markdown, LaTeX or CSV.
+
+Rates are in per cent, with intervals, and with what changed against the baseline.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from experiments.results import SWEEP
+from experiments.results import SWEEP, value_text
+
+HEADINGS = (
+    *("system", "WER %", "95 % interval", "S / D / I", "CER %", "oracle %"),
+    *("Δ WER", "p", "seconds", "weights"),
+)
+TEXTS = ("system", "weights")  # these are aligned left, numbers right
 
 
 def print_systems(systems: pd.DataFrame, title: str, note: str | None = None) -> None:
-    """Prints one table for each split, in the order in which they stand."""
+    """Prints one table for each split, in the order of the rows."""
     console = Console(width=None if Console().is_terminal else 140)
     for split, rows in systems.groupby("split", sort=False):
-        count = int(rows["utterances"].iloc[0])
-        words = int(rows["ref_words"].iloc[0])
-        table = Table(title=f"{title}: {split} ({count:,} utterances, {words:,} words)")
-        table.add_column("system", no_wrap=True)
-        for heading in (
-            *("WER %", "95 % interval", "S / D / I", "CER %", "oracle %"),
-            *("Δ WER", "p", "seconds"),
-        ):
-            table.add_column(heading, justify="right", no_wrap=True)
-        table.add_column("weights")
+        table = Table(title=f"{title}: {heading(str(split), rows)}")
+        for name in HEADINGS:
+            right = "left" if name in TEXTS else "right"
+            table.add_column(name, justify=right, no_wrap=name != "weights")  # type: ignore[arg-type]
         for row in rows.to_dict("records"):
             table.add_row(*cells(row))
         console.print(table)
@@ -48,15 +53,95 @@ def print_sweep(systems: pd.DataFrame, title: str, note: str | None = None) -> N
         points = rows.assign(point=rows[swept].astype(str).agg("|".join, axis=1))
         for _, point in points.groupby("point", sort=False):
             rates = point.set_index("system")["wer"]
-            values = [str(point[name].iloc[0]) for name in swept]
+            values = [value_text(point[name].iloc[0]) for name in swept]
             table.add_row(*values, *(percent(float(rates[n])) for n in names))
         console.print(table)
     if note:
         console.print(note, highlight=False)
 
 
+def markdown(runs: Mapping[str, pd.DataFrame]) -> str:
+    """Tables in Markdown, one for each run and split.
+
+    Args:
+        runs: rows of `systems.parquet` by the name of the run; `label`, where it is there, names
+            the system and its point of a sweep.
+    """
+    parts = []
+    for title, rows in titled(runs):
+        rule = ["---" if name in TEXTS else "---:" for name in HEADINGS]
+        lines = [list(HEADINGS), rule, *(cells(row) for row in records(rows))]
+        table = [" | ".join(cell.replace("|", r"\|") for cell in line) for line in lines]
+        parts.append("\n".join([f"**{title}**", "", *(f"| {line} |" for line in table), ""]))
+    return "\n".join(parts)
+
+
+def latex(runs: Mapping[str, pd.DataFrame]) -> str:
+    """Tables in LaTeX, one for each run and split, with the rules of the package booktabs."""
+    parts = []
+    for title, rows in titled(runs):
+        columns = "".join("l" if name in TEXTS else "r" for name in HEADINGS)
+        lines = [" & ".join(map(escaped, cells(row))) + r" \\" for row in records(rows)]
+        parts += [
+            f"% {title}",
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            " & ".join(map(escaped, HEADINGS)) + r" \\",
+            r"\midrule",
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+        ]
+    return "\n".join(parts)
+
+
+def csv_text(runs: Mapping[str, pd.DataFrame]) -> str:
+    """One table in CSV; rates are fractions and columns are named as in `systems.parquet`.
+
+    The column `run` names the run.
+    """
+    tables = [rows.drop(columns="label", errors="ignore") for rows in runs.values()]
+    named = [t.assign(run=name) for name, t in zip(runs, tables, strict=True)]
+    table = pd.concat(named, ignore_index=True)
+    first = ["run", "split", "system"]
+    columns = [*first, *(name for name in table.columns if name not in first)]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in table[columns].astype(object).itertuples(index=False):
+        writer.writerow(["" if pd.isna(value) else value for value in row])
+    return text.getvalue()
+
+
+WRITERS: dict[str, Callable[[Mapping[str, pd.DataFrame]], str]] = {
+    "markdown": markdown,
+    "latex": latex,
+    "csv": csv_text,
+}
+
+
+def titled(runs: Mapping[str, pd.DataFrame]) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The rows of every run and split with what to call them."""
+    for name, systems in runs.items():
+        for split, rows in systems.groupby("split", sort=False):
+            yield f"{name}: {heading(str(split), rows)}", rows
+
+
+def heading(split: str, rows: pd.DataFrame) -> str:
+    """A split with its size."""
+    count, words = int(rows["utterances"].iloc[0]), int(rows["ref_words"].iloc[0])
+    return f"{split} ({count:,} utterances, {words:,} words)"
+
+
+def records(rows: pd.DataFrame) -> list[dict[Any, Any]]:
+    """Rows of `systems.parquet`; in a sweep, the system is named with its point."""
+    shown = rows.assign(system=rows["label"]) if "label" in rows else rows
+    return shown.to_dict("records")
+
+
 def cells(row: Mapping[Any, Any]) -> list[str]:
-    """One row of `systems.parquet` as text; rates in per cent."""
+    """One row of `systems.parquet` as text, see `HEADINGS`; rates in per cent."""
     return [
         str(row["system"]),
         percent(row["wer"]),
@@ -71,6 +156,15 @@ def cells(row: Mapping[Any, Any]) -> list[str]:
     ]
 
 
+def escaped(text: str) -> str:
+    """A text as LaTeX takes it."""
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    marks = {mark: f"\\{mark}" for mark in "&%$#_{}"}
+    signs = {"Δ": r"$\Delta$", "–": "--", "<": "$<$", ">": "$>$", "×": r"$\times$"}
+    table = {**special, **marks, **signs}
+    return "".join(table.get(letter, letter) for letter in text)
+
+
 def text_or_none(value: object) -> str | None:
     """A cell of text; pandas has NaN where there is none."""
     return value if isinstance(value, str) else None
@@ -82,19 +176,19 @@ def percent(rate: float) -> str:
 
 
 def spread(low: float, high: float) -> str:
-    """An interval in per cent; empty where there is none."""
+    """An interval in per cent; a dash where there is none."""
     if pd.isna(low):
         return "–"
     return f"{percent(low)}–{percent(high)}"
 
 
 def p_text(p: float) -> str:
-    """A p-value, three decimals, or that it is smaller."""
+    """A p-value with three decimals, or that it is smaller."""
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def weights_text(weights: object) -> str:
-    """Weights as `name value` pairs; those of 1 by definition (acoustic) are left out."""
+    """Weights as `name value` pairs; that of `acoustic`, which is always 1, is left out."""
     if not isinstance(weights, str):
         return ""
     return ", ".join(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiments.breakdown import oracle_by_n
 from experiments.report_page.run import Run
 from lm.columns import is_count
 from lm.combine import score_column, total, winners
@@ -80,13 +81,6 @@ def add_weighted(totals: np.ndarray, weight: float, column: np.ndarray) -> np.nd
     found = totals + weight * np.where(impossible, 0.0, column)
     found[impossible] = -np.inf
     return found
-
-
-def oracle_by_n(lists: Lists) -> np.ndarray:
-    """Fewest errors that the first n hypotheses hold, (H,) corpus sums for n = 1 … H."""
-    far = int(lists.errors.max(initial=0)) + 1
-    errors = np.where(lists.exists, lists.errors, far)
-    return np.minimum.accumulate(errors, axis=1).sum(axis=0)
 
 
 def errors_by_n(lists: Lists, totals: np.ndarray) -> np.ndarray:
@@ -163,7 +157,7 @@ def split_curves(run: Run, split: str) -> dict[str, Any]:
     for name, table in here.groupby("lists", sort=False):
         lists = Lists.of(table)
         ns = shown_ns(lists.exists.shape[1])
-        oracle = oracle_by_n(lists)[ns - 1]
+        oracle = oracle_by_n(table, words)["errors"].to_numpy()[ns - 1]
         curves["oracle"].append({"lists": name, "n": ns.tolist(), "errors": oracle.tolist()})
         for row in rows.to_dict("records"):
             label, weights = row["label"], run.weights(row["label"])

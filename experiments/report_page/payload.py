@@ -13,7 +13,8 @@ import pandas as pd
 from experiments.report_page.curves import split_curves
 from experiments.report_page.explorer import split_explorer
 from experiments.report_page.groups import split_confusions, split_groups
-from experiments.report_page.run import Run, sweep_columns
+from experiments.report_page.run import Run
+from experiments.report_page.sweep_points import sweep_columns
 from experiments.report_page.trust import split_reliability
 
 # What an anonymous report shows of meta.json: nothing that could hold somebody's words.

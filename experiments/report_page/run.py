@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from experiments.results import load_results
+from experiments.report_page.sweep_points import (
+    label_of,
+    labelled,
+    labelled_systems,
+    relevant_keys,
+    shared_pieces,
+    sweep_columns,
+    system_keys,
+)
+from experiments.results import SWEEP, load_results
 from lm.errors import InputError
 
-SWEEP = "sweep."
 REMEDY = "run `secondpass compare` again with this version to get it"
 
 
@@ -93,19 +101,23 @@ def read_run(folder: str | Path, name: str | None = None) -> Run:
         missing.append(
             f"pieces.parquet is missing, so the explorer shows no log-probs of tokens: {REMEDY}"
         )
-    systems = labelled(results.systems, "system")
-    lists = lists_of(systems, config, hypotheses)
+    relevant = system_keys(results.systems)
+    systems = labelled_systems(results.systems, relevant)
+    lists: dict[str, str] = {}
     if hypotheses is not None:
-        hypotheses = labelled(hypotheses, "lists").drop(columns="lists")
+        own = [c for c in hypotheses.columns if c not in ("lists", *sweep_columns(hypotheses))]
+        lists_keys = relevant_keys(hypotheses, "lists", own)
+        lists = lists_of(results.systems, relevant, config, lists_keys)
+        hypotheses = labelled(hypotheses, "lists", lists_keys).drop(columns="lists")
         hypotheses = hypotheses.rename(columns={"label": "lists"})
     return Run(
         name or str(config.get("name") or folder.resolve().name),
         folder,
         results.meta,
         systems,
-        labelled(results.utterances, "system"),
+        labelled(results.utterances, "system", relevant),
         hypotheses,
-        pieces,
+        None if pieces is None else shared_pieces(pieces),
         lists,
         tuple(missing),
     )
@@ -144,48 +156,30 @@ def checked(path: Path, table: pd.DataFrame, columns: tuple[str, ...]) -> pd.Dat
     return table
 
 
-def sweep_columns(table: pd.DataFrame) -> list[str]:
-    """The columns that say which point of a sweep a row belongs to."""
-    return [str(column) for column in table.columns if str(column).startswith(SWEEP)]
-
-
-def labelled(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The table with `label`: the column's value and, in a sweep, the point as `[key=value]`."""
-    keys = sweep_columns(table)
-    if not keys:
-        return table.assign(label=table[column].astype(str))
-    points = table[keys].drop_duplicates()
-    suffixes = {tuple(map(str, row)): _suffix(keys, row) for row in points.to_numpy().tolist()}
-    rows = zip(table[column], table[keys].to_numpy().tolist(), strict=True)
-    return table.assign(label=[f"{name}{suffixes[tuple(map(str, row))]}" for name, row in rows])
-
-
 def lists_of(
-    systems: pd.DataFrame, config: Mapping[str, Any], hypotheses: pd.DataFrame | None
+    systems: pd.DataFrame,
+    relevant: Mapping[str, Sequence[str]],
+    config: Mapping[str, Any],
+    lists_keys: Mapping[str, Sequence[str]],
 ) -> dict[str, str]:
     """Which N-best lists each system picks from, by label.
 
     The config says so; without it, a folder with one kind of lists leaves no doubt.
+
+    Args:
+        systems: rows of `systems.parquet`.
+        relevant: by system, the swept settings that make a difference to it.
+        config: the run's config.
+        lists_keys: by first pass, the swept settings that make a difference to its lists.
     """
-    if hypotheses is None:
-        return {}
-    known: set[str] = set(map(str, hypotheses["lists"].unique()))
-    keys = sweep_columns(hypotheses)
-    found = {}
+    found: dict[str, str] = {}
     for row in systems.to_dict("records"):
-        system = (config.get("systems") or {}).get(row["system"]) or {}
-        lists: str | None = system.get("lists")
-        if lists not in known:
-            lists = None
-        if lists is None and len(known) == 1:
-            lists = next(iter(known))
+        name = str(row["system"])
+        system = (config.get("systems") or {}).get(name) or {}
+        lists = row.get(f"{SWEEP}systems.{name}.lists") or system.get("lists")
+        if lists not in lists_keys:
+            lists = next(iter(lists_keys)) if len(lists_keys) == 1 else None
         if lists is not None:
-            point = [row.get(key) for key in keys]
-            found[str(row["label"])] = lists + (_suffix(keys, point) if keys else "")
+            label = label_of(row, "system", relevant[name])
+            found.setdefault(label, label_of({**row, "lists": lists}, "lists", lists_keys[lists]))
     return found
-
-
-def _suffix(keys: list[str], values: list[Any]) -> str:
-    """A point of a sweep, by the last part of each key."""
-    pairs = [f"{k.rsplit('.', 1)[-1]}={v}" for k, v in zip(keys, values, strict=True) if v == v]
-    return f" [{', '.join(pairs)}]" if pairs else ""

@@ -18,13 +18,12 @@ import pandas as pd
 import pytest
 
 from asr.evaluation.wer import oracle
-from experiments.breakdown import confusions
+from experiments.breakdown import confusions, oracle_by_n
 from experiments.cli import main
 from experiments.report import write_report
 from experiments.report_page.curves import (
     Lists,
     errors_by_n,
-    oracle_by_n,
     split_curves,
     weight_axis,
     weight_curve,
@@ -77,7 +76,8 @@ def test_curves_equal_reranking_at_every_point(seed: int) -> None:
 def test_curves_over_n_equal_shortened_lists(seed: int) -> None:
     table = random_table(seed)
     lists, weights = Lists.of(table), {"acoustic": 1.0, "llm": 0.7}
-    by_n, best = errors_by_n(lists, lists.totals(weights)), oracle_by_n(lists)
+    by_n = errors_by_n(lists, lists.totals(weights))
+    best = oracle_by_n(table.assign(lists="lists"), 1)["errors"]
     assert len(by_n) == len(best) == table["rank"].max()
     for n in range(1, len(by_n) + 1):
         short = table[table["rank"] <= n]

@@ -16,7 +16,7 @@ from experiments.comparison.evaluation import ScoredSplit, evaluate
 from experiments.comparison.references import References, hypotheses_of
 from experiments.comparison.system import System, resolve
 from experiments.comparison.tuning import Decision
-from experiments.results import write_results
+from experiments.results import TABLES, write_results
 from lm.rerank.confidence import Calibration
 from lm.rerank.decision import Trust
 
@@ -123,7 +123,7 @@ def random_lists(
 def sweep_results(folder: Path, widths: Sequence[int]) -> Path:
     """A sweep over the beam width, as one folder."""
     key = "sweep.first_passes.beam.beam_width"
-    tables: dict[str, list[pd.DataFrame]] = {"systems": [], "utterances": [], "hypotheses": []}
+    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
     for seed, width in enumerate(widths):
         part = random_results(folder.with_name(f"{folder.name}-{width}"), seed)
         for name, parts in tables.items():
