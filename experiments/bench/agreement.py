@@ -26,7 +26,6 @@ from asr.vocabulary import Vocabulary
 from experiments.bench.decoders.tasks import TASKS, Missing
 
 MATCHED = DecoderOptions(beam_width=400, beam_prune_logp=-40.0, lookahead=False)
-EVERY = 10_000  # utterances: more than any of the sets has
 
 
 def total(h: Hypothesis, options: DecoderOptions) -> float:
@@ -60,10 +59,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--work", type=Path, default=Path("runs/bench"), help="folder for emissions"
     )
-    work = parser.parse_args(arguments).work
+    parser.add_argument(
+        "--utterances", type=int, default=10_000, help="most utterances of a set (default: all)"
+    )
+    given = parser.parse_args(arguments)
     for name in ("an4", "demo"):
         try:
-            task = TASKS[name](EVERY, work)
+            # A task takes four times as many recorded utterances as it is asked for.
+            task = TASKS[name](math.ceil(given.utterances / 4), given.work)
         except Missing as error:
             print(f"{name}: skipped: {error}")
             continue
