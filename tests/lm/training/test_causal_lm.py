@@ -193,7 +193,7 @@ def test_perplexity_of_running_text_is_that_of_lines_in_context(
     assert figures["valid_word_perplexity"] == pytest.approx(math.exp(loss / words), rel=1e-3)
 
 
-@pytest.mark.parametrize("save_steps", [1000, 3])
+@pytest.mark.parametrize("save_steps", [1000, pytest.param(3, marks=pytest.mark.slow)])
 def test_lora_is_merged_into_an_ordinary_checkpoint(
     settings: LMTraining, tmp_path: Path, save_steps: int
 ) -> None:
@@ -290,7 +290,7 @@ def test_command_prints_figures_and_what_was_cut(
         ({"architecture": {**ARCHITECTURE, "vocab_size": 9}}, "leave it out"),
         ({"lora": LoRA()}, "give the `model`"),
         ({"lora": LoRA(), "model": "x", "architecture": {}}, "optimizer: adamw"),
-        ({"model": "none-such/model", "architecture": {}}, "none-such/model"),
+        ({"model": "./none-such/model", "architecture": {}}, "none-such/model"),
     ],
 )
 def test_wrong_settings(
