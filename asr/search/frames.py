@@ -26,7 +26,7 @@ from asr.search.prefixes import find, mixed
 from asr.search.state import BEAM, FRAMES, ROWS, TRACES, Limits, State, enough_room
 from lm.jit import inlined, inner_kernel
 
-# What `advance` returns instead of a frame where it had to stop, minus the frame.
+# `advance` returns BROKEN - t if frame t cannot be searched.
 BROKEN = -1
 
 
@@ -120,7 +120,7 @@ def stay(graph: Graph, limits: Limits, blank: float, state: State) -> float:
         if label >= 0:
             log_y, y = scratch.log_of[label], scratch.share_of[label]
             parent = rows[prefix.parent].slot
-        # Both are relative to exp(total), which changes where the parent's paths are more.
+        # Both are relative to exp(total); total changes if the parent's paths are likelier.
         total = here.total
         p_blank = y_blank
         p_label = y if repeatable else here.p_label * y
@@ -230,7 +230,7 @@ def grow(graph: Graph, limits: Limits, followed: int, threshold: float, state: S
     for slot in range(size):
         here = beam[slot]
         prefix = rows[here.row]
-        # No label makes an open word likelier, and words cost nothing but for their bonus.
+        # Upper limits: no label raises the score of an open word, and its end adds at most a bonus.
         inside = here.total + prefix.score + graph.hot_slack
         outside = inside
         if prefix.open:
@@ -310,7 +310,7 @@ def install(graph: Graph, count: int, state: State) -> None:
             whole[ROWS] += 1
             create(graph, state.prefixes, row, shorter.row, label, candidate.node, added, text, key)
         elif rows[row].slot < 0:
-            # As if it were new, so that results do not depend on what has been forgotten.
+            # As if it were new, so that results do not depend on what `tidy` has removed.
             rows[row].parent, rows[row].score = shorter.row, added
         slot = rows[row].slot
         if slot < 0:
@@ -323,7 +323,7 @@ def install(graph: Graph, count: int, state: State) -> None:
             here.path_blank, here.path_label = -math.inf, -math.inf
             here.trace_blank, here.until_blank = -1, -1
         else:
-            # Pieces that spell the same text in another way have met.
+            # The beam has the same text already, spelled with other pieces.
             here = after[slot]
             summed = np.logaddexp(here.total, candidate.total)
             part = math.exp(here.total - summed)

@@ -269,10 +269,10 @@ def test_bad_frames() -> None:
     decoder = BeamDecoder.build(LETTERS, OPEN)
     broken = random_log_probs(3, LETTERS, 0)
     broken[1, 2] = np.nan
-    with pytest.raises(InputError, match=r"frame 1 hold NaN or \+inf"):
+    with pytest.raises(InputError, match=r"frame 1 contain NaN or \+inf"):
         decoder.decode(broken)
     broken[1, 2] = np.inf
-    with pytest.raises(InputError, match=r"frame 1 hold NaN or \+inf"):
+    with pytest.raises(InputError, match=r"frame 1 contain NaN or \+inf"):
         decoder.decode(broken)
     silent = np.full((2, 7), -np.inf, np.float32)
     silent[:, 6] = 0.0  # only <unk> is possible
