@@ -1,8 +1,8 @@
 """The cache of scores: what a model has scored once, it need not score again.
 
-A file has log-probs by scope (a string that names the model and all that changes a score) and by a
-digest of the text and what was said before it. Transcripts are private, so the texts are not in the
-file; but who can guess a text can tell whether it was scored.
+A file holds log-probs by scope (a string that names the model and everything that changes a score)
+and by a digest of the text and of what was said before it. Transcripts are private, so the file
+does not hold the texts; but somebody who guesses a text can find out whether it was scored.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class CachedScorer:
     """A scorer that scores only what it has not scored before, in this or another process.
 
     Attributes:
-        load: Loads the model, once, when a text must be scored.
-        scope: Names the model and all that changes a score.
+        load: Function that loads the model; it is called once, when a text must be scored.
+        scope: A name of the model and of everything that changes a score.
         cache: Where scores are kept.
         by_list: Whether a score depends on the other texts of its list.
         texts_at_once: Texts that are scored and then kept together, an N-best list always as a
@@ -49,13 +49,13 @@ class CachedScorer:
         return self.load()
 
     def score(self, batch: Texts | Sequence[str], progress: Progress | None = None) -> Scores:
-        """Scores of the texts; new ones are stored some at a time.
+        """Scores of the texts; new scores are stored part by part.
 
         Raises:
             TextError: A text cannot be scored.
         """
         batch = Texts.of(batch)
-        # How much of the context there is room for depends on the longest text of the list.
+        # How much of the context fits depends on the longest text of the list.
         by_list = self.by_list or (batch.contexts is not None and batch.lists is not None)
         keys = text_keys(batch, by_list)
         scores = self.cache.find(self.scope, keys)

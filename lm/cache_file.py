@@ -1,7 +1,7 @@
 """A file of scores, safe for several processes and robust against damage.
 
-SQLite; each call has a connection of its own and one short transaction, so processes and threads
-can share a file. It must lie on a local disk, as SQLite's write-ahead log needs.
+It is an SQLite database. Each call opens its own connection and makes one short transaction, so
+processes and threads can share a file. SQLite's write-ahead log needs a file on a local disk.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from lm.scorer import Scores
 
 Result = TypeVar("Result")
 
-# Raised whenever a change of code changes scores by more than rounding.
+# This number is raised whenever a change of the code changes scores by more than rounding.
 SCORES_VERSION = 1
-# Marks the file as ours; another number for another layout.
+# This number marks the file as ours; another layout gets another number.
 APPLICATION_ID = 0x53505343
 LAYOUT = """
 CREATE TABLE scopes (
@@ -41,7 +41,7 @@ BUSY_SECONDS = 60.0
 
 
 class _Damaged(sqlite3.Error):
-    """The file is no cache, or no longer one."""
+    """The file is not a cache, or no longer one."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class Scope:
     """One model's part of a cache.
 
     Attributes:
-        number: below 2 ** 63; the same in every file.
-        scope: what names the model and its settings.
+        number: identifier below 2 ** 63; the same in every file.
+        scope: name of the model and its settings.
         current: whether this version of the code still uses the scores.
-        scores: how many there are.
-        size: bytes, about.
-        used: when they were last looked up or added to, seconds since 1970.
+        scores: number of scores.
+        size: approximate size in bytes.
+        used: time at which they were last looked up or added to, in seconds since 1970.
     """
 
     number: int
@@ -69,12 +69,13 @@ class Scope:
 class ScoreCache:
     """A file of scores.
 
-    A damaged file is set aside with a warning, and a new one made, whenever it shows. A file that
-    cannot be read or written is a warning too: work goes on without it.
+    Whenever a file turns out to be damaged, it is renamed with a warning, and a new file is made.
+    If the file cannot be read or written, there is a warning as well, and work continues without
+    it.
 
     Attributes:
         path: the file.
-        version: scores of other versions are not used.
+        version: version of the scores; those of other versions are not used.
     """
 
     path: Path
@@ -105,7 +106,7 @@ class ScoreCache:
         return self._try(lambda connection: _found(connection, scope, self.version, keys), none)
 
     def add(self, scope: str, keys: Sequence[bytes], scores: Scores) -> None:
-        """Keeps scores; those that are there stay, and what is no log-prob is left out.
+        """Keeps scores; those in the file stay, and values that are no log-probs are not kept.
 
         Args:
             scope: Model and settings.
@@ -122,7 +123,7 @@ class ScoreCache:
         self._try(lambda connection: _add(connection, scope, self.version, rows), None)
 
     def scopes(self) -> list[Scope]:
-        """What is in the file, the last used first.
+        """The scopes in the file, the last used first.
 
         Raises:
             InputError: The file cannot be read.
@@ -142,7 +143,9 @@ class ScoreCache:
         try:
             return self._do(action)
         except (sqlite3.Error, OSError) as error:
-            self._warn(f"cannot be used ({error}): scores are not kept; free its disk or folder")
+            self._warn(
+                f"cannot be used ({error}), so scores are not kept: check its folder and its disk"
+            )
             return otherwise
 
     def _must(self, action: Callable[[sqlite3.Connection], Result]) -> Result:
@@ -154,7 +157,9 @@ class ScoreCache:
         try:
             return self._do(action)
         except (sqlite3.Error, OSError) as error:
-            raise InputError(f"{self.path}: the cache cannot be used ({error})") from error
+            raise InputError(
+                f"{self.path}: the cache cannot be used ({error}); check the file, or name another"
+            ) from error
 
     def _do(self, action: Callable[[sqlite3.Connection], Result]) -> Result:
         """Does something with the file; once more with a new one if it is damaged."""
@@ -171,7 +176,7 @@ class ScoreCache:
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
-        """A connection that names damage as such."""
+        """A connection; damage of the file is raised as `_Damaged`."""
         try:
             with closing(
                 sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
@@ -191,11 +196,13 @@ class ScoreCache:
         if connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
             return
         if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            raise InputError(f"{self.path}: a database of something else; use another file")
+            raise InputError(
+                f"{self.path}: this is a database of something else; name another file"
+            )
         raise _Damaged("it is empty")
 
     def _make(self) -> None:
-        """Makes the file unless another process is faster; it appears when it is whole."""
+        """Makes the file unless another process is faster; it appears when it is complete."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.{time.monotonic_ns()}")
         try:
@@ -203,7 +210,8 @@ class ScoreCache:
                 connection.executescript(LAYOUT)
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute("PRAGMA journal_mode = WAL")
-            # Unlike a renaming, this does not replace what is there by now.
+            # Unlike a renaming, this does not replace a file that another process has made
+            # meanwhile.
             os.link(temporary, self.path)
         except FileExistsError:
             pass
@@ -211,7 +219,7 @@ class ScoreCache:
             temporary.unlink(missing_ok=True)
 
     def _file(self) -> int:
-        """Which file lies under the name."""
+        """The number of the file that has the name now."""
         return self.path.stat().st_ino
 
     def _set_aside(self, file: int, reason: str) -> None:
@@ -220,12 +228,14 @@ class ScoreCache:
             number = 1
             while (aside := Path(f"{self.path}.damaged-{number}")).exists():
                 number += 1
-            # The logs first: SQLite would take them for a new file's.
+            # The logs are renamed first: SQLite would take them for those of a new file.
             for ending in ("-wal", "-shm", ""):
                 log = Path(f"{self.path}{ending}")
                 if log.exists():
                     os.rename(log, f"{aside}{ending}")
-            self._warn(f"is damaged ({reason}): set aside as {aside.name}, a new one is made")
+            self._warn(
+                f"is damaged ({reason}): it was renamed to {aside.name}, and a new one is made"
+            )
         if not self.path.exists():
             self._make()
 
@@ -235,7 +245,7 @@ class ScoreCache:
 
 @contextmanager
 def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All or nothing, and no other process writes meanwhile."""
+    """A transaction during which no other process writes; an error undoes it."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -255,7 +265,7 @@ def _number(scope: str, version: int) -> int:
 def _found(
     connection: sqlite3.Connection, scope: str, version: int, keys: Sequence[bytes]
 ) -> Scores:
-    """What there is; log-prob NaN and 0 tokens for the rest."""
+    """The scores that are there; log-prob NaN and 0 tokens for the others."""
     logprob, tokens = np.full(len(keys), np.nan), np.zeros(len(keys), dtype=np.int64)
     number = _number(scope, version)
     used = "UPDATE scopes SET used = ? WHERE id = ?"

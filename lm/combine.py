@@ -20,8 +20,8 @@ from lm.files import write_text
 def total(table: pd.DataFrame, weights: Mapping[str, float]) -> np.ndarray:
     """Total score of every hypothesis: the sum of weight · column.
 
-    A weight of 0 leaves its column out even where that is -inf. Under any other weight, a negative
-    one too, a hypothesis with -inf in the column is impossible and its total is -inf.
+    A weight of 0 leaves its column out even where the column is -inf. Under any other weight, also
+    a negative one, a hypothesis with -inf in the column is impossible and its total is -inf.
 
     Args:
         table: N-best table of N rows; scores are natural-log probabilities, `words` and `oov`
@@ -49,7 +49,7 @@ def total(table: pd.DataFrame, weights: Mapping[str, float]) -> np.ndarray:
 
 
 def rerank(table: pd.DataFrame, weights: Mapping[str, float]) -> pd.DataFrame:
-    """The table with every list sorted by total score and `rank` renewed from 1.
+    """The table with every N-best list sorted by total score and `rank` renewed from 1.
 
     Equal totals keep their old order, so a list in which every hypothesis is impossible stays as
     it is. Utterances keep the order in which they first appear; the index is new.
@@ -100,7 +100,8 @@ def score_column(table: pd.DataFrame, name: str) -> np.ndarray:
     """One score column as float64 (N,).
 
     Raises:
-        InputError: there is no such numeric column (the nearest name is told), or it holds NaN.
+        InputError: there is no such numeric column (the message has the nearest name), or it holds
+            NaN.
     """
     numeric = [
         str(column)
@@ -120,13 +121,13 @@ def score_column(table: pd.DataFrame, name: str) -> np.ndarray:
         row = table.iloc[bad[0]]
         raise InputError(
             f"column '{name}' is {column[bad[0]]} for utterance {row['utt']}, rank {row['rank']} "
-            f"({len(bad)} rows in all): score the list again"
+            f"({len(bad)} rows in all): score the N-best list again"
         )
     return column
 
 
 def write_weights(path: str | Path, weights: Mapping[str, float], **notes: Any) -> None:
-    """Write weights as JSON: `{"weights": {column: weight}, …notes}`.
+    """Writes weights as JSON: `{"weights": {column: weight}, …notes}`.
 
     The file appears under its name only when it is complete.
 
@@ -151,10 +152,14 @@ def read_weights(path: str | Path) -> dict[str, float]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error}); `secondpass tune` writes it") from error
+        raise InputError(
+            f"{path}: not JSON ({error}); give a file that `secondpass tune` wrote"
+        ) from error
     weights = content.get("weights") if isinstance(content, dict) else None
     if not isinstance(weights, dict):
-        raise InputError(f'{path}: has no "weights" object; `secondpass tune` writes it')
+        raise InputError(
+            f'{path}: has no "weights" object; give a file that `secondpass tune` wrote'
+        )
     for name, weight in weights.items():
         number = isinstance(weight, int | float) and not isinstance(weight, bool)
         if not number or not math.isfinite(weight):

@@ -12,7 +12,7 @@ from lm.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-# LibriSpeech's and Kaldi's way: speaker-chapter-number, recording_number.
+# The names of LibriSpeech and Kaldi: speaker-chapter-number, recording_number.
 CONVERSATION = r"(.+)[-_.]\d+"
 
 
@@ -21,11 +21,11 @@ class Context:
     """What goes before every hypothesis; none of it is scored.
 
     Attributes:
-        prompt: A text that goes first, such as a description of the domain.
-        previous: How many of the conversation's earlier utterances go before, each as the first
-            pass's best hypothesis. Utterances count as spoken in the order of the table.
-        conversation: Regular expression whose first group, matched against the whole of an
-            utterance's name, tells its conversation; names that do not match are alone.
+        prompt: Text that comes first, such as a description of the domain.
+        previous: Number of earlier utterances of the conversation that come before, each as the
+            first pass's best hypothesis. The table's order is taken as the order of speaking.
+        conversation: Regular expression for the whole name of an utterance; its first group is the
+            name of the conversation. An utterance whose name does not match has no context.
     """
 
     prompt: str | None = None
@@ -39,12 +39,12 @@ class Context:
             groups = re.compile(self.conversation).groups
         except re.error as error:
             raise InputError(
-                f"conversation {self.conversation!r} is no regular expression: {error}"
+                f"conversation {self.conversation!r} is no regular expression ({error}); correct it"
             ) from error
         if groups < 1:
             raise InputError(
                 f"conversation {self.conversation!r} has no group: put the part of an utterance's "
-                "name that tells the conversation in parentheses"
+                "name that is the conversation in parentheses"
             )
 
 

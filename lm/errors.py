@@ -1,11 +1,11 @@
-"""The errors that a user is shown as one line."""
+"""Errors that are shown to the user as one line."""
 
 from __future__ import annotations
 
 
 class SecondpassError(Exception):
-    """Something went wrong that the message explains: what, where, and what to do."""
+    """An error whose message says what is wrong, where, and what to do."""
 
 
 class InputError(SecondpassError):
-    """The user's file, option or data is wrong; a command that meets it exits with 2."""
+    """A file, an option or data of the user are wrong; the command ends with exit code 2."""

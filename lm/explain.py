@@ -21,9 +21,9 @@ class Pieces:
     """The tokens of one text.
 
     Attributes:
-        pieces: What each stands for, with the space before it where there is one; the end of the
+        pieces: Text of each token, with the space before it where there is one; the end of the
             sentence is `</s>`.
-        logprob: float64, natural log, one for each; they add up to the text's score.
+        logprob: float64, natural log-prob of each token; their sum is the text's score.
     """
 
     pieces: tuple[str, ...]
@@ -34,8 +34,8 @@ def explain(scorer: Scorer, batch: Texts | Sequence[str]) -> list[Pieces] | None
     """Tokens of N texts with their log-probs.
 
     Args:
-        scorer: A causal or n-gram model; None comes back for all others, whose scores are no sums
-            over tokens from left to right.
+        scorer: A causal or n-gram model. For all other models the result is None, because their
+            scores are not sums over tokens from left to right.
         batch: The texts, with or without what was said before.
 
     Raises:
@@ -83,7 +83,7 @@ def _causal_pieces(scorer: CausalScorer, batch: Texts) -> list[Pieces]:
 def _spelled(tokenizer: object, ids: list[int], eos: bool) -> tuple[str, ...]:
     """What each token adds to the text that is read so far.
 
-    A character that is made of several tokens is the last one's.
+    A character that is made of several tokens is counted to the last of them.
     """
     own = ids[:-1] if eos else ids
     decode = tokenizer.decode  # type: ignore[attr-defined]

@@ -1,6 +1,6 @@
 """Files and folders that appear under their name only when they are complete.
 
-A crash, a full disk or Ctrl-C leaves what was there before, never half of what was to come.
+After a crash, a full disk or Ctrl-C the old file or folder is there, never half of the new one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lm.errors import InputError
 
 
 def cache_home() -> Path:
-    """The folder for what can be made again: `secondpass` in XDG_CACHE_HOME or ~/.cache."""
+    """The folder for files that can be made again: `secondpass` in XDG_CACHE_HOME or ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "secondpass"
 
 
@@ -29,15 +29,15 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """Gives a temporary name to write to; the file gets its own name when the block ends.
 
     The folder of the file is made. A symbolic link stays a link: the file that it points to is
-    replaced. An existing file keeps its permissions. What is no ordinary file, such as
-    `/dev/stdout` or a pipe, is written directly.
+    replaced. An existing file keeps its permissions. Something that is not an ordinary file, such
+    as `/dev/stdout` or a pipe, is written directly.
 
     Args:
-        path: The file to write. The temporary name has the same ending, so that libraries which
-            choose a format or a compression by it choose the same.
+        path: The file to write. The temporary name has the same ending, because some libraries
+            choose the format or the compression by the ending.
 
     Yields:
-        A new path in the same folder, on which nothing exists yet.
+        A path in the same folder that does not exist yet.
 
     Raises:
         OSError: The folder cannot be made, or the file cannot be written.
@@ -45,7 +45,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():
         if target.is_dir():
-            raise IsADirectoryError(21, "is a folder, but a file is to be written", str(path))
+            raise IsADirectoryError(21, "this is a folder; give the name of a file", str(path))
         yield target
         return
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def _beside(path: Path) -> Path:
-    """A name that nothing has, hidden, in the same folder and with the same ending."""
+    """A hidden name that is not in use, in the same folder and with the same ending."""
     return path.with_name(f".{secrets.token_hex(4)}.{path.name}")
 
 

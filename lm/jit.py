@@ -1,7 +1,8 @@
 """Compiled functions: numba with the lock released and the machine code kept on disk.
 
-numba keeps a function's machine code until the function's own file changes; code inlined from
-another file would stay old. Here the folder of the machine code is named for all of these files.
+numba keeps a function's machine code until the file of the function changes. When code from another
+file is inlined and that file changes, the machine code would stay old. So the name of the folder
+with the machine code depends here on the content of all these files.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numba
 
 from lm.files import cache_home
 
-# numba's type hints lack what is set here.
+# The types that numba publishes lack the names that are used here.
 compiler: Any = numba.njit
 settings: Any = numba.config
 
@@ -28,12 +29,12 @@ IMPORTED = re.compile(rb"^from ((?:asr|lm)\.[\w.]+) import", re.M)
 
 @cache
 def _folder() -> str:
-    """The folder of the machine code of these sources."""
+    """The folder with the machine code of the present sources."""
     return str(cache_home() / "kernels" / digest_of(Path(__file__).parent.parent))
 
 
 def digest_of(root: Path) -> str:
-    """A hash of all that machine code is made of.
+    """A hash of everything that the machine code is made of.
 
     These are the files with compiled functions in `asr` and `lm`, at any depth, and the files that
     they import from: constants become part of the machine code.
@@ -66,15 +67,15 @@ def kernel(function: Callable[..., Any]) -> Any:
 def inner_kernel(function: Callable[..., Any]) -> Any:
     """Compiles a function that makes no arrays, for inner loops.
 
-    Without numba's counting of references, which would otherwise touch every array of a tuple that
-    is handed on, at every call.
+    numba's counting of references is off: it would touch every array of a tuple at every call that
+    passes the tuple on.
     """
     return _compiled(function, {"_nrt": False})
 
 
 def inlined(function: Callable[..., Any]) -> Any:
-    """A part of inner kernels that becomes part of each: to hand on a tuple of many arrays takes
-    longer than most of these functions do."""
+    """Makes a function part of each inner kernel that calls it: passing on a tuple of many arrays
+    takes longer than most of these functions do."""
     return _compiled(function, {"_nrt": False, "forceinline": True})
 
 

@@ -22,7 +22,7 @@ NAME = re.compile(r"(.+\.py):(\w+)")
 
 
 def plugin_file(model: str | Path) -> Path | None:
-    """The Python file of a scorer that is named by file and class; None for other models."""
+    """The Python file of a custom scorer that is named `FILE.py:CLASS`; None for other models."""
     match = NAME.fullmatch(str(model))
     return None if match is None else Path(match[1])
 
@@ -46,7 +46,7 @@ class CustomScorer:
 
         Raises:
             TextError: The scorer says that a text cannot be scored.
-            InputError: The scorer fails, or returns something else than `Scores` of all texts.
+            InputError: The scorer fails, or does not return `Scores` of all texts.
         """
         batch = Texts.of(batch)
         try:
@@ -55,7 +55,7 @@ class CustomScorer:
             raise
         except InputError as error:
             raise InputError(f"{self.name}: {error}") from error
-        # It is somebody else's code: anything may go wrong in it.
+        # This is somebody else's code: anything may go wrong in it.
         except Exception as error:
             raise InputError(
                 f"{self.name}: `score` fails with {type(error).__name__} ({error})"
@@ -79,9 +79,9 @@ def load_plugin(model: str) -> CustomScorer:
     path, name = Path(match[1]), match[2]
     spec = importlib.util.spec_from_file_location(f"secondpass_scorer_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise InputError(f"{model}: cannot be read as Python")
+        raise InputError(f"{model}: cannot be read as Python; give a file that ends in .py")
     module = importlib.util.module_from_spec(spec)
-    # As for any import: dataclasses look their module up.
+    # As after any import: dataclasses look for their module here.
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
@@ -90,7 +90,7 @@ def load_plugin(model: str) -> CustomScorer:
         scorer = getattr(module, name)()
     except InputError:
         raise
-    # It is somebody else's code: anything may go wrong in it.
+    # This is somebody else's code: anything may go wrong in it.
     except Exception as error:
         raise InputError(
             f"{model}: fails with {type(error).__name__} ({error}){_line(error, path)}; correct it"
@@ -125,6 +125,6 @@ def _check_method(model: str, score: object) -> None:
 
 
 def _line(error: Exception, path: Path) -> str:
-    """Where in the file an error came up."""
+    """The line of the file in which an error was raised, for messages."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
     return f" in line {frames[-1].lineno}" if frames else ""

@@ -25,7 +25,7 @@ def load_scorer(model: str | Path, options: ScorerOptions | None = None) -> Scor
 
     Args:
         model: An n-gram model (ARPA, plain or gzipped, or our own format), a causal or masked
-            language model (hub name or folder), or a scorer of your own (`FILE.py:CLASS`).
+            language model (hub name or folder), or a custom scorer (`FILE.py:CLASS`).
         options: How it scores.
 
     Raises:
@@ -52,7 +52,7 @@ def with_options(scorer: Scorer, options: ScorerOptions) -> Scorer:
 
 
 def is_ngram(model: str | Path) -> bool:
-    """Whether a model is a file: a checkpoint is a folder, so it can only be an n-gram model."""
+    """Whether a model is an n-gram model: it is a file, and all other models are folders."""
     return str(model).endswith(NGRAM_ENDINGS) or Path(model).is_file()
 
 
@@ -69,17 +69,17 @@ def rescore(
 ) -> pd.DataFrame:
     """Adds one language model's scores to an N-best table.
 
-    Equal texts of a list are scored once.
+    Equal texts of an N-best list are scored once.
 
     Args:
         table: N-best table with columns `utt`, `rank` and `text`; it stays as it is.
         scorer: The language model.
         name: The new column's name.
-        normaliser: From the hypotheses' spelling to the model's, by name (see `lm.text`); for
-            contexts too.
+        normaliser: Name of the normaliser from the hypotheses' spelling to the model's (see
+            `lm.text`); contexts are normalised too.
         contexts: Earlier texts by utterance, oldest first (see `lm.context`).
-        prompt: A text that goes before them, as it is.
-        progress: Told how many more rows are done; adds up to the number of rows.
+        prompt: Text before the contexts; it is not normalised.
+        progress: Called with the number of rows that were done since the last call.
         overwrite: Whether a score column of that name may be replaced.
         texts_at_once: Texts that the model gets at once, at most, so that memory does not grow
             with the table; an N-best list stays whole.
@@ -88,8 +88,8 @@ def rescore(
         A copy with the columns `name` (natural log, unweighted) and `name.tokens`.
 
     Raises:
-        InputError: The name is not free or not valid, there is no such normaliser, or a text
-            cannot be scored; the utterance is named.
+        InputError: The name is in use or not valid, there is no such normaliser, or a text
+            cannot be scored; the message names the utterance.
     """
     check_name(table, name, overwrite)
     clean = normaliser_of(normaliser)
@@ -127,7 +127,7 @@ def rescore(
         if len(wrong):
             raise InputError(
                 f"{_place(table, firsts[wrong[0]])}: the model gives {scores.logprob[wrong[0]]}, "
-                "which is no log-prob: use another model"
+                "which is not a log-prob: use another model"
             )
         logprob[part], tokens[part] = scores.logprob[codes], scores.tokens[codes]
     return table.assign(**{name: logprob, f"{name}.tokens": tokens})
@@ -153,11 +153,11 @@ def check_name(table: pd.DataFrame, name: str, overwrite: bool = False) -> None:
         raise InputError(f"column '{name}' is no score and cannot be replaced: use another name")
     if name in table.columns and not overwrite:
         raise InputError(
-            f"column '{name}' exists in the N-best table: use another name, or overwrite it"
+            f"column '{name}' exists in the N-best table: use another name, or --overwrite"
         )
 
 
 def _place(table: pd.DataFrame, row: int) -> str:
-    """A row's place, for messages."""
+    """The utterance and rank of a row, for messages."""
     found = table.iloc[int(row)]
     return f"utterance {found['utt']}, rank {found['rank']}"

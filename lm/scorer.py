@@ -1,7 +1,7 @@
-"""What scores texts: the interface and the settings of every model of the second pass.
+"""Scorers: the interface and the settings of every model of the second pass.
 
-A scorer is anything with `score(batch, progress)`. A new kind of model is one module that has such
-a class, and one line in `lm.rescore.load_scorer`.
+A scorer is anything with `score(batch, progress)`. A new kind of model is one module with such a
+class and one line in `lm.rescore.load_scorer`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from lm.errors import InputError
 
-# Told how many more texts have been scored.
+# A function that is called with the number of texts that were scored since the last call.
 Progress = Callable[[int], object]
 
 
@@ -24,28 +24,30 @@ LOADING = ("device", "dtype", "device_map", "bits")
 
 @dataclass(frozen=True, kw_only=True)
 class ScorerOptions:
-    """How texts are scored; what a kind of model has no use for is left unused.
+    """How texts are scored; a model ignores the settings that do not concern its kind.
 
     Attributes:
         eos: Whether the end of the sentence is scored (n-gram and causal models).
-        separator: What stands between earlier texts and the text in a causal model's context:
-            characters, or `eos` for its EOS token, as models of `train-lm running=true` have it.
-        too_long: What happens to a text longer than the model can read: `error`, or `window`:
-            every token is scored with at least half of what the model can read before it.
-        max_tokens: Tokens that a causal model reads at once, start token and context counted in,
-            where that should be less than it can, such as what it was trained on.
-        history: `exact`, or a number of tokens k: hypotheses of a list that agree in their last k
-            tokens share what follows, with the context of the one that the first pass likes best
-            (causal models).
-        method: `tree` scores the prefix tree of the hypotheses, `padded` every hypothesis whole;
-            the results are equal (causal models).
+        separator: Separator of earlier texts and the text in a causal model's context: characters,
+            or `eos` for its EOS token, as models of `train-lm running=true` have it.
+        too_long: What happens to a text that is longer than the model can read: `error`, or
+            `window`, where windows that overlap are read and every token beyond the first window
+            has at least half a window before it.
+        max_tokens: Number of tokens that a causal model reads at once, start token and context
+            included, if that should be less than it can read, such as the length that it was
+            trained with.
+        history: `exact`, or a number of tokens k: where hypotheses of an N-best list agree in k
+            tokens, the words after these are scored once, in the context of the hypothesis that
+            the first pass ranks highest (causal models).
+        method: `tree` scores the prefix tree of the hypotheses, `padded` every hypothesis by
+            itself; the results are equal (causal models).
         within_word: Whether the pieces of a word that follow the masked one are masked too
             (masked models).
-        batch_tokens: Tokens of one batch; halved when memory runs out.
+        batch_tokens: Number of tokens of one batch; it is halved when memory runs out.
         device: torch device; by default the GPU if there is one.
         dtype: `float32`, `float16` or `bfloat16`; by default float16 on a GPU, else float32.
         device_map: `auto` or another of accelerate's ways to spread a model over devices.
-        bits: 8 or 4 loads the weights quantised, where bitsandbytes is installed.
+        bits: 8 or 4 for quantised weights; this needs bitsandbytes.
     """
 
     eos: bool = True
@@ -65,7 +67,9 @@ class ScorerOptions:
         if self.history != "exact" and self.history < 1:
             raise InputError(f"history of {self.history} tokens: use `exact`, or at least 1")
         if self.history != "exact" and self.method == "padded":
-            raise InputError("`history` merges hypotheses, which only `method: tree` can do")
+            raise InputError(
+                "`history` merges hypotheses, which needs `method: tree`; remove one of the two"
+            )
         if self.max_tokens is not None and self.max_tokens < 2:
             raise InputError(f"max_tokens of {self.max_tokens}: use at least 2")
         if self.batch_tokens < 1:
@@ -82,15 +86,15 @@ class ScorerOptions:
 
 @dataclass(frozen=True)
 class Texts:
-    """What is to be scored: N texts, each with what was said before it.
+    """N texts to be scored, each with what was said before it.
 
     Attributes:
-        texts: N texts, as the model should read them (normalised already).
-        contexts: N contexts, each the earlier texts, oldest first, () for none; None: nobody has
-            one.
-        lists: (N,) which N-best list a text belongs to, equal numbers next to each other and the
-            first pass's best first; None: all are alone.
-        prompt: Texts that go before all of that, such as a description of the domain.
+        texts: N texts as the model should read them (already normalised).
+        contexts: N contexts, each a tuple of earlier texts, oldest first, or (); None if no text
+            has a context.
+        lists: (N,) number of the N-best list of each text; equal numbers are next to each other,
+            and the first pass's best hypothesis comes first. None if every text is its own list.
+        prompt: Texts before all contexts, such as a description of the domain.
     """
 
     texts: Sequence[str]
@@ -108,7 +112,7 @@ class Texts:
 
     @classmethod
     def of(cls, texts: Texts | Sequence[str]) -> Texts:
-        """Texts without context, or what is given if it is complete."""
+        """Plain strings as `Texts` without context; `Texts` are returned as they are."""
         return texts if isinstance(texts, Texts) else cls(texts)
 
     def said(self, index: int) -> tuple[str, ...]:
@@ -116,7 +120,7 @@ class Texts:
         return self.contexts[index] if self.contexts is not None else ()
 
     def context(self, index: int) -> tuple[str, ...]:
-        """All that goes before a text: the prompt and what was said before."""
+        """Everything before a text: the prompt and what was said before."""
         return (*self.prompt, *self.said(index))
 
     def chosen(self, indices: Sequence[int] | np.ndarray) -> Texts:
@@ -131,8 +135,8 @@ class Texts:
     def longest(self, lengths: np.ndarray) -> np.ndarray:
         """(N,) length of the longest text in each text's list, of lengths (N,).
 
-        What is left out of the context for want of room must be the same for a whole list, or its
-        scores could not be compared.
+        When a context is too long, the same part of it must be left out for all texts of a list;
+        otherwise their scores could not be compared.
         """
         if self.lists is None or not len(lengths):
             return lengths
@@ -143,12 +147,12 @@ class Texts:
 
 @dataclass(frozen=True)
 class Scores:
-    """What a model gives N texts.
+    """Scores of N texts by a model.
 
     Attributes:
         logprob: (N,) float64, natural log of each text's probability; -inf is legal, NaN is not.
-        tokens: (N,) int64, how many tokens were scored, the end of the sentence among them if it
-            was scored.
+        tokens: (N,) int64, number of scored tokens, the end of the sentence included if it was
+            scored.
     """
 
     logprob: np.ndarray
@@ -163,7 +167,7 @@ class Scorer(Protocol):
 
         Args:
             batch: The texts; `Texts.of` makes them out of plain strings.
-            progress: Told how many more texts have been scored.
+            progress: Called with the number of texts that were scored since the last call.
 
         Raises:
             TextError: A text cannot be scored.
@@ -236,8 +240,8 @@ class TextError(InputError):
     """One text cannot be scored.
 
     Attributes:
-        index: its place among the texts, from 0.
-        reason: what is wrong with it and what to do, without its place.
+        index: place of the text among all texts, from 0.
+        reason: what is wrong and what to do, without the place.
     """
 
     def __init__(self, index: int, text: str, reason: str) -> None:
@@ -247,18 +251,18 @@ class TextError(InputError):
         super().__init__(f"text {index}: {self.reason}")
 
     def moved(self, indices: np.ndarray) -> TextError:
-        """The error with its place among more texts, of which these were scored."""
+        """The same error with the text's place among more texts, of which these were scored."""
         self.index = int(indices[self.index])
         self.args = (f"text {self.index}: {self.reason}",)
         return self
 
 
 def parts(lists: np.ndarray, size: int) -> list[slice]:
-    """Cuts rows into parts of about `size`, none through a list.
+    """Cuts rows into parts of about `size` rows; no N-best list is cut.
 
     Args:
-        lists: (N,) list numbers, equal ones next to each other.
-        size: Rows of a part; a longer list is its own part.
+        lists: (N,) numbers of N-best lists; equal numbers are next to each other.
+        size: Number of rows of a part; a longer list is a part of its own.
     """
     ends = np.append(np.flatnonzero(np.diff(lists)) + 1, len(lists))
     cuts, start = [], 0

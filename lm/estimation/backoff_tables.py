@@ -1,8 +1,8 @@
 """Back-off models as tables that can be computed with: joined, pruned, normalised, queried.
 
-The n-grams of one or several models share one set of tables. It is closed: with an n-gram it has
-the n-gram's context (all words but the last) and suffix (all but the first), and points to them,
-so that backing off is one look at another row.
+The n-grams of one or several models share one set of tables. With every n-gram, the tables have its
+context (all words but the last) and its suffix (all words but the first), and the rows of both, so
+that backing off means to read another row.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from lm.ngram.arpa import BOS, EOS, Arpa, Section
 from lm.ngram.arpa_reader import read_arpa
 from lm.ngram.store import is_store, open_store, words_of
 
-LOWEST = 1e-99  # an ARPA file's zero: log10 is -99
-LEAST_LEFT = 1e-8  # the seven digits of an ARPA file do not tell less from nothing
+LOWEST = 1e-99  # zero in an ARPA file: log10 is -99
+LEAST_LEFT = 1e-8  # less cannot be distinguished from 0 with the seven digits of an ARPA file
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class Values:
     """One model's numbers for the k-grams of one level.
 
     Attributes:
-        probability: (N,) of the last word given the others, backed off where the model does not
+        probability: (N,) of the last word given the others, backed off if the model does not
             have the k-gram; 0 for `<s>`, which is never predicted, and for unknown words.
-        weight: (N,) back-off weight; 1 where the k-gram is no context of the model.
+        weight: (N,) back-off weight; 1 if the k-gram is not a context of the model.
         known: (N,) whether the model has the k-gram.
     """
 
@@ -63,25 +63,25 @@ class Tables:
 
     Attributes:
         vocabulary: words in the order of their first occurrence in the models.
-        levels: one per order, unigrams first: unigram w is row w.
+        levels: one level per order, unigrams first: unigram w is row w.
     """
 
     vocabulary: list[str]
     levels: list[Level]
 
     def rows(self, words: np.ndarray) -> np.ndarray:
-        """(N,) rows of (N, k) word numbers; -1 for what is not in the tables."""
+        """(N,) rows of (N, k) word numbers; -1 for n-grams that are not in the tables."""
         rows = words[:, 0].astype(np.int64)
         for k in range(1, words.shape[1]):
             rows = self.extended(k, rows, words[:, k])
         return rows
 
     def extended(self, order: int, rows: np.ndarray, words: np.ndarray) -> np.ndarray:
-        """(N,) rows, one level up, of k-grams with a word added; -1 where there is none.
+        """(N,) rows in the next level of k-grams with one more word; -1 if there is none.
 
         Args:
             order: k of the k-grams.
-            rows: (N,) of the k-grams; -1 is passed on.
+            rows: (N,) rows of the k-grams; -1 gives -1.
             words: (N,) the words; -1 is in no n-gram.
         """
         if order >= len(self.levels):
@@ -105,7 +105,7 @@ def read_model(path: str | Path) -> Arpa:
         return read_arpa(path)
     stored = open_store(path)
     vocabulary, lm = words_of(stored.text), stored.arrays
-    leaves = len(lm.inner) - 1  # the node where they begin; unigrams are none
+    leaves = len(lm.inner) - 1  # the node where they begin; unigrams are no leaves
     sections: list[Section] = []
     start, stop = 0, len(vocabulary)
     words = np.zeros((stop, 0), np.int32)
@@ -130,7 +130,7 @@ def read_model(path: str | Path) -> Arpa:
 
 
 def in_order(section: Section) -> Section:
-    """The n-grams sorted by their words' numbers, as ARPA files of ours have them."""
+    """The n-grams sorted by the numbers of their words, as in the ARPA files that we write."""
     rows = np.lexsort(section.words.T[::-1])
     return Section(section.words[rows], section.logprob[rows], section.backoff[rows])
 
@@ -139,7 +139,7 @@ def unite(models: Sequence[Arpa]) -> tuple[Tables, list[list[Values]]]:
     """Puts models into common tables.
 
     Returns:
-        The tables, and per model and level its numbers. A word that a model does not know has
+        The tables, and the numbers of each model and level. A word that a model does not know has
         probability 0 in it, so that each model's probabilities of all words sum to one.
     """
     number: dict[str, int] = {}
@@ -164,7 +164,7 @@ def unite(models: Sequence[Arpa]) -> tuple[Tables, list[list[Values]]]:
 
 
 def _closed(sections: Sequence[Sequence[np.ndarray]], order: int, types: int) -> list[np.ndarray]:
-    """Per order the different (N, k) n-grams of the models and of what is inside longer ones."""
+    """The different (N, k) n-grams per order: those of the models and those inside longer ones."""
     packing = Packing.of(types)
     parts: list[np.ndarray] = []
     levels = []
@@ -208,11 +208,12 @@ def normalised(
 
     Args:
         tables: The n-grams.
-        probabilities: Per level (N,) of the kept n-grams; the others' are not used.
-        kept: Per level (N,) the n-grams that the model has, their contexts among them.
+        probabilities: Per level (N,) probabilities of n-grams; only those of kept n-grams are
+            used.
+        kept: Per level (N,) whether the model has the n-gram; it has their contexts too.
 
     Returns:
-        The numbers per level. Where the kept n-grams of a context leave nothing to other words, or
+        The numbers per level. If the kept n-grams of a context leave nothing to other words, or if
         there are no other words, their probabilities are scaled.
     """
     values = [Values(probabilities[0], np.ones(len(tables.levels[0])), kept[0])]
@@ -239,7 +240,7 @@ def normalised(
 
 
 def to_arpa(tables: Tables, values: Sequence[Values]) -> Arpa:
-    """The model with the n-grams that it knows, of no higher order than they have."""
+    """The model with the n-grams that it knows; its order is that of the longest of them."""
     words = np.flatnonzero(values[0].known)
     renumbered = np.full(len(tables.vocabulary), -1, np.int32)
     renumbered[words] = np.arange(len(words), dtype=np.int32)
@@ -256,16 +257,16 @@ def to_arpa(tables: Tables, values: Sequence[Values]) -> Arpa:
             rows = tables.levels[position].context[rows]
         sections.append(Section(grams, np.minimum(logprob, 0.0), backoff))
     if BOS in tables.vocabulary:
-        # As lmplz writes it; nobody asks for it.
+        # lmplz writes this value, which is never used.
         sections[0].logprob[renumbered[tables.vocabulary.index(BOS)]] = 0.0
     return Arpa([tables.vocabulary[word] for word in words], sections)
 
 
 def numbered(tables: Tables, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Texts as numbers, each from `<s>` to `</s>` if the tables have that.
+    """Texts as numbers, each from `<s>` to `</s>` if the tables have `</s>`.
 
     Returns:
-        (T,) numbers of the words, -1 for words not there; (T,) whether a text begins here.
+        (T,) numbers of the words, -1 for unknown words; (T,) whether a text begins here.
     """
     number = {word: i for i, word in enumerate(tables.vocabulary)}
     ends = [EOS] if EOS in number else []
@@ -281,7 +282,7 @@ def word_probabilities(
 ) -> np.ndarray:
     """Probability of every word under every model.
 
-    A history reaches back to the last `<s>`, and no further than to a word of no model.
+    A history ends at the last `<s>`, and after a word that no model knows.
 
     Args:
         tables: The n-grams.
@@ -292,7 +293,7 @@ def word_probabilities(
     Returns:
         (models, W) for the W tokens where no text begins; 0 for unknown words.
     """
-    rows = tokens  # of the k-grams that end at each token, -1 where there is none
+    rows = tokens  # rows of the k-grams that end at each token, -1 if there is none
     result = np.zeros((len(models), len(tokens)))
     for i, values in enumerate(models):
         result[i] = np.where(rows >= 0, values[0].probability[rows], 0.0)

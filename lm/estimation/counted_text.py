@@ -1,4 +1,4 @@
-"""Texts as numbers: words read from files, counted, and kept for `lm.estimation.counts`."""
+"""Texts as numbers: words are read from files and counted for `lm.estimation.counts`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ SPECIAL = (UNKNOWN, BOS, EOS)
 BOS_ID = SPECIAL.index(BOS)
 LINES_PER_READ = 20_000
 
-# Called as work goes on with what is being done, how much more of it is done, and how much there
-# is in all, 0 where that is not known.
+# A function that is called during the work with the name of the step, the amount of work since the
+# last call, and the total amount, 0 if that is not known.
 Progress = Callable[[str, int, int], None]
 
 
@@ -33,8 +33,8 @@ class Corpus:
     Attributes:
         tokens: int32, every sentence from `<s>` to `</s>`, indices into `vocabulary`.
         vocabulary: `<unk>`, `<s>`, `</s>`, then the words in order of their first occurrence.
-        counts: (V,) int64, how often each occurs, in texts of weight w counted w times.
-        parts: where each text ends in `tokens`, and its weight.
+        counts: (V,) int64, how often each word occurs; a text of weight w is counted w times.
+        parts: end of each text in `tokens`, and its weight.
     """
 
     tokens: Tape
@@ -67,15 +67,15 @@ def read_corpus(
     Args:
         paths: Plain, .gz, .bz2 or .xz files of UTF-8 text.
         normalise: Applied to every line; None takes the text as it is.
-        weights: One whole number per text: it counts as if it were given so many times. Other
-            numbers would give fractional counts, for which the discounts, made from the numbers
-            of n-grams that occur exactly once, twice, ..., are not defined.
+        weights: One whole number per text: the text counts as if it were given that many times.
+            Other numbers would give fractional counts. For these, discounts are not defined,
+            because they need the numbers of n-grams that occur exactly once, twice, ...
         workspace: Memory and disk for the words; 2 GiB by default.
         progress: See `Progress`.
 
     Raises:
         InputError: A file is missing or damaged, `<s>`, `</s>` or `<unk>` occurs as a word, there
-            is no word at all, or the weights are not as they should be.
+            is no word at all, or the weights are wrong.
     """
     checked = _weights(weights, len(paths))
     tokens = Tape(workspace or Workspace(), np.int32)
@@ -101,7 +101,9 @@ def read_corpus(
                 progress("reading", len(words), 0)
         parts.append((len(tokens), weight))
     if len(numbers) == len(SPECIAL):
-        raise InputError(f"no words in {', '.join(map(str, paths))}; give text, a sentence a line")
+        raise InputError(
+            f"there are no words in {', '.join(map(str, paths))}; give text, one sentence per line"
+        )
     return Corpus(tokens, list(numbers), counts[: len(numbers)], tuple(parts))
 
 
@@ -125,7 +127,7 @@ def read_lines(path: str | Path, normalise: Callable[[str], str] | None = None) 
 
 
 def most_frequent(corpus: Corpus, size: int) -> set[str]:
-    """The most frequent words of a text; of equally frequent ones those that occur first.
+    """The most frequent words of a text; among equally frequent words, those that occur first.
 
     Raises:
         InputError: `size` is below 1.
@@ -147,8 +149,8 @@ def _weights(weights: Sequence[float] | None, texts: int) -> list[int]:
         )
     if not all(weight >= 1 and weight % 1 == 0 for weight in weights):
         raise InputError(
-            f"--weights {given}: give whole numbers from 1 on, as discounts need whole counts; for "
-            "other proportions estimate a model per text and mix them with --models"
+            f"--weights {given}: give whole numbers, 1 or more, as discounts need whole counts; "
+            "for other proportions, estimate a model per text and mix them with --models"
         )
     return [int(weight) for weight in weights]
 
@@ -164,12 +166,12 @@ def _blocks(path: str | Path) -> Iterator[tuple[int, list[str]]]:
     except (OSError, EOFError, UnicodeDecodeError, zlib.error, lzma.LZMAError) as error:
         raise InputError(
             f"{path}: cannot be read after line {first - 1}: {error}; give UTF-8 text, plain, "
-            "or whole .gz, .bz2 or .xz files"
+            "or complete .gz, .bz2 or .xz files"
         ) from error
 
 
 def _report_special(path: str | Path, first: int, lines: Sequence[str]) -> None:
-    """Names the line that has a reserved word."""
+    """Raises the error of a line with a reserved word."""
     for number, line in enumerate(lines, first):
         for word in SPECIAL:
             if word in line.split():

@@ -1,10 +1,10 @@
 """Counts of all n-grams of a text, as sorted streams: the input of `kneser_ney`.
 
 Every position of the text gives one n-gram of the highest order, filled up with `<s>` at the
-beginning of a sentence. Sorted by their last word, then the one before, and so on ("suffix
-order"), they show all the shorter n-grams and what precedes them in one pass, as in lmplz
-(Heafield et al. 2013). The pass hands each order's n-grams on to be sorted by their first word,
-then the second, and so on ("context order"), which brings together those of one context.
+beginning of a sentence. The n-grams are sorted by their last word, then the word before, and so on
+("suffix order"). So one pass sees all shorter n-grams and the words before them, as in lmplz
+(Heafield et al. 2013). Then the n-grams of each order are sorted by their first word, then the
+second, and so on ("context order"), which puts those of one context together.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from lm.jit import kernel
 
 NOT_KEPT = np.iinfo(np.uint64).max
 TOKENS_PER_BLOCK = 500_000
-HIGHEST_COUNT = 5  # counts of counts beyond are not needed for discounts
+HIGHEST_COUNT = 5  # discounts need no counts of higher counts
 
 
 class Packing(NamedTuple):
-    """How words fill the columns of a key: whole words, the first the most significant.
+    """How words fill the columns of a key: each word is in one column, the first most significant.
 
     Attributes:
-        bits: of a word.
-        fields: words per uint64.
+        bits: number of bits of a word.
+        fields: number of words per uint64.
     """
 
     bits: int
@@ -38,7 +38,7 @@ class Packing(NamedTuple):
 
     @classmethod
     def of(cls, types: int) -> Packing:
-        """The closest packing of that many word types."""
+        """The densest packing for that number of word types."""
         bits = max(1, (types - 1).bit_length())
         return cls(bits, 64 // bits)
 
@@ -78,12 +78,12 @@ class Counts:
     """The n-grams of one order k.
 
     Attributes:
-        rows: a sorter of all k-grams by context order; of the highest order, unless it is 1, the
-            kept ones only. Columns: the packed words, the occurrences in the text, the adjusted
+        rows: a sorter of all k-grams by context order; for the highest order, unless it is 1, only
+            of the kept ones. Columns: the packed words, the occurrences in the text, the adjusted
             count, and the rank in suffix order among the kept ones, or NOT_KEPT.
         suffixes: int64 per kept k-gram in suffix order, the rank of its last k-1 words among the
             kept (k-1)-grams; for bigrams the last word.
-        counts_of_counts: (6,) how many k-grams have the adjusted count 0 to 4, and 5 or more.
+        counts_of_counts: (6,) numbers of k-grams with the adjusted counts 0 to 4, and 5 or more.
         types: number of different k-grams.
         kept: number of those that are not pruned.
     """
@@ -96,15 +96,15 @@ class Counts:
 
 
 class _Pass(NamedTuple):
-    """State of the pass in suffix order; arrays have an entry per order, from 0 on.
+    """State of the pass in suffix order; arrays have an entry per order, from 0.
 
     Attributes:
         words: (n,) the last n-gram, its last word first.
-        length: (1,) how many of them there are up to the first `<s>`; 0 before the first n-gram.
+        length: (1,) number of its words up to the first `<s>`; 0 before the first n-gram.
         raw: occurrences of the k-gram that is being read.
-        left: number of different words seen before it.
+        left: number of different words that were seen before it.
         types: number of different k-grams that are complete.
-        kept: how many of them are kept.
+        kept: number of those that are kept.
         histogram: (n + 1, 6) counts of counts.
     """
 
@@ -122,9 +122,9 @@ class _Output(NamedTuple):
 
     Attributes:
         rows: (n, capacity, C + 3) see `Counts`.
-        filled: (n,) how many there are.
+        filled: (n,) number of rows.
         suffixes: (n, capacity) see `Counts`.
-        filled_suffixes: (n,) how many there are.
+        filled_suffixes: (n,) number of suffixes.
     """
 
     rows: np.ndarray
@@ -148,8 +148,8 @@ def count_ngrams(
 
     Args:
         corpus: The text.
-        order: Of the longest n-grams.
-        thresholds: (order,) an n-gram is kept if it occurs more often than its order's.
+        order: Length of the longest n-grams.
+        thresholds: (order,) thresholds per order; an n-gram is kept if it occurs more often.
         kept_words: (V,) which words a kept n-gram may have.
         workspace: Memory and disk to sort in.
         progress: See `lm.estimation.counted_text.Progress`.
@@ -209,7 +209,7 @@ def count_ngrams(
 def _ngrams(
     corpus: Corpus, order: int, packing: Packing, progress: Progress | None
 ) -> Iterator[np.ndarray]:
-    """Yields (N, C + 1) packed n-grams in suffix order's packing, each with its text's weight."""
+    """Yields (N, C + 1) n-grams, packed for suffix order, each with the weight of its text."""
     history = np.full(order, BOS_ID, np.int64)
     start = 0
     for stop, weight in corpus.parts:
@@ -227,7 +227,7 @@ def _ngrams(
 def _pack(
     tokens: np.ndarray, weight: int, history: np.ndarray, packing: Packing, out: np.ndarray
 ) -> int:
-    """Packs the n-grams that end at each token but `<s>`, last word first; their number."""
+    """Packs the n-grams that end at each token but `<s>`, last word first; returns their number."""
     order, columns = len(history), out.shape[1] - 1
     filled = 0
     for token in tokens:
@@ -304,9 +304,9 @@ def _close(
     state: _Pass,
     out: _Output,
 ) -> None:
-    """Emits the open k-grams of the orders from `lowest` on."""
+    """Emits the open k-grams of the orders `lowest` and higher."""
     order, length = len(state.words), state.length[0]
-    in_vocabulary = 0  # the longest k-gram of kept words alone
+    in_vocabulary = 0  # length of the longest k-gram that has only kept words
     while in_vocabulary < length and kept_words[state.words[in_vocabulary]]:
         in_vocabulary += 1
     for k in range(length, lowest - 1, -1):

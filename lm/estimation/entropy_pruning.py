@@ -1,13 +1,13 @@
 """Entropy pruning of back-off models (Stolcke 1998, "Entropy-based Pruning of Backoff Language
 Models").
 
-An n-gram is left out if the model's perplexity hardly rises without it, the relative entropy
-between the models with and without it being computed exactly, n-gram by n-gram. It takes the
-probability of a context from the model itself. A Kneser-Ney model's lower orders are made for
-backing off and are poor estimates of that, so that it suffers more from pruning than models with
-other smoothing (Chelba, Brants, Neveitt and Xu 2010, "Study on Interaction Between Entropy Pruning
-and Kneser-Ney Smoothing"): at the same size, pruning by counts or an interpolated higher threshold
-may be better; compare perplexities on held-out text.
+An n-gram is removed if the perplexity of the model hardly rises without it. For each n-gram, the
+relative entropy between the models with and without it is computed exactly. The probability of a
+context is taken from the model itself. The lower orders of a Kneser-Ney model are made for backing
+off and are poor estimates of this probability. So such a model suffers more from pruning than
+models with other smoothing (Chelba, Brants, Neveitt and Xu 2010, "Study on Interaction Between
+Entropy Pruning and Kneser-Ney Smoothing"): at the same size, pruning by counts or an interpolated
+higher threshold may be better; compare perplexities on held-out text.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ from lm.ngram.arpa import BOS, EOS, Arpa
 
 
 def prune(model: Arpa, threshold: float) -> Arpa:
-    """Leaves out the n-grams whose removal raises perplexity by a smaller part than `threshold`.
+    """Removes the n-grams without which perplexity rises by a smaller share than `threshold`.
 
-    From the highest order down to bigrams; n-grams that are contexts of others that stay, stay.
-    Back-off weights are computed anew, so that every context sums to one.
+    It goes from the highest order down to bigrams. Contexts of n-grams that stay are not removed.
+    Back-off weights are computed again, so that every context sums to one.
 
     Raises:
-        InputError: The threshold is not a number from 0 on.
+        InputError: The threshold is not a number of 0 or more.
     """
     if not 0 <= threshold < np.inf:
-        raise InputError(f"--entropy-prune {threshold:g}: give a number from 0 on, such as 1e-8")
+        raise InputError(
+            f"--entropy-prune {threshold:g}: give 0 or a number above it, such as 1e-8"
+        )
     tables, (values,) = unite([model])
     kept = [level.known.copy() for level in values]
     priors = context_probabilities(tables, values)
@@ -38,7 +40,7 @@ def prune(model: Arpa, threshold: float) -> Arpa:
         if k + 1 < len(tables.levels):
             needed[tables.levels[k + 1].context[kept[k + 1]]] = True
         entropies = relative_entropies(tables, values, kept, priors, k)
-        change = np.expm1(np.maximum(entropies, 0.0))  # below 0 by rounding alone
+        change = np.expm1(np.maximum(entropies, 0.0))  # below 0 only by rounding
         kept[k] &= needed | (change >= threshold)
     return to_arpa(tables, normalised(tables, [v.probability for v in values], kept))
 
@@ -46,7 +48,7 @@ def prune(model: Arpa, threshold: float) -> Arpa:
 def context_probabilities(tables: Tables, values: list[Values]) -> list[np.ndarray]:
     """Per level the probability of the whole n-gram by the chain rule.
 
-    `<s>` has that of `</s>`: there are as many of both.
+    `<s>` has the probability of `</s>`, because they are equally frequent.
     """
     first = values[0].probability.copy()
     if BOS in tables.vocabulary and EOS in tables.vocabulary:
@@ -64,7 +66,7 @@ def relative_entropies(
     priors: list[np.ndarray],
     k: int,
 ) -> np.ndarray:
-    """(N,) relative entropy of the model without each n-gram of one level to that with it, in nats.
+    """(N,) relative entropy, in nats, of the models without and with each n-gram of one level.
 
     Stolcke's equations 5 to 7: with h the context, h' its suffix, a and a' the back-off weight
     before and after, D = -p(h) {p(w|h) [log p(w|h') + log a' - log p(w|h)]
@@ -73,9 +75,9 @@ def relative_entropies(
     Args:
         tables: The n-grams.
         values: Their numbers.
-        kept: Per level which n-grams the model has.
+        kept: Per level, whether the model has the n-gram.
         priors: See `context_probabilities`.
-        k: The level, from 1 on (bigrams).
+        k: The level, 1 (bigrams) or more.
     """
     level, has = tables.levels[k], kept[k]
     size = len(tables.levels[k - 1])

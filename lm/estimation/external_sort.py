@@ -1,8 +1,9 @@
-"""Sorting and queueing more rows than memory holds: sorted runs on disk, merged.
+"""Sorting and storing more rows than memory can hold: sorted runs on disk are merged.
 
 The scheme is that of lmplz's streams (Heafield et al. 2013, "Scalable Modified Kneser-Ney Language
-Model Estimation"): data is either sorted or read in order, never looked up. What fits into the
-workspace's memory never touches the disk, by the same code: it is the case of a single run.
+Model Estimation"): data is sorted or read in order, never accessed at random. Data that fit into
+the workspace's memory are not written to disk: the same code handles this as the case of a single
+run.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ class Workspace:
     """The memory and the temporary folder that the sorters and tapes of one run share.
 
     Attributes:
-        memory: bytes that they may hold together, room to sort in included.
-        folder: where they spill to, the system's folder for temporary files by default. Files
-            there have no names, so nothing stays behind, whatever ends the program.
+        memory: number of bytes that they may use together, memory for sorting included.
+        folder: folder to which they write when memory is full, by default the system's folder for
+            temporary files. The files have no names, so nothing remains however the program ends.
     """
 
     def __init__(self, memory: int = DEFAULT_MEMORY, folder: str | Path | None = None) -> None:
@@ -50,11 +51,11 @@ class Workspace:
         self._stores: WeakSet[Store] = WeakSet()
 
     def register(self, store: Store) -> None:
-        """Counts a store's memory from now on."""
+        """Includes the memory of a store."""
         self._stores.add(store)
 
     def make_room(self) -> None:
-        """Spills the largest stores until what is held, and a copy of one store, fit."""
+        """Moves the largest stores to disk until all stores, and a copy of one, fit into memory."""
         while True:
             held = sum(store.held for store in self._stores)
             movable = [store for store in self._stores if store.held and not store.pinned]
@@ -66,7 +67,7 @@ class Workspace:
             largest.spill()
 
     def block_rows(self, row_bytes: int) -> int:
-        """How many rows to work on at a time."""
+        """The number of rows to work on at a time."""
         return max(1, min(BLOCK_BYTES, self.memory // 16) // row_bytes)
 
     def open(self) -> io.FileIO:
@@ -81,7 +82,7 @@ class Workspace:
             raise self.error(error) from error
 
     def error(self, error: OSError) -> InputError:
-        """What the user is told when the temporary folder fails."""
+        """The error of a temporary folder that cannot be used."""
         return InputError(
             f"{self.folder}: cannot hold temporary files: {error.strerror}; "
             "give another --temp-folder, or more --memory"
@@ -92,20 +93,20 @@ class Store:
     """Rows that are held in memory, and can be moved to disk.
 
     Attributes:
-        held: bytes in memory.
-        pinned: whether they are being read and have to stay where they are.
+        held: number of bytes in memory.
+        pinned: whether the rows are being read and must stay in memory.
     """
 
     def __init__(self, workspace: Workspace, dtype: DTypeLike, columns: int | None = None) -> None:
-        """An empty store of numbers, or of rows with that many columns."""
+        """Makes an empty store of numbers, or of rows with `columns` columns."""
         self.workspace = workspace
         self.dtype = np.dtype(dtype)
         self.shape = () if columns is None else (columns,)
         self.row_bytes = self.dtype.itemsize * (columns or 1)
         self.held = 0
         self.pinned = False
-        # Rows lie in large pages, not in blocks as they come: small ones would leave the heap
-        # full of holes, which count as used memory.
+        # Rows are in large pages, not in the blocks that were added: small blocks would leave
+        # gaps in the heap, which count as used memory.
         self._pages: list[np.ndarray] = []
         self._filled = 0  # rows in the last page
         self._file: io.FileIO | None = None
@@ -129,11 +130,11 @@ class Store:
         self.workspace.make_room()
 
     def spill(self) -> None:
-        """Moves to disk what is in memory."""
+        """Moves the rows in memory to disk."""
         raise NotImplementedError
 
     def _take(self) -> list[np.ndarray]:
-        """The rows in memory, which are no longer held."""
+        """The rows in memory; the store gives them up."""
         pages, self._pages, self.held = self._pages, [], 0
         if pages:
             pages[-1] = pages[-1][: self._filled]
@@ -153,7 +154,7 @@ class Store:
             raise self.workspace.error(error) from error
 
     def _read(self, offset: int, count: int) -> np.ndarray:
-        """That many rows from that byte of the file on."""
+        """`count` rows of the file from a byte."""
         assert self._file is not None
         rows = np.empty((count, *self.shape), self.dtype)
         left = rows.reshape(-1).view(np.uint8)
@@ -173,7 +174,7 @@ class Tape(Store):
         return (self._written + self.held) // self.row_bytes
 
     def spill(self) -> None:
-        """Moves to disk what is in memory."""
+        """Moves the rows in memory to disk."""
         for page in self._take():
             self._write(page)
 
@@ -193,7 +194,7 @@ class Tape(Store):
             yield self.read(start, start + step)
 
     def array(self) -> np.ndarray:
-        """All rows as one array, mapped from disk where they are there."""
+        """All rows as one array; it is mapped from the disk if they are there."""
         if self._file is not None:
             self.spill()
             return np.memmap(self._file, self.dtype, "r", shape=(len(self), *self.shape))
@@ -213,11 +214,12 @@ class Sorter(Store):
         """An empty sorter.
 
         Args:
-            workspace: Whose memory it uses.
-            columns: Width of a row.
-            spans: For each of the first columns, which are the key, the bits in use: from the
-                lowest up to but without the highest.
-            combine: Make one row of those with the same key, with the sum of the last column.
+            workspace: The workspace with the memory.
+            columns: Number of columns of a row.
+            spans: For each of the first columns, which are the key, the bits in use: the lowest,
+                and the one after the highest.
+            combine: Whether rows with the same key become one row, with the sum of the last
+                column.
         """
         super().__init__(workspace, np.uint64, columns)
         self.columns, self.spans, self.combine = columns, tuple(spans), combine
@@ -231,7 +233,7 @@ class Sorter(Store):
             self._write(rows)
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """All rows in order, a few at a time; no more can be added, and this empties the sorter."""
+        """All rows in order, a few at a time. This empties the sorter; no rows can be added."""
         try:
             for rows in self._merge() if self._runs else self._in_memory():
                 for start in range(0, len(rows), ROWS_PER_BLOCK):
@@ -247,7 +249,7 @@ class Sorter(Store):
         yield rows
 
     def _sorted(self, parts: list[np.ndarray]) -> np.ndarray:
-        """One sorted array; empties the list, so that its arrays can go."""
+        """One sorted array; the list is emptied, so that the memory of its arrays is free."""
         rows = np.concatenate(parts) if len(parts) > 1 else parts[0]
         parts.clear()
         rows = sort_rows(rows, self.spans)
@@ -256,7 +258,7 @@ class Sorter(Store):
         return rows
 
     def _merge(self) -> Iterator[np.ndarray]:
-        """Merges runs: up to the lowest last key of the loaded heads, everything is there."""
+        """Merges runs: all rows up to the lowest last key of the loaded blocks can be returned."""
         self.spill()
         keys = len(self.spans)
         share = max(1, self.workspace.block_rows(self.row_bytes) // len(self._runs))

@@ -5,8 +5,8 @@ the conventions of KenLM's lmplz (Heafield et al. 2013), so that both give the s
 is never predicted, unigrams are interpolated with the uniform distribution over the vocabulary
 with `<unk>`, and n-grams are pruned after their counts were used.
 
-Order by order, the n-grams pass by twice: in context order, where the discounts of one context
-are added up, and in suffix order, where the probability of the shorter n-gram is at hand.
+Order by order, the n-grams are read twice: in context order, to add up the discounts of each
+context, and in suffix order, in which the probability of the shorter n-gram is available.
 """
 
 from __future__ import annotations
@@ -35,30 +35,30 @@ def estimate(
 ) -> Arpa:
     """Estimates an n-gram model.
 
-    The model's words are numbered in the order of their first occurrence and its n-grams sorted
-    by these numbers, first word first, whatever the workspace's memory.
+    The words of the model are numbered in the order of their first occurrence, and its n-grams are
+    sorted by these numbers, first word first. The memory of the workspace makes no difference.
 
     Args:
         corpus: The text.
         order: Length of the longest n-grams, 1 or more.
-        prune: Per order from 1 on, the highest number of occurrences at which an n-gram is left
-            out of the model; the last value holds for the orders that follow. What is left out
-            still counts in the statistics, and its probability goes to the back-off.
-        allowed: Words to which the model is limited; n-grams with others are left out likewise.
-        discount_fallback: Take the discounts 0.5, 1 and 1.5 where the counts give none.
+        prune: Per order from 1, the highest number of occurrences at which an n-gram is removed
+            from the model; the last value is used for all higher orders. Removed n-grams are still
+            included in the statistics, and their probability goes to the back-off.
+        allowed: Words to which the model is limited; n-grams with other words are removed too.
+        discount_fallback: Whether the discounts are 0.5, 1 and 1.5 if the counts give none.
         workspace: Memory and disk to work in; 2 GiB by default.
-        report: Called with one line per order and noteworthy event.
+        report: Called with one line for each order and for each notable event.
         progress: See `lm.estimation.counted_text.Progress`.
 
     Returns:
-        The model; its arrays are mapped from the workspace's disk where they were spilled.
+        The model; arrays that were moved to the workspace's disk are mapped from there.
 
     Raises:
-        InputError: The settings are contradictory, the counts of an order give no discounts, or
+        InputError: The settings contradict each other, the counts of an order give no discounts, or
             the disk is full.
     """
     if order < 1:
-        raise InputError(f"order {order} is no n-gram order; give 1 or more")
+        raise InputError(f"order {order}: an n-gram has at least one word; give 1 or more")
     workspace = workspace or Workspace()
     report = report or (lambda line: None)
     thresholds = _thresholds(prune, order)
@@ -75,7 +75,7 @@ def estimate(
     words = np.flatnonzero(kept_words)
     renumbered = np.full(len(kept_words), -1, np.int32)
     renumbered[words] = np.arange(len(words), dtype=np.int32)
-    # Of the kept (k-1)-grams: packed words and occurrences, probabilities in suffix order, and
+    # For the kept (k-1)-grams: packed words and occurrences, probabilities in suffix order, and
     # log-probs in context order.
     grams = Tape(workspace, np.uint64, 2)
     lower = Tape(workspace, np.float64)
@@ -88,7 +88,7 @@ def estimate(
     kept = sum(of_order.kept for of_order in counts[1:])
     finished = []  # per order its words, log-probs and back-off weights
     for k in range(2, order + 1):
-        of_order = counts.pop(1)  # and nothing of it is held longer than needed
+        of_order = counts.pop(1)  # and its memory is not held longer than needed
         backoffs, next_grams, discounted = discount(
             of_order.rows, grams, k, k == order, discounts[k - 1], packing, workspace
         )
@@ -107,7 +107,7 @@ def estimate(
 def _unigrams(
     counts: Counts, packing: Packing, kept_words: np.ndarray, discounts: np.ndarray
 ) -> np.ndarray:
-    """(V,) probabilities of the words, 0 for those that are left out."""
+    """(V,) probabilities of the words, 0 for words that are not in the model."""
     adjusted = np.zeros(len(kept_words), np.int64)
     for block in counts.rows.blocks():
         adjusted[packing.unpack(block, 1)[:, 0]] = block[:, 2]
@@ -136,7 +136,7 @@ def _thresholds(prune: Sequence[int], order: int) -> list[int]:
         )
     if min(prune) < 0 or list(prune) != sorted(prune):
         raise InputError(
-            f"--prune {given}: give numbers from 0 on that do not fall, as an n-gram cannot be "
+            f"--prune {given}: give numbers of 0 or more that do not fall, as an n-gram cannot be "
             "kept without its parts"
         )
     return [*prune, *[prune[-1]] * (order - len(prune))]

@@ -1,9 +1,9 @@
 """Linear mixtures of whole n-gram models, tuned on held-out text, as one back-off model.
 
-Weights by expectation maximisation (Jelinek and Mercer 1980, "Interpolated estimation of Markov
-source parameters from sparse data"); the mixture is made static as SRILM's `-mix-lm` does
-(Stolcke 2002): every n-gram of any model gets its mixed probability, and the back-off weights are
-computed anew. For other n-grams the back-off is an approximation of the mixture.
+The weights are found by expectation maximisation (Jelinek and Mercer 1980, "Interpolated estimation
+of Markov source parameters from sparse data"). The mixture is one static model, as with SRILM's
+`-mix-lm` (Stolcke 2002): every n-gram of any model gets its mixed probability, and the back-off
+weights are computed again. For other n-grams, the back-off approximates the mixture.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Mixture:
 
     Attributes:
         model: the static mixture.
-        weights: (models,) that sum to one.
-        heldout: what the held-out text says, None without one.
+        weights: (models,) weights with sum one.
+        heldout: results on the held-out text, None without such a text.
     """
 
     model: Arpa
@@ -47,14 +47,14 @@ class Mixture:
 
 @dataclass(frozen=True)
 class Heldout:
-    """What models say of held-out text, `</s>` counted as a word.
+    """Results of models on held-out text; `</s>` is counted as a word.
 
     Attributes:
-        words: how many words any model knows.
-        unknown: how many no model knows; they are left out.
-        missing: how many of `words` each model does not know.
-        perplexities: of each model, over the words that it knows.
-        mixed: of the mixture, word by word, over `words`.
+        words: number of words that at least one model knows.
+        unknown: number of words that no model knows; they are not included.
+        missing: number of `words` that each model does not know.
+        perplexities: perplexity of each model over the words that it knows.
+        mixed: perplexity of the mixture, mixed word by word, over `words`.
     """
 
     words: int
@@ -72,19 +72,20 @@ def interpolate(
     """Mixes models.
 
     A word that one model does not know has probability 0 in it: its mixed probability comes from
-    the others, and `<unk>` keeps the mixture of the models' own. In a history it is looked up
-    like any other word, and so is in no n-gram of that model.
+    the others, and `<unk>` keeps the mixture of the models' own. In a history it is
+    treated like any other word, so no n-gram of that model has it.
 
     Args:
         models: One or more.
         weights: One positive number per model, scaled to sum to one.
-        heldout: Texts, one sentence each, to choose the weights on if none are given.
+        heldout: Texts of one sentence each, on which the weights are chosen if none are given.
 
     Raises:
-        InputError: Neither or wrong weights, or no model knows a word of the held-out text.
+        InputError: There are neither weights nor held-out text, the weights are wrong, or no model
+            knows a word of the held-out text.
     """
     if weights is None and heldout is None:
-        raise InputError("no weights to mix with; give --heldout TEXT or --mix-weights")
+        raise InputError("there are no weights to mix with; give --heldout TEXT or --mix-weights")
     shares = None if weights is None else _checked(weights, len(models))
     tables, values = unite(models)
     summary = None
@@ -106,13 +107,13 @@ def interpolate(
 def mixture_weights(probabilities: np.ndarray) -> np.ndarray:
     """The weights that make a text most probable.
 
-    The log-likelihood is concave in the weights, so that EM finds the best there are.
+    The log-likelihood is concave in the weights, so EM finds the best weights.
 
     Args:
-        probabilities: (models, W) of each word under each model, some model's above 0.
+        probabilities: (models, W) of each word under each model; at least one is above 0.
 
     Returns:
-        (models,) that sum to one.
+        (models,) weights with sum one.
     """
     shares = np.full(len(probabilities), 1.0 / len(probabilities))
     for _ in range(MOST_STEPS):
@@ -133,7 +134,7 @@ def heldout_perplexity(model: NgramModel, texts: Sequence[str]) -> tuple[int, in
     """Perplexity over the words that a model knows, `</s>` among them.
 
     Returns:
-        How many these are, how many words are unknown, the perplexity.
+        The number of these words, the number of unknown words, the perplexity.
     """
     logprobs, _ = model.word_logprobs(texts)
     ends = [EOS] if model.eos >= 0 else []
@@ -158,9 +159,9 @@ def _checked(weights: Sequence[float], models: int) -> np.ndarray:
 def _probabilities(
     tables: Tables, values: Sequence[Sequence[Values]], texts: Sequence[str]
 ) -> tuple[np.ndarray, int]:
-    """(models, W) probabilities of the words that a model knows, and how many none does."""
+    """(models, W) probabilities of the words that any model knows, and how many no model knows."""
     if not any(text.split() for text in texts):
-        raise InputError("the held-out text has no words; give text, a sentence a line")
+        raise InputError("the held-out text has no words; give text, one sentence per line")
     tokens, begins = numbered(tables, texts)
     unknown = int(np.count_nonzero((tokens < 0) & ~begins))
     words = sum(len(text.split()) for text in texts)

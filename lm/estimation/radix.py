@@ -13,13 +13,13 @@ Span = tuple[int, int]
 
 
 def sort_rows(rows: np.ndarray, spans: Sequence[Span]) -> np.ndarray:
-    """Sorts (N, C) uint64 rows by their first columns, the first the most significant.
+    """Sorts (N, C) uint64 rows by their first columns; the first is the most significant.
 
-    Least significant digit first, in time linear in N.
+    It begins with the least significant digit and takes time linear in N.
 
     Args:
-        rows: Overwritten.
-        spans: For each of the first columns the bits in use: from the lowest up to but without the
+        rows: The rows; they are overwritten.
+        spans: For each of the first columns the bits in use: the lowest, and the one after the
             highest.
 
     Returns:
@@ -30,7 +30,7 @@ def sort_rows(rows: np.ndarray, spans: Sequence[Span]) -> np.ndarray:
         low, high = spans[column]
         passes = -(-(high - low) // DIGIT_BITS)
         for number in range(passes):
-            # Digits of even width: as many passes, with fewer buckets each.
+            # Digits have equal width: the number of passes is the same, with fewer buckets.
             start = low + (high - low) * number // passes
             stop = low + (high - low) * (number + 1) // passes
             if _distribute(rows, scratch, column, np.uint64(start), np.uint64(stop - start)):
@@ -66,7 +66,7 @@ def _distribute(
 
 @kernel
 def combine_rows(rows: np.ndarray, keys: int) -> int:
-    """Adds up the last column of rows with the same key, in place; the number of rows left."""
+    """Adds up the last column of rows with the same key, in place; returns the number of rows."""
     if len(rows) == 0:
         return 0
     last = rows.shape[1] - 1
@@ -87,7 +87,7 @@ def combine_rows(rows: np.ndarray, keys: int) -> int:
 
 @kernel
 def rows_up_to(rows: np.ndarray, bound: np.ndarray) -> int:
-    """How many of the sorted rows have a key that is not above the bound."""
+    """The number of sorted rows whose key is not above the bound."""
     low, high = 0, len(rows)
     while low < high:
         middle = (low + high) // 2

@@ -16,7 +16,7 @@ from lm.estimation.external_sort import Sorter, Tape, Workspace
 from lm.jit import kernel
 
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
-LOWEST = 1e-99  # log10 of a zero, which discounts of 0 can leave, as ARPA files write it: -99
+LOWEST = 1e-99  # for a probability of 0, which discounts of 0 can give; its log10 is -99
 
 
 def discounts_of(
@@ -30,15 +30,15 @@ def discounts_of(
     Chen and Goodman's equation 26: with n_j n-grams of adjusted count j and Y = n_1/(n_1 + 2 n_2),
     D_j = j - (j + 1) Y n_{j+1}/n_j.
 
-    lmplz takes the occurrences in place of the adjusted count for one n-gram of each lower order,
-    the last in suffix order. It shows only where this n-gram is repeated in a small text: in one
+    For one n-gram of each lower order, the last in suffix order, lmplz uses the occurrences instead
+    of the adjusted count. This matters only if the n-gram is repeated in a small text: in a text
     of 6,000 sentences, each given twice, log10 probabilities differ by up to 2e-4.
 
     Args:
-        counts_of_counts: (5 or more,) n_j, from n_0 on.
-        order: Of the n-grams.
-        fallback: Return fixed discounts where the counts give none.
-        report: Called when they are taken.
+        counts_of_counts: (5 or more,) n_j, from n_0.
+        order: Length of the n-grams.
+        fallback: Whether fixed discounts are returned if the counts give none.
+        report: Called with a message when these are used.
 
     Raises:
         InputError: An n_j is 0 or a discount is negative, and `fallback` is off.
@@ -72,15 +72,15 @@ def log10(probability: np.ndarray) -> np.ndarray:
 
 
 class _Context(NamedTuple):
-    """What is known of the context that is being read.
+    """State of the context that is being read.
 
     Attributes:
         total: (1,) sum of the adjusted counts of its n-grams.
-        kept_total: (1,) of the kept ones.
+        kept_total: (1,) the same sum over the kept n-grams.
         kept: (4,) number of kept n-grams of adjusted count 1, 2, and 3 or more; 0 at first.
         size: (1,) number of kept n-grams, which wait for the total.
-        pending: (any, C + 3) their rows.
-        emitted: (1,) kept n-grams of all contexts so far.
+        pending: (any, C + 3) rows of these n-grams.
+        emitted: (1,) number of kept n-grams of all contexts so far.
     """
 
     total: np.ndarray
@@ -92,12 +92,12 @@ class _Context(NamedTuple):
 
 
 class _Discounted(NamedTuple):
-    """What the pass writes: of contexts, and of kept n-grams, with room for all that may come.
+    """Output of the pass for contexts and for kept n-grams; it is large enough for all of them.
 
     Attributes:
         weights: back-off weights of the contexts.
         grams: (capacity, C + 1) packed words and occurrences.
-        ranks: (capacity, 2) in suffix order and in context order.
+        ranks: (capacity, 2) ranks in suffix order and in context order.
         values: (capacity, 2) discounted probability, back-off weight of the context.
     """
 
@@ -116,21 +116,21 @@ def discount(
     packing: Packing,
     workspace: Workspace,
 ) -> tuple[Tape, Tape, Sorter]:
-    """Goes through one order's n-grams in context order.
+    """Reads the n-grams of one order in context order and discounts their counts.
 
     Args:
         rows: See `Counts`.
         contexts: Packed words and occurrences of the kept n-grams of the order below.
-        order: Of the n-grams.
-        highest: Whether it is the model's.
+        order: Length of the n-grams.
+        highest: Whether this is the order of the model.
         discounts: (4,) see `discounts_of`.
-        packing: Of the words.
-        workspace: To sort in.
+        packing: How words are packed.
+        workspace: Memory and disk to sort in.
 
     Returns:
         float32 log10 of the contexts' back-off weights; packed words and occurrences of the kept
-        n-grams; a sorter by their rank in suffix order, with columns: this rank, that in context
-        order, the discounted probability and the context's back-off weight, both float64.
+        n-grams; a sorter by their rank in suffix order, with the columns: this rank, the rank in
+        context order, the discounted probability and the context's back-off weight, both float64.
     """
     columns = packing.columns(order)
     backoffs = Tape(workspace, np.float32)
@@ -175,7 +175,7 @@ def discount(
 
 
 def _grown(array: np.ndarray, rows: int) -> np.ndarray:
-    """A copy with room for more rows."""
+    """A copy with more rows."""
     grown = np.empty((rows, array.shape[1]), array.dtype)
     grown[: len(array)] = array
     return grown
@@ -193,13 +193,13 @@ def _read_context_order(
     state: _Context,
     out: _Discounted,
 ) -> tuple[int, int, int]:
-    """Reads n-grams and contexts side by side until either is used up.
+    """Reads n-grams and contexts together until one of them ends.
 
     Returns:
-        How many n-grams were read, how many contexts finished, how many n-grams written.
+        The numbers of n-grams read, of contexts finished, and of n-grams written.
     """
     columns, context_columns = rows.shape[1] - 3, contexts.shape[1] - 1
-    # The last word's place in the key: what comes before it is the context.
+    # The place of the last word in the key; everything before it is the context.
     last_column, last_field = (order - 1) // packing.fields, (order - 1) % packing.fields
     width = np.uint64((packing.fields - last_field) * packing.bits)
     at, finished, written = 0, 0, 0
@@ -228,7 +228,7 @@ def _read_context_order(
             at += 1
         if at == len(rows) and not is_last:
             break
-        # Of the highest order only kept n-grams are here, but their counts are occurrences.
+        # For the highest order, only kept n-grams are here, but their counts are occurrences.
         total = np.int64(context[context_columns]) if highest else state.total[0]
         weight = 1.0
         if total > 0:
@@ -258,13 +258,13 @@ def _read_context_order(
 def interpolate(
     discounted: Sorter, suffixes: Tape, lower: Tape, workspace: Workspace
 ) -> tuple[Tape, Tape]:
-    """Goes through one order's kept n-grams in suffix order.
+    """Reads the kept n-grams of one order in suffix order and interpolates with lower orders.
 
     Args:
         discounted: See `discount`.
         suffixes: See `Counts`.
         lower: Probabilities of the order below in suffix order.
-        workspace: To sort in.
+        workspace: Memory and disk to sort in.
 
     Returns:
         float64 probabilities in suffix order, and float32 log10 of them in context order.

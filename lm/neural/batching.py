@@ -1,4 +1,4 @@
-"""Batches of what models read: by length, halved when memory runs out, with progress in texts."""
+"""Batches of similar length, halved when memory runs out; progress is reported in texts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Item = TypeVar("Item")
 def batches(items: Sequence[Item], lengths: np.ndarray, limit: int) -> Iterator[Sequence[Item]]:
     """Items of similar length, longest first, at most `limit` tokens with padding.
 
-    Longest first: memory that runs out does so at once.
+    The longest come first: if memory runs out, it does so at the start.
     """
     order = np.argsort(-lengths, kind="stable")
     start = 0
@@ -30,13 +30,14 @@ def batches(items: Sequence[Item], lengths: np.ndarray, limit: int) -> Iterator[
 
 
 class Halving(Generic[Item]):
-    """Runs batches, those that do not fit into the memory in halves, and remembers what fitted.
+    """Runs batches; one that does not fit into the memory is halved, and the size remembered.
 
     Attributes:
-        run: Reads some items; leaves no trace when memory runs out.
-        name: The model's, for messages.
-        smaller: Makes smaller items of one that does not fit alone; none if there are none.
-        most: Items of a batch that may fit.
+        run: Function that reads items; it changes nothing when memory runs out.
+        name: Name of the model, for messages.
+        smaller: Function that cuts an item that does not fit by itself into smaller items; it
+            returns none where that is not possible.
+        most: Largest number of items of a batch that may fit.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Halving(Generic[Item]):
             InputError: A single item does not fit, and there is nothing smaller.
         """
         if len(part) > self.most:
-            size = self.most  # it may shrink on the way
+            size = self.most  # it may shrink in the loop
             for start in range(0, len(part), size):
                 self(part[start : start + size])
             return
@@ -81,17 +82,17 @@ class Halving(Generic[Item]):
             self([piece])
 
 
-class Told:
-    """Tells progress in texts, of which each is read in one or more parts."""
+class TextProgress:
+    """Reports progress in texts; each text is read in one or more parts."""
 
     def __init__(self, progress: Progress | None, text: np.ndarray, count: int) -> None:
-        """Of `count` texts; `text` says of which text each part is."""
+        """Starts with `count` texts; `text` has the number of the text of each part."""
         self.progress = progress
         self.text = text
         self.left = np.bincount(text, minlength=count)
 
     def done(self, read: np.ndarray) -> None:
-        """These parts have been read."""
+        """Notes that these parts have been read, and reports the texts that are complete."""
         texts, times = np.unique(self.text[read], return_counts=True)
         self.left[texts] -= times
         finished = int((self.left[texts] == 0).sum())

@@ -15,7 +15,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from lm.errors import InputError
-from lm.neural.batching import Halving, Told, batches
+from lm.neural.batching import Halving, TextProgress, batches
 from lm.neural.encoding import Encoder, Sequences
 from lm.neural.forward_pass import Reader
 from lm.neural.pretrained import context_length, load_checkpoint, out_of_memory
@@ -23,10 +23,10 @@ from lm.neural.probes import reader_of, usable_cache
 from lm.neural.token_tree import Tree, best_width, merged_tree, prefix_trees, rows_of, shared_prefix
 from lm.scorer import Progress, ScorerOptions, Scores, TextError, Texts
 
-# Logits of a batch are (tokens, V) where a model gives them whole: with a vocabulary of 256,000
-# they would outgrow the model.
+# Some models return all logits of a batch, (tokens, V): with a vocabulary of 256,000 these would
+# take more memory than the model.
 LOGITS_PER_BATCH = 1 << 28
-# A prefix of all sequences is read once for all batches from this length on.
+# A common prefix of all sequences is read once for all batches if it has this length or more.
 LONG_PREFIX = 16
 PROBE_LENGTH = 8
 
@@ -39,8 +39,8 @@ class CausalLM:
         name: hub name or folder that it came from.
         reader: the model.
         encoder: its tokenizer, and what it can read.
-        batch_logits: logits of one batch, where the model gives them whole.
-        tree_width: nodes of a token tree; by default what is fastest for the texts.
+        batch_logits: logits of one batch, where the model returns all of them.
+        tree_width: nodes of a token tree; by default the number that is fastest for the texts.
     """
 
     name: str
@@ -93,18 +93,18 @@ class CausalLM:
     ) -> Scores:
         """Log-probs of texts: sums of the natural-log probabilities of their tokens.
 
-        A text is taken as it is, without a space before it, and starts after the tokenizer's BOS
-        token, or after EOS where it has no BOS; that token itself is not scored, nor is what was
-        said before. What looks like a special token in a text is scored as the characters that
-        it is made of. A text of no tokens has the log-prob 0, or that of EOS.
+        A text is taken as it is, without a space before it. It starts after the tokenizer's BOS
+        token, or after EOS if there is no BOS; this token is not scored, and neither is what was
+        said before. Characters that look like a special token are scored as characters. A text
+        without tokens has the log-prob 0, or that of EOS.
 
-        The softmax is in float32, the sums in float64. Where half precision gives no finite
+        The softmax is computed in float32, the sums in float64. If half precision gives no finite
         number, the text is scored again in float32.
 
         Args:
             batch: N texts, with or without what was said before.
-            options: How they are scored.
-            progress: Told how many more texts have been scored.
+            options: The settings of scoring.
+            progress: Called with the number of texts that were scored since the last call.
 
         Raises:
             TextError: A text is longer than the model's context, or its log-prob is NaN.
@@ -119,15 +119,15 @@ class CausalLM:
         tokens = np.bincount(sequences.text, counts, len(batch)).astype(np.int64)
         logprob = np.zeros(len(lengths))
         todo = np.flatnonzero(counts > 0)
-        told = Told(progress, sequences.text, len(batch))
-        told.done(np.flatnonzero(counts == 0))
+        reported = TextProgress(progress, sequences.text, len(batch))
+        reported.done(np.flatnonzero(counts == 0))
         deep = self.reader.window is not None and lengths - 1 > self.reader.window
         if self.reader.trees and options.method == "tree":
             flat = todo[~np.broadcast_to(deep, lengths.shape)[todo]]
-            self._score_trees(sequences, flat, batch.lists, options, logprob, told)
+            self._score_trees(sequences, flat, batch.lists, options, logprob, reported)
             todo = np.setdiff1d(todo, flat)
-        self._score_padded(self.reader, sequences, todo, options.batch_tokens, logprob, told)
-        self._mend(batch, sequences, options, logprob)
+        self._score_padded(self.reader, sequences, todo, options.batch_tokens, logprob, reported)
+        self._score_again(batch, sequences, options, logprob)
         return Scores(np.bincount(sequences.text, logprob, len(batch)), tokens)
 
     def _score_trees(
@@ -137,9 +137,9 @@ class CausalLM:
         lists: np.ndarray | None,
         options: ScorerOptions,
         logprob: np.ndarray,
-        told: Told,
+        reported: TextProgress,
     ) -> None:
-        """Fills in the log-probs of the chosen sequences, by way of token trees."""
+        """Fills in the log-probs of the chosen sequences, by token trees."""
         if not len(chosen):
             return
         ids = [sequences.ids[i] for i in chosen]
@@ -164,7 +164,7 @@ class CausalLM:
         def run(part: Sequence[Tree]) -> None:
             for tree, found in zip(part, self.reader.forest(part, cache), strict=True):
                 np.add.at(logprob, chosen[tree.owner], found[tree.used])
-                told.done(chosen[np.unique(tree.owner)])
+                reported.done(chosen[np.unique(tree.owner)])
 
         def smaller(tree: Tree) -> list[Tree]:
             owners = np.unique(tree.owner)
@@ -180,7 +180,7 @@ class CausalLM:
             read(rows)
 
     def _cached(self, prefix: np.ndarray) -> Any:
-        """Keys and values of what all begin with; None if there is no room for them."""
+        """Keys and values of a common prefix; None if they do not fit into the memory."""
         try:
             return self.reader.prefix(prefix)
         except (RuntimeError, MemoryError) as error:
@@ -189,10 +189,10 @@ class CausalLM:
             return None
 
     def _holds(self, merged: Tree, texts: np.ndarray) -> bool:
-        """Whether a merged tree can be read, and means what it should.
+        """Whether a merged tree can be read and gives the right scores.
 
-        A path that joins a longer one may end up deeper than the model reads; and the windows of a
-        text that is too long do not begin with the same context.
+        A path that joins a longer one may become deeper than the model can read; and the windows
+        of a text that is too long do not begin with the same context.
         """
         limits = (self.reader.window, self.encoder.context)
         room = min((limit for limit in limits if limit is not None), default=len(merged) + 1)
@@ -202,8 +202,8 @@ class CausalLM:
     def _width(self, ids: Sequence[np.ndarray], skipped: int) -> int:
         """Nodes of a tree, within the model's window.
 
-        Some models count a window in places of the input and not in positions, so a node must not
-        lie further from its ancestors than that.
+        Some models count a window in places of the input and not in positions. So a node must not
+        be further from its ancestors than the window.
         """
         lengths = np.array([len(sequence) - 1 - skipped for sequence in ids])
         width = self.tree_width or best_width(lengths, self.reader.hidden)
@@ -217,7 +217,7 @@ class CausalLM:
         chosen: np.ndarray,
         batch_tokens: int,
         logprob: np.ndarray,
-        told: Told | None = None,
+        reported: TextProgress | None = None,
     ) -> None:
         """Fills in the log-probs of the chosen sequences, each in a row of its own."""
 
@@ -225,18 +225,18 @@ class CausalLM:
             logprob[list(part)] = reader.padded(
                 [sequences.ids[i] for i in part], sequences.first[list(part)].tolist()
             )
-            if told is not None:
-                told.done(np.array(part))
+            if reported is not None:
+                reported.done(np.array(part))
 
         lengths = np.array([len(sequences.ids[i]) - 1 for i in chosen], dtype=np.int64)
         read = Halving(run, self.name)
         for part in batches(chosen.tolist(), lengths, self._limit(batch_tokens)):
             read(part)
 
-    def _mend(
+    def _score_again(
         self, batch: Texts, sequences: Sequences, options: ScorerOptions, logprob: np.ndarray
     ) -> None:
-        """Scores again what half precision or a neighbour's NaN spoilt."""
+        """Scores texts again where half precision or another text made a score infinite or NaN."""
         doubtful = np.flatnonzero(~np.isfinite(logprob))
         if not len(doubtful):
             return
@@ -246,10 +246,15 @@ class CausalLM:
             if reader is not self.reader:
                 self._score_padded(reader, sequences, doubtful, options.batch_tokens, logprob)
         for i in doubtful[np.isnan(logprob[doubtful]) | np.isposinf(logprob[doubtful])]:
-            # Alone, because NaN at a padded position reaches the text before it: 0 · NaN is NaN.
+            # The text is read alone: NaN at a padded position spreads to the text, as 0 · NaN is
+            # NaN.
             logprob[i] = reader.padded([sequences.ids[i]], [int(sequences.first[i])])[0]
             if np.isnan(logprob[i]) or np.isposinf(logprob[i]):
-                remedy = "load it in float32" if half else "its weights are damaged: get them again"
+                remedy = (
+                    "load it in float32"
+                    if half
+                    else "its weights are damaged: download or copy them again"
+                )
                 text = int(sequences.text[i])
                 raise TextError(
                     text,
@@ -259,9 +264,9 @@ class CausalLM:
 
     @cached_property
     def cache_name(self) -> str | None:
-        """The argument by which the model continues from what it has read.
+        """The argument with the model's cache, by which it continues from what it has read.
 
-        None where it has to read everything again for every new token; the user is warned.
+        None if it must read everything again for every new token; then the user is warned.
         """
         found = usable_cache(self.model)
         if found is None:
@@ -275,9 +280,9 @@ class CausalLM:
 
     @cached_property
     def _in_float32(self) -> Reader | None:
-        """The model in float32; None if there is no room for it."""
+        """The model in float32; None if it does not fit into the memory."""
         try:
-            # A copy: back and forth in place would round buffers that are kept in float32.
+            # This is a copy: to convert the model and back would round buffers that are in float32.
             return reader_of(copy.deepcopy(self.reader.model).float())
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
@@ -285,7 +290,7 @@ class CausalLM:
             return None
 
     def _limit(self, batch_tokens: int) -> int:
-        """Tokens of one batch."""
+        """Number of tokens of one batch."""
         if self.reader.split:
             return batch_tokens
         return min(batch_tokens, self.batch_logits // self.reader.vocabulary_size)
@@ -315,7 +320,8 @@ class CausalScorer:
 def _check_causal(name: str, model: Any) -> None:
     """Makes sure that a token's prediction does not depend on later tokens.
 
-    transformers loads BERT and its like as causal models, too; their scores would look excellent.
+    transformers loads BERT and similar models as causal models too; their scores would be excellent
+    and wrong.
 
     Raises:
         InputError: It does.
@@ -329,6 +335,6 @@ def _check_causal(name: str, model: Any) -> None:
     tolerance = 1e-4 if model.dtype == torch.float32 else 2e-2
     if difference > tolerance * logits.abs().max().item():
         raise InputError(
-            f"{name}: {type(model).__name__} lets a token see those after it, so it is no causal "
-            "language model (a masked one?); give one that is"
+            f"{name}: {type(model).__name__} lets a token see later tokens, so it is not a "
+            "causal language model (perhaps a masked one?); give a causal one"
         )

@@ -1,6 +1,6 @@
 """N-best lists as questions to an instruction model, hypotheses as its replies.
 
-The chat template is the checkpoint's own; see `lm.neural.correction` for what is done with both.
+The chat template is the checkpoint's own. `lm.neural.correction` uses questions and replies.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ write nothing else."""
 # What ends the prompt of a model without a chat template, and what an answer to it begins with.
 PLAIN_ENDING, PLAIN_LEAD = "\n\nTranscription:", " "
 
-TOKENS_MORE = 16  # that a free answer may have beyond 1.5 × those of the longest hypothesis
+TOKENS_MORE = 16  # a free answer may have 1.5 × the tokens of the longest hypothesis and these
 MARK = "REPLY"  # stands for the reply where a chat template is taken apart
 
 
@@ -37,12 +37,12 @@ class ChatEncoder(Encoder):
     """Texts as an assistant's replies to the prompt that shows their list.
 
     Attributes:
-        prompt: with `{hypotheses}`.
-        most: hypotheses that are shown, best first.
-        plain: whether the prompt goes in as it is, without a chat template.
-        lead: what the template puts before a reply.
-        trail: what it puts after one, before the end of the turn.
-        end: id of the end of the turn; None where the trail is all there is.
+        prompt: prompt with `{hypotheses}`.
+        most: number of hypotheses that are shown, best first.
+        plain: whether the prompt is used as it is, without a chat template.
+        lead: text that the template puts before a reply.
+        trail: text that the template puts after a reply, before the end of the turn.
+        end: token id of the end of the turn; None if only the trail ends it.
     """
 
     prompt: str
@@ -63,7 +63,9 @@ class ChatEncoder(Encoder):
                 placeholder.
         """
         if HYPOTHESES not in prompt:
-            raise InputError(f"the prompt has no {HYPOTHESES}, which becomes the list; put it in")
+            raise InputError(
+                f"the prompt has no {HYPOTHESES}, which becomes the N-best list; add it"
+            )
         if most < 1:
             raise InputError(f"{most} hypotheses in the prompt: show at least 1")
         of = (encoder.name, encoder.tokenizer, encoder.context, encoder.vocabulary_size)
@@ -71,14 +73,14 @@ class ChatEncoder(Encoder):
             return cls(*of, prompt, most, True, PLAIN_LEAD, "\n", None)
         if not getattr(encoder.tokenizer, "chat_template", None):
             raise InputError(
-                f"{encoder.name}: its tokenizer has no chat template, so it is no instruction "
+                f"{encoder.name}: its tokenizer has no chat template, so it is not an instruction "
                 "model; give one, or use a plain prompt (--plain)"
             )
         try:
             asked = _rendered(encoder.tokenizer, "Q")
             whole = _rendered(encoder.tokenizer, "Q", MARK)
             at = whole.rindex(MARK)
-        # A template is a program, which may fail in any way.
+        # A template is a program and may fail in any way.
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise InputError(
@@ -90,9 +92,9 @@ class ChatEncoder(Encoder):
         return cls(*of, prompt, most, False, lead, trail, end)
 
     def encode(self, batch: Texts, options: ScorerOptions) -> Sequences:
-        """Prompt and reply as one sequence each, of which the reply and its end are scored.
+        """Sequences of a prompt and a reply each; the reply and its end are scored.
 
-        Of the options and of what was said before, nothing is used.
+        Options and earlier texts are not used.
 
         Raises:
             TextError: Prompt and reply are longer than the model's context.
@@ -118,11 +120,11 @@ class ChatEncoder(Encoder):
     def prompt_ids(self, texts: Sequence[str]) -> list[int]:
         """Ids of the prompt for a list, up to where the reply begins.
 
-        What looks like a special token in a hypothesis is the characters that it is made of.
+        Characters of a hypothesis that look like a special token are taken as characters.
         """
         shown = texts[: self.most]
         numbered = "\n".join(f"{i}. {' '.join(text.split())}" for i, text in enumerate(shown, 1))
-        # The count first: what stands in a hypothesis is no placeholder.
+        # The count is filled in first: a hypothesis may contain what looks like a placeholder.
         content = self.prompt.replace("{count}", str(len(shown))).replace(HYPOTHESES, numbered)
         if self.plain:
             return [self._boundaries(False)[0], *self._tokenize([content + PLAIN_ENDING])[0]]
@@ -145,7 +147,7 @@ class ChatEncoder(Encoder):
         return prompt, most
 
     def too_long(self, prompt: int, reply: int) -> str:
-        """Why prompt and reply cannot be read, in tokens."""
+        """The reason why prompt and reply cannot be read, with their numbers of tokens."""
         return (
             f"has a prompt of {prompt:,} tokens and a reply of {reply:,}, and {self.name} can read "
             f"{self.context:,}; show fewer hypotheses (--hypotheses), shorten the prompt, or use a "
@@ -154,7 +156,7 @@ class ChatEncoder(Encoder):
 
 
 def _template(tokenizer: Any, messages: list[dict[str, str]], **settings: Any) -> Any:
-    # Models that think aloud before they answer are told not to; other templates ignore it.
+    # Models that think before they answer should not do so; other templates ignore this.
     return tokenizer.apply_chat_template(messages, enable_thinking=False, **settings)
 
 
@@ -168,11 +170,11 @@ def _rendered(tokenizer: Any, question: str, answer: str | None = None) -> str:
 
 
 def _end_of_turn(tokenizer: Any, after: str) -> tuple[str, int | None]:
-    """What stands between a reply and the token that ends the turn, and that token's id."""
+    """The text between a reply and the token that ends the turn, and the id of that token."""
     added = {token.content: i for i, token in tokenizer.added_tokens_decoder.items()}
     found = [(after.index(t), -len(t), t) for t in added if t in after and not t.isspace()]
     if not found:
-        # Not every template closes the last turn; a model ends it all the same.
+        # Not every template closes the last turn, but a model ends it.
         return "", tokenizer.eos_token_id
     at, _, token = min(found)
     return after[:at], added[token]

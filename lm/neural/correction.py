@@ -1,8 +1,9 @@
 """Generative correction: an instruction model reads an utterance's N-best list and answers.
 
-Constrained to the list, every hypothesis is scored as the model's reply (a column like any other
-language model's); free, the model writes an answer of its own, which may be in no list. See Chen
-et al. 2023 (HyPoradise) and Ma et al. 2023 (Can generative LLMs perform ASR error correction?).
+In constrained correction, every hypothesis is scored as the model's reply (a column like that of
+any other language model). In free correction, the model writes an answer, which may not be in the
+list. See Chen et al. 2023 (HyPoradise) and Ma et al. 2023 (Can generative LLMs perform ASR error
+correction?).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from lm.scorer import Progress, ScorerOptions
 from lm.text.normalisers import normaliser as normaliser_of
 
 QUOTES = ('""', "''", "“”", "‘’", "„“", "«»", "``")
-NUMBER = re.compile(r"^\d{1,3}[.)]\s+")  # what a model copies from the list
+NUMBER = re.compile(r"^\d{1,3}[.)]\s+")  # a number that a model copies from the list
 
 
 def load_corrector(
@@ -40,15 +41,15 @@ def load_corrector(
 ) -> CausalLM:
     """Loads an instruction model; in `CausalScorer` it scores hypotheses as replies.
 
-    `lm.rescore.rescore` with that scorer is constrained correction. A list's prompt is read once,
-    as are words that its replies begin with alike (see `lm.neural.token_tree`).
+    `lm.rescore.rescore` with that scorer is constrained correction. The prompt of a list is
+    read once, and so are words with which its replies begin alike (see `lm.neural.token_tree`).
 
     Args:
         model: Hub name or folder of a causal language model.
         options: Device, dtype and the like.
-        prompt: What the model is asked, with `{hypotheses}`, perhaps `{count}`.
-        most: Hypotheses that are shown; those further down the list are scored too.
-        plain: Whether the prompt goes in without a chat template.
+        prompt: Question to the model, with `{hypotheses}` and, if wanted, `{count}`.
+        most: Number of hypotheses that are shown; those of lower rank are scored too.
+        plain: Whether the prompt is used without a chat template.
 
     Raises:
         InputError: It cannot be loaded, has no chat template, or the prompt is wrong.
@@ -63,9 +64,10 @@ class Corrected:
 
     Attributes:
         table: Each list with its answer as rank 1, then the others in their order.
-        changed: Utterances whose rank 1 is another text than before.
+        changed: Utterances whose text of rank 1 has changed.
         new: Those of them whose answer was not in the list.
-        rejected: Utterances whose answer was empty or too far from the list, which is as it was.
+        rejected: Utterances whose answer was empty or too far from the list; their lists have not
+            changed.
     """
 
     table: pd.DataFrame
@@ -84,30 +86,31 @@ def correct_freely(
 ) -> Corrected:
     """Lets the model write an answer for every list, by greedy search.
 
-    An answer that is not in the list gets a row of its own. What other models would say of it is
-    not known: its scores are -inf, counts of tokens and unknown words 0, word times empty.
-    So it is rank 1 as the table stands and can win no weighted sum until it is scored by all
-    (`secondpass rescore`, with `--emissions` for the acoustic score).
+    An answer that is not in the list gets a row of its own. Its scores under other models
+    are not known: they are -inf, its counts of tokens and unknown words are 0, and its word times
+    are empty. So it has rank 1 in this table, but it cannot win a weighted sum before all models
+    have scored it (`secondpass rescore`, with `--emissions` for the acoustic score).
 
     Args:
         table: N-best table; it stays as it is.
         model: From `load_corrector`.
-        normaliser: From the hypotheses' spelling to the model's, by name (see `lm.text`).
-        answer_normaliser: From the model's spelling to the hypotheses'.
+        normaliser: Name of the normaliser from the hypotheses' spelling to the model's (see
+            `lm.text`).
+        answer_normaliser: Name of the normaliser from the model's spelling to the hypotheses'.
         guard: Largest word edit distance from the nearest hypothesis, as a share of that one's
             words; an answer beyond it is rejected. None takes any.
-        progress: Told how many more rows are done; adds up to the number of rows.
+        progress: Called with the number of rows that were done since the last call.
 
     Raises:
         InputError: There is no such normaliser, or a list's prompt is too long for the model.
     """
     clean, back = normaliser_of(normaliser), normaliser_of(answer_normaliser)
     if guard is not None and not guard >= 0:
-        raise InputError(f"guard of {guard}: use a share of words, from 0 on")
+        raise InputError(f"guard of {guard}: use a share of words, 0 or more")
     answers: dict[str, str] = {}
     rejected: list[str] = []
     lists = table.sort_values("rank", kind="stable").groupby("utt", sort=False)["text"]
-    # All prompts are looked at before the first answer, which can take seconds each.
+    # All prompts are checked before the first answer, because an answer can take seconds.
     for utt, texts in lists:
         with _named(utt):
             _question(model, [clean(text) for text in texts])
@@ -131,7 +134,7 @@ def correct_freely(
 
 @contextmanager
 def _named(utt: Any) -> Iterator[None]:
-    """Errors name the utterance."""
+    """Adds the utterance to messages of errors."""
     try:
         yield
     except InputError as error:
@@ -148,15 +151,15 @@ def _question(model: CausalLM, texts: list[str]) -> tuple[list[int], int]:
 def answer_of(model: CausalLM, prompt: Sequence[int], most: int) -> str:
     """The most likely next token again and again, up to the end of the turn or of the line.
 
-    Whatever the checkpoint says of sampling or penalties does not count here.
+    What the checkpoint says about sampling or penalties is ignored.
 
     Args:
         model: From `load_corrector`.
         prompt: Token ids.
-        most: Tokens of the answer.
+        most: Largest number of tokens of the answer.
 
     Raises:
-        InputError: The model gives no numbers, or memory runs out.
+        InputError: The model gives NaN, or memory runs out.
     """
     encoder, network, name = model.encoder, model.reader.model, model.cache_name
     stated = network.generation_config.eos_token_id
@@ -193,7 +196,7 @@ def answer_of(model: CausalLM, prompt: Sequence[int], most: int) -> str:
 
 
 def cleaned(answer: str) -> str:
-    """The first line that says something, without a number from the list and quotes around it."""
+    """The first line that is not empty, without a number from the list and quotes around it."""
     lines = [" ".join(line.split()) for line in answer.splitlines()]
     line = NUMBER.sub("", next(filter(None, lines), ""))
     if len(line) > 1 and line[0] + line[-1] in QUOTES:
@@ -202,7 +205,7 @@ def cleaned(answer: str) -> str:
 
 
 def _acceptable(answer: str, texts: Sequence[str], guard: float | None) -> bool:
-    """Whether an answer may stand; no answer at all is one only where a hypothesis is empty."""
+    """Whether an answer is accepted; an empty one is, if a hypothesis of the list is empty."""
     if answer in texts:
         return True
     if not answer.strip():
@@ -215,11 +218,11 @@ def _acceptable(answer: str, texts: Sequence[str], guard: float | None) -> bool:
 
 
 def with_answers(table: pd.DataFrame, answers: dict[str, str]) -> pd.DataFrame:
-    """The lists with an answer each as rank 1, the others behind it in their order.
+    """The N-best lists with their answers as rank 1; the other hypotheses keep their order.
 
     Args:
         table: N-best table; utterances keep the order in which they first appear.
-        answers: By utterance; a list without one stays as it is.
+        answers: Answer by utterance; a list without one stays as it is.
     """
     listed = set(zip(table["utt"], table["text"], strict=True))
     new = [(utt, answer) for utt, answer in answers.items() if (utt, answer) not in listed]

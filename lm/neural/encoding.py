@@ -30,13 +30,13 @@ class Sequences:
 class Encoder:
     """A tokenizer with what is needed to know which texts a model can read.
 
-    Special tokens are added here and not by the tokenizer: some add them, some do not.
+    Special tokens are added here and not by the tokenizer, because only some tokenizers add them.
 
     Attributes:
-        name: The model's, for messages.
+        name: Name of the model, for messages.
         tokenizer: transformers' tokenizer.
-        context: Most tokens that the model can read at once, the start token counted in; None if
-            any.
+        context: Most tokens that the model can read at once, the start token included; None if
+            there is no limit.
         vocabulary_size: V, number of token ids that the model knows.
     """
 
@@ -102,10 +102,12 @@ class Encoder:
         return (end if start is None else start), end
 
     def _separator(self, separator: str) -> list[int]:
-        """Ids of what stands between earlier texts and the text."""
+        """Ids of the separator of earlier texts and the text."""
         if separator == "eos":
             if self.tokenizer.eos_token_id is None:
-                raise InputError(f"{self.name}: its tokenizer has no EOS token as a separator")
+                raise InputError(
+                    f"{self.name}: its tokenizer has no EOS token; use another separator"
+                )
             return [self.tokenizer.eos_token_id]
         return list(self._tokenize([separator])[0])
 
@@ -124,7 +126,7 @@ class Encoder:
         return encoded
 
     def _ids(self, batch: Texts, earlier: set[str]) -> dict[str, list[int]]:
-        """Ids by text; what looks like a special token is the characters that it is made of."""
+        """Ids by text; characters that look like a special token are taken as characters."""
         different = list(dict.fromkeys([*batch.texts, *sorted(earlier)]))
         found = dict(zip(different, self._tokenize(different), strict=True))
         self._check_spelled(batch, different)
@@ -162,7 +164,7 @@ class Encoder:
                     raise TextError(
                         index,
                         text,
-                        f"has {lost[0]!r}, which the tokenizer of {self.name} leaves out; take a "
+                        f"has {lost[0]!r}, which the tokenizer of {self.name} leaves out; use a "
                         "normaliser to the model's spelling, or another model",
                     )
 
@@ -176,20 +178,20 @@ class Encoder:
 
 
 def fitting(said: list[list[int]], room: int) -> list[list[int]]:
-    """What was said, without the oldest that do not fit into so many tokens."""
+    """The earlier texts without the oldest, so that they fit into `room` tokens."""
     while said and sum(map(len, said)) > room:
         said = said[1:]
     return said
 
 
 def _windows(length: int, context: int) -> list[tuple[int, int, int]]:
-    """Windows over a sequence that is too long: where each begins, is scored from, and stops.
+    """Windows over a sequence that is too long: where each begins, is scored from, and ends.
 
-    Every token but those of the first window has at least half a window before it.
+    Every token has at least half a window before it, except those of the first window.
 
     Args:
-        length: Tokens of the sequence, the start token counted in.
-        context: Tokens that a model reads; what it predicts is one further.
+        length: Number of tokens of the sequence, the start token included.
+        context: Number of tokens that a model reads; it predicts one more.
     """
     windows = [(0, 1, min(length, context + 1))]
     step = max(1, context // 2)

@@ -1,4 +1,4 @@
-"""A causal model as two parts: what reads tokens, and what turns its states into log-probs.
+"""A causal model as two parts: the body reads tokens, the output layer makes log-probs.
 
 Log-probs are computed only where a token is predicted, some rows at a time, so that no array of
 all tokens times the vocabulary exists.
@@ -18,7 +18,7 @@ from transformers import DynamicCache
 from lm.neural.token_tree import Tree
 
 LOGITS_PER_SOFTMAX = 1 << 23
-# The names that models give to what they keep of the tokens that they have read: `cache` since
+# The names of the argument with the cache of the tokens that a model has read: `cache` since
 # transformers 5.24; before, `past_key_values`, or `cache_params` in state-space models.
 CACHE_NAMES = ("cache", "past_key_values", "cache_params")
 
@@ -29,10 +29,12 @@ class Reader:
 
     Attributes:
         model: transformers' causal language model, in evaluation mode.
-        split: Whether its body and its output layer can be called apart; else it gives all logits.
+        split: Whether its body and its output layer can be called separately; otherwise the model
+            returns all logits.
         trees: Whether it reads token trees.
-        window: Tokens that it attends to, where that is limited: a deeper tree is beyond it.
-        softmax_logits: Logits over which the softmax runs at a time, in float32.
+        window: Number of tokens to which it attends, if that is limited; it cannot read a deeper
+            tree.
+        softmax_logits: Number of logits over which the softmax runs at a time, in float32.
     """
 
     model: Any
@@ -63,10 +65,10 @@ class Reader:
             first: B indices, at least 1, of the first token that is scored.
 
         Returns:
-            B arrays float64, whatever the model's precision gives.
+            B float64 arrays; not finite where the model's precision is too low.
         """
-        # On the right, no token sees padding, so its id is of no account; and positions count
-        # from the start as they are.
+        # Padding is on the right: no token sees it, so its id does not matter, and positions are
+        # counted from the start.
         rows = _stacked([sequence[:-1].astype(np.int64) for sequence in ids])
         lengths = np.array([len(sequence) - 1 for sequence in ids])
         mask = np.arange(rows.shape[1]) < lengths[:, None]
@@ -83,15 +85,15 @@ class Reader:
 
         Args:
             trees: B trees.
-            prefix: What `prefix` gave, if there are tokens that go before all trees.
+            prefix: Result of the method `prefix`, if there are tokens before all trees.
 
         Returns:
-            B arrays (e,) float64, whatever the model's precision gives.
+            B float64 arrays (e,); not finite where the model's precision is too low.
         """
         token = _stacked([tree.token for tree in trees])
         depth = _stacked([tree.depth for tree in trees])
         width = token.shape[1]
-        # Padding is its own descendant, so that every token sees one.
+        # Padding is its own descendant, so that every token sees at least one token.
         end = np.tile(np.arange(1, width + 1), (len(trees), 1))
         for row, tree in enumerate(trees):
             end[row, : len(tree)] = tree.end
@@ -103,7 +105,7 @@ class Reader:
             cache, before = None, 0
             if prefix is not None:
                 cache, before = _expanded(prefix, len(trees)), prefix.get_seq_length()
-            # Added to the attention's scores: not all implementations read booleans.
+            # The mask is added to the attention's scores: not all implementations take booleans.
             mask = torch.zeros(
                 (len(trees), 1, width, before + width),
                 dtype=self.model.dtype,
@@ -132,7 +134,7 @@ class Reader:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.model.device)
 
     def states(self, ids: torch.Tensor, cache: Any = None, **inputs: Any) -> torch.Tensor:
-        """States (B, T, d) before the output layer, or logits (B, T, V) if that is not apart."""
+        """States (B, T, d) before the output layer, or logits (B, T, V) where they are one."""
         network = self.model.base_model if self.split else self.model
         if cache is not None:
             name = cache_argument(network)
@@ -141,14 +143,14 @@ class Reader:
             inputs[name] = cache
         output = network(input_ids=ids, use_cache=cache is not None, **inputs)
         states: torch.Tensor = output.last_hidden_state if self.split else output.logits
-        # A model that is spread over devices leaves them on its last.
+        # If a model is spread over devices, its states are on the last device.
         return states.to(self.model.device)
 
     def _logprobs(self, states: torch.Tensor, source: np.ndarray, target: np.ndarray) -> np.ndarray:
         """Log-probs (e,) float64 of targets, predicted by rows of the flattened states."""
         flat = states.flatten(0, 1)
         rows, edges = np.unique(source, return_inverse=True)
-        # Predictions of one row lie side by side only where sources ascend.
+        # Predictions of one row are next to each other only where sources ascend.
         order = np.argsort(edges, kind="stable")
         edges, targets = self._to(edges[order]), self._to(target[order].astype(np.int64))
         where = self._to(rows)
@@ -175,13 +177,13 @@ class Reader:
 
 
 def cache_argument(network: Any) -> str | None:
-    """The argument by which a model takes its cache, which its output has by the same name.
+    """The argument with a model's cache; the output has the cache under the same name.
 
-    An argument of another name would be ignored by some models, which then would read the new
-    tokens as if nothing went before them.
+    Some models ignore an argument with another name. They would read new tokens as if there was
+    nothing before them.
 
     Returns:
-        None for a model that takes none, or calls it otherwise.
+        None for a model that has no cache, or has another name for it.
     """
     taken = inspect.signature(network.forward).parameters
     return next((name for name in CACHE_NAMES if name in taken), None)
@@ -196,7 +198,7 @@ def _stacked(rows: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _expanded(cache: Any, rows: int) -> Any:
-    """A cache of one row for several, which leaves the first as it is."""
+    """A copy of a cache of one row for several rows."""
     copied = DynamicCache()
     for number, layer in enumerate(cache.layers):
         copied.update(

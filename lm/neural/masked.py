@@ -21,12 +21,12 @@ from transformers import AutoConfig, AutoModelForMaskedLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from lm.errors import InputError
-from lm.neural.batching import Halving, Told, batches
+from lm.neural.batching import Halving, TextProgress, batches
 from lm.neural.masking import Masking, tokens_around
 from lm.neural.pretrained import context_length, load_checkpoint
 from lm.scorer import Progress, ScorerOptions, Scores, TextError, Texts, parts
 
-# Logits of a batch where a model gives them for all positions.
+# Largest number of logits of a batch, where a model returns them for all positions.
 LOGITS_PER_BATCH = 1 << 28
 TEXTS_AT_ONCE = 2_000
 
@@ -81,15 +81,15 @@ class MaskedLM:
         options: ScorerOptions | None = None,
         progress: Progress | None = None,
     ) -> Scores:
-        """Pseudo-log-likelihoods of texts: of their own tokens, without those around them.
+        """Pseudo-log-likelihoods of texts, over their own tokens without those around them.
 
-        What was said before is read and not scored; what of it does not fit is left out, oldest
-        first. A text of no tokens has 0. The softmax is in float32, the sums in float64.
+        Earlier texts are read and not scored; if they do not fit, the oldest are left out. A text
+        without tokens has 0. The softmax is computed in float32, the sums in float64.
 
         Args:
             batch: N texts, with or without what was said before.
-            options: How they are scored.
-            progress: Told how many more texts have been scored.
+            options: The settings of scoring.
+            progress: Called with the number of texts that were scored since the last call.
 
         Raises:
             TextError: A text is longer than the model's context, or its score is NaN.
@@ -100,7 +100,7 @@ class MaskedLM:
         options = options or ScorerOptions()
         if options.too_long == "window":
             raise InputError(
-                f"{self.name} is a masked model, and these have no windows; leave `too_long` out"
+                f"{self.name} is a masked model, and these have no windows; remove `too_long`"
             )
         scores = Scores(np.zeros(len(batch)), np.zeros(len(batch), dtype=np.int64))
         lists = np.arange(len(batch)) if batch.lists is None else batch.lists
@@ -108,18 +108,18 @@ class MaskedLM:
             chosen = np.arange(len(batch))[rows]
             try:
                 found = self._score(batch.chosen(chosen), options, progress)
-                self._mend(batch.chosen(chosen), options, found)
+                self._score_again(batch.chosen(chosen), options, found)
             except TextError as error:
                 raise error.moved(chosen) from None
             scores.logprob[rows], scores.tokens[rows] = found.logprob, found.tokens
         return scores
 
     def _score(self, batch: Texts, options: ScorerOptions, progress: Progress | None) -> Scores:
-        """Scores of some texts, NaN where the model has no other; see `score`."""
+        """Scores of some texts; NaN where the model gives NaN. See `score`."""
         masked = self.masking.mask(batch, options.within_word)
         tokens = np.bincount(masked.text, minlength=len(batch)).astype(np.int64)
         logprob = np.zeros(len(masked.row))
-        told = Told(progress, masked.text, len(batch))
+        reported = TextProgress(progress, masked.text, len(batch))
         if progress is not None:
             progress(int((tokens == 0).sum()))
         order = np.argsort(masked.row, kind="stable")
@@ -133,7 +133,7 @@ class MaskedLM:
                 [masked.target[predictions] for predictions in wanted],
             )
             logprob[np.concatenate(wanted)] = found
-            told.done(np.concatenate(wanted))
+            reported.done(np.concatenate(wanted))
 
         limit = options.batch_tokens
         if not self.narrow:
@@ -144,8 +144,8 @@ class MaskedLM:
             read(part)
         return Scores(np.bincount(masked.text, logprob, len(batch)), tokens)
 
-    def _mend(self, batch: Texts, options: ScorerOptions, scores: Scores) -> None:
-        """Scores again in float32 what half precision spoilt."""
+    def _score_again(self, batch: Texts, options: ScorerOptions, scores: Scores) -> None:
+        """Scores texts again in float32 whose score is NaN in half precision."""
         wrong = np.flatnonzero(np.isnan(scores.logprob))
         if not len(wrong):
             return
@@ -154,8 +154,12 @@ class MaskedLM:
             better = replace(self, model=copy.deepcopy(self.model).float())
             scores.logprob[wrong] = better._score(batch.chosen(wrong), options, None).logprob
         for index in np.flatnonzero(np.isnan(scores.logprob)):
-            remedy = "load it in float32" if half else "its weights are damaged: get them again"
-            raise TextError(int(index), batch.texts[index], f"has no score but NaN; {remedy}")
+            remedy = (
+                "load it in float32"
+                if half
+                else "its weights are damaged: download or copy them again"
+            )
+            raise TextError(int(index), batch.texts[index], f"has the score NaN; {remedy}")
 
     def _logprobs(
         self, ids: Sequence[np.ndarray], place: np.ndarray, targets: Sequence[np.ndarray]
@@ -198,7 +202,7 @@ class MaskedLM:
             with torch.inference_mode():
                 whole = self._logits(ids, torch.ones_like(ids), place, False).float()
                 part = self._logits(ids, torch.ones_like(ids), place, True).float()
-        # Architectures differ in more ways than can be listed; whatever fails is not used.
+        # Architectures differ in more ways than can be listed; a way that fails is not used.
         except Exception:
             return False
         tolerance = 1e-4 if self.model.dtype == torch.float32 else 0.1
@@ -230,7 +234,7 @@ def is_masked(name: str) -> bool:
     """Whether a checkpoint is a masked language model, by its configuration."""
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-    # What is wrong with it is said when it is loaded.
+    # The error is reported when the model is loaded.
     except Exception:
         return False
     names = getattr(config, "architectures", None) or []
@@ -244,7 +248,7 @@ def is_masked(name: str) -> bool:
 
 @contextmanager
 def _only(layer: Any, rows: torch.Tensor, places: torch.Tensor) -> Iterator[None]:
-    """While this lasts, a layer is given one place of each sequence instead of all."""
+    """Inside this block, a layer gets one place of each sequence instead of all places."""
 
     def hook(module: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         return (inputs[0][rows, places], *inputs[1:])
@@ -257,7 +261,7 @@ def _only(layer: Any, rows: torch.Tensor, places: torch.Tensor) -> Iterator[None
 
 
 def _unused_positions(model: Any) -> int:
-    """Positions that no token has: RoBERTa counts from the padding's number on."""
+    """Number of positions that no token has: RoBERTa counts from the padding's number."""
     for name, module in model.named_modules():
         if (
             name.endswith("position_embeddings")

@@ -14,12 +14,12 @@ from lm.scorer import TextError, Texts
 
 @dataclass(frozen=True)
 class Masked:
-    """Texts with masks, each as often as it has tokens, and equal ones once.
+    """Texts with masks: each text once for every token; equal ones are kept once.
 
     Attributes:
         ids: M arrays int64 of token ids with masks among them.
         place: (M,) index of the token that is predicted.
-        row: (P,) which of them each of the P predictions takes.
+        row: (P,) which of the M each of the P predictions uses.
         target: (P,) token ids.
         text: (P,) index of the text.
     """
@@ -36,11 +36,11 @@ class Masking:
     """A tokenizer with what is needed to know which texts a masked model can read.
 
     Attributes:
-        name: the model's, for messages.
+        name: name of the model, for messages.
         tokenizer: transformers' tokenizer.
         context: most tokens that the model can read at once, with those around the text; None if
-            any.
-        around: what the tokenizer puts before and after a text.
+            there is no limit.
+        around: token ids that the tokenizer puts before and after a text.
         vocabulary_size: V, number of token ids that the model knows.
     """
 
@@ -51,7 +51,7 @@ class Masking:
     vocabulary_size: int
 
     def mask(self, batch: Texts, within_word: bool) -> Masked:
-        """All texts with each of their tokens masked.
+        """All texts with each of their tokens masked in turn.
 
         Args:
             batch: N texts, with or without what was said before.
@@ -116,9 +116,9 @@ class Masking:
         longest: int,
         spelled: dict[str, tuple[list[int], list[int | None]]],
     ) -> list[int]:
-        """What is read before a text: the start, the prompt, and what fits of earlier texts.
+        """Token ids before a text: the start, the prompt, and the earlier texts that fit.
 
-        As much fits as has room beside the longest text of the list.
+        They must fit together with the longest text of the list.
         """
         start, end = self.around
         before = [*start, *(token for text in batch.prompt for token in spelled[text][0])]
@@ -138,7 +138,7 @@ class Masking:
 
 
 def tokens_around(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """What a tokenizer puts before and after a text."""
+    """The token ids that a tokenizer puts before and after a text."""
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]
     whole = tokenizer("a")["input_ids"]
     for start in range(len(whole) - len(plain) + 1):

@@ -14,7 +14,7 @@ from lm.neural.quiet import quiet_transformers
 from lm.scorer import ScorerOptions
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-# The names that configurations give to the number of positions; none of them: no limit is known.
+# The names in configurations of the number of positions; without one, no limit is known.
 CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx")
 
 
@@ -24,12 +24,12 @@ def load_checkpoint(name: str, auto: Any, kind: str, options: ScorerOptions) -> 
     Args:
         name: Hub name or local folder.
         auto: transformers' class, such as AutoModelForCausalLM.
-        kind: What such a model is called in messages.
+        kind: Name of such a model in messages.
         options: Device, dtype, device map and bits.
 
     Raises:
         InputError: There is no such checkpoint, it has no tokenizer, it is of another kind, weights
-            are missing, or the device, dtype or a package that an option needs is not there.
+            are missing, or the device, the dtype or a package that an option needs is missing.
     """
     device = usable_device(options.device)
     dtype = usable_dtype(options.dtype, device)
@@ -46,7 +46,7 @@ def load_checkpoint(name: str, auto: Any, kind: str, options: ScorerOptions) -> 
         )
         placed.setdefault("device_map", {"": device})
     if Path(name).is_absolute() and not Path(name).is_dir():
-        raise InputError(f"{name}: there is no such folder; give a checkpoint's")
+        raise InputError(f"{name}: there is no such folder; give the folder of a checkpoint")
     try:
         with quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
@@ -65,12 +65,12 @@ def load_checkpoint(name: str, auto: Any, kind: str, options: ScorerOptions) -> 
             f"{name}: no {kind} language model can be loaded from it ({reason}); give a hub "
             "name or a folder with config.json, model.safetensors and a tokenizer"
         ) from error
-    # transformers would fill these with random numbers and go on.
+    # transformers would fill these with random numbers and continue.
     absent = sorted({*found["missing_keys"], *(key[0] for key in found["mismatched_keys"])})
     if absent:
         raise InputError(
             f"{name}: {len(absent)} weights of {type(model).__name__} are missing or have "
-            f"another shape ({absent[0]}, …): it is no whole {kind} language model; give one"
+            f"another shape ({absent[0]}, …): it is not a complete {kind} language model; give one"
         )
     if not placed:
         model = model.to(device)
@@ -96,7 +96,7 @@ def usable_device(device: str | None) -> torch.device:
     name = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         return torch.zeros(1, device=name).device
-    # Depending on the build, torch raises either where a kind of device is not there.
+    # If a kind of device is missing, torch raises one of these errors, depending on its build.
     except (RuntimeError, AssertionError) as error:
         raise InputError(
             f"device {name!r} cannot be used here; use cpu, or leave it out"

@@ -1,7 +1,7 @@
-"""What a model can do, found out with a few tokens: read trees, be split, continue from a cache.
+"""Tests with a few tokens of what a model can do: read trees, be split, continue from a cache.
 
-transformers' models differ in more ways than their configurations say, and from version to
-version. So what is faster is used only where it gives the same numbers as the plain way.
+The models of transformers differ in more ways than their configurations say, and from version to
+version. So a faster way is used only if it gives the same numbers as the plain way.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from lm.neural.forward_pass import Reader, cache_argument
 from lm.neural.pretrained import context_length
 from lm.neural.token_tree import prefix_trees
 
-# Tokens of a plain probe; a tree's nodes at most, and the lengths of its root and its branches.
+# Number of tokens of a plain test; largest number of nodes of a tree, and the lengths of its root
+# and its branches.
 PROBE = 12
 PROBE_NODES, ROOT, BRANCH = 200, 4, 7
 CONTINUED = 3  # tokens that are read one by one from a cache
-HALF_NOISE = 0.1  # nats that two ways to compute a text differ by in half precision, at the least
-# The names that configurations give to the number of tokens that some layers look back.
+HALF_NOISE = 0.1  # nats by which two ways to compute a text may always differ in half precision
+# The names in configurations of the number of tokens that some layers look back.
 WINDOW_NAMES = ("sliding_window", "attention_chunk_size", "window_size")
 
 
 def reader_of(model: Any) -> Reader:
-    """Finds out, with a few tokens, in which ways a model can be read."""
+    """A model with the ways in which it can be read, which are tested with a few tokens."""
     _fuse(model)
     split = _can_be_split(model)
     whole = Reader(model, split, False, _window(model.config))
@@ -34,17 +35,17 @@ def reader_of(model: Any) -> Reader:
 
 
 def usable_cache(model: Any) -> str | None:
-    """The argument by which a model continues from what it has read.
+    """The argument with a model's cache, by which it continues from what it has read.
 
     Returns:
-        None where the model takes no cache, or gives other numbers with it than without.
+        None if the model has no cache, or gives other numbers with its cache than without.
     """
     name = cache_argument(model)
     return name if name is not None and _continues(model, name) else None
 
 
 def _fuse(model: Any) -> None:
-    """Takes torch's own GELU for the ones written out in steps: the same function, faster."""
+    """Replaces GELUs that are written in several steps by torch's own, which is faster."""
     for module in model.modules():
         for name, child in module.named_children():
             if isinstance(child, NewGELUActivation | FastGELUActivation):
@@ -52,7 +53,7 @@ def _fuse(model: Any) -> None:
 
 
 def _window(config: Any) -> int | None:
-    """How many tokens a model attends to at most, by its configuration."""
+    """The number of tokens to which a model attends at most, by its configuration."""
     text = config.get_text_config()
     if not getattr(text, "use_sliding_window", True):
         return None
@@ -63,7 +64,7 @@ def _window(config: Any) -> int | None:
 
 
 def _tokens(model: Any, count: int) -> np.ndarray:
-    """Some token ids, different from each other where the vocabulary has so many."""
+    """Some token ids, all different if the vocabulary is large enough."""
     size = int(model.get_input_embeddings().weight.shape[0])
     return np.resize(np.random.default_rng(0).permutation(size), count).astype(np.int32)
 
@@ -71,8 +72,8 @@ def _tokens(model: Any, count: int) -> np.ndarray:
 def _can_be_split(model: Any) -> bool:
     """Whether the output layer on the body's states gives the model's own logits.
 
-    Both are the same operations on arrays of the same shape, so they agree to the last digits, in
-    half precision too; what a model does to its logits afterwards may be small.
+    Both are the same operations on arrays of the same shape, so they agree to the last digits, also
+    in half precision. Some models change their logits afterwards, perhaps by little.
     """
     if model.base_model is model or model.get_output_embeddings() is None:
         return False
@@ -84,16 +85,16 @@ def _can_be_split(model: Any) -> bool:
             parts = apart.logits(apart.states(ids)[0]).float().to(whole.device)
             limit = 1e-4 * float(whole.abs().max())
             return whole.shape == parts.shape and bool((whole - parts).abs().max() <= limit)
-    # Architectures differ in more ways than can be listed; whatever fails is not used.
+    # Architectures differ in more ways than can be listed; a way that fails is not used.
     except Exception:
         return False
 
 
 def _reads_trees(reader: Reader) -> bool:
-    """Whether a tree, with and without tokens before it, gives what its sequences give.
+    """Whether a tree, with and without tokens before it, gives the scores of its sequences.
 
-    The last branches lie far from the root that they share: a model that counts its input's places
-    instead of positions (ALiBi) is most wrong there.
+    The last branches are far from their common root: a model that uses places of the input instead
+    of positions (ALiBi) is most wrong there.
     """
     limits = (reader.window, context_length(reader.model.config), PROBE_NODES)
     room = min(limit for limit in limits if limit is not None)
@@ -102,7 +103,7 @@ def _reads_trees(reader: Reader) -> bool:
     tokens = _tokens(reader.model, ROOT + branches * (length + 1))
     root, rest = tokens[:ROOT], tokens[ROOT:].reshape(branches, length + 1)
     ids = [np.concatenate([root, branch]) for branch in rest]
-    # One shares more than the root.
+    # One sequence shares more than the root.
     ids[1] = np.concatenate([ids[0][: ROOT + 1], ids[1][ROOT + 1 :]])
     first = np.full(branches, ROOT + length - 1)
     try:
@@ -120,7 +121,7 @@ def _reads_trees(reader: Reader) -> bool:
             found = np.bincount(tree.owner, logprob[tree.used], minlength=len(ids))
             if not np.abs(found - alone).max() <= limit:
                 return False
-    # As above: a model that rejects such a mask says so in its own way.
+    # As above: models reject such a mask with different errors.
     except Exception:
         return False
     return True
@@ -141,9 +142,9 @@ def _continues(model: Any, name: str) -> bool:
             limit = 1e-3 * max(1.0, float(whole.abs().max()) / 10)
             if model.dtype != torch.float32:
                 limit = max(HALF_NOISE, 10 * limit)
-            # A model that gives NaN does so either way.
+            # A model that gives NaN does so with and without a cache.
             return not bool(apart > limit)
-    # As above: a model that keeps no such cache says so in its own way.
+    # As above: models without such a cache raise different errors.
     except Exception:
         return False
 

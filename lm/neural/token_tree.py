@@ -1,4 +1,4 @@
-"""Token trees: what hypotheses have in common is in the model's input once.
+"""Token trees: a prefix that hypotheses have in common is in the model's input once.
 
 The nodes of a tree are in depth-first order, so a node's descendants are the nodes from itself to
 its `end`, and that is all the attention mask needs to know.
@@ -14,21 +14,21 @@ from itertools import pairwise
 
 import numpy as np
 
-LOOKAHEAD = 64  # trees that wait because they do not fit, before a batch is closed
+LOOKAHEAD = 64  # a batch is closed when this many trees wait because they do not fit
 
 
 @dataclass(frozen=True)
 class Tree:
-    """A part of the hypotheses as a forest of n tokens, and the e predictions asked of it.
+    """A part of the hypotheses as a forest of n tokens, and its e predictions.
 
     Attributes:
         token: (n,) int64 ids, depth first.
         depth: (n,) int64 positions in the sequences.
-        end: (n,) int64, one past the node's last descendant.
+        end: (n,) int64, the number after the node's last descendant.
         source: (e,) int64, ascending: the node that predicts.
         target: (e,) int64 ids that are predicted.
-        used: (k,) predictions that sequences are made of, those of one sequence after another.
-        owner: (k,) the sequence of each.
+        used: (k,) numbers of the predictions of all sequences, one sequence after the other.
+        owner: (k,) the sequence of each of them.
     """
 
     token: np.ndarray
@@ -43,7 +43,7 @@ class Tree:
         return len(self.token)
 
     def of(self, owners: np.ndarray) -> Tree:
-        """The same tree, its sequences numbered otherwise."""
+        """The same tree with other numbers of its sequences."""
         return replace(self, owner=owners[self.owner])
 
     @classmethod
@@ -63,11 +63,12 @@ class Tree:
 
 
 def best_width(lengths: np.ndarray, hidden: int) -> int:
-    """Nodes of a tree at which what is repeated and what attention costs are least together.
+    """Number of nodes of a tree at which repeated tokens and attention together cost least.
 
-    Where a list is cut, the next tree repeats what its first sequence shares with the last before
-    it, about half a sequence: T / W of the work for trees of W nodes. Attention adds W / 6d, as a
-    layer has 12 d² parameters. So W is √(6 d T); a quarter more was best on lists of 10 and 100.
+    Where a list is cut, the next tree repeats the prefix that its first sequence shares with the
+    last sequence of the tree before, about half a sequence: T / W of the work for trees of W nodes.
+    Attention adds W / 6d, as a layer has 12 d² parameters. So the best W is √(6 d T); a quarter
+    more was fastest in measurements with lists of 10 and 100.
 
     Args:
         lengths: (P,) tokens of the sequences.
@@ -77,12 +78,12 @@ def best_width(lengths: np.ndarray, hidden: int) -> int:
 
 
 def rows_of(trees: Sequence[Tree], limit: int, capacity: int) -> Iterator[list[Tree]]:
-    """Batches of rows, each row as many trees as fit into it, the largest first.
+    """Batches of rows; each row has as many trees as fit into it, the largest first.
 
     Args:
         trees: Trees of any size.
-        limit: Nodes of a batch, padding counted in.
-        capacity: Nodes of a row; a larger tree makes the rows of its batch as long as itself.
+        limit: Number of nodes of a batch, padding included.
+        capacity: Number of nodes of a row; with a larger tree the rows of its batch get its length.
     """
     waiting = sorted(range(len(trees)), key=lambda i: -len(trees[i]))
     while waiting:
@@ -140,8 +141,9 @@ def prefix_trees(
     Args:
         ids: P sequences of at least two token ids, of which the last is only predicted.
         first: (P,) index of the first token that is scored, at least 1 and above `skipped`.
-        skipped: Tokens at the start of all sequences that are read elsewhere.
-        width: Nodes of a tree at most (see `best_width`); a longer sequence has its own.
+        skipped: Number of tokens at the start of all sequences that are in the cache.
+        width: Largest number of nodes of a tree (see `best_width`); a longer sequence is a tree of
+            its own.
     """
     order = sorted(range(len(ids)), key=lambda i: _key(ids[i][:-1]))
     order_ids = [ids[i] for i in order]
@@ -157,13 +159,13 @@ def prefix_trees(
 
 
 def _cut(lengths: list[int], common: list[int], start: int, width: int) -> int:
-    """Where the tree ends that begins at `start`: at the least loss in its last third.
+    """The end of the tree that begins at `start`: where least is repeated, in its last third.
 
     Args:
-        lengths: Tokens that each sequence adds alone.
-        common: How many of them it shares with the one before.
+        lengths: Number of tokens of each sequence.
+        common: Number of tokens that it shares with the sequence before.
         start: The tree's first sequence.
-        width: Nodes of a tree at most.
+        width: Largest number of nodes of a tree.
     """
     nodes = lengths[start]
     best: tuple[int, int] | None = None
@@ -181,7 +183,7 @@ def _prefix_tree(
     rows: list[np.ndarray], first: np.ndarray, owners: np.ndarray, common: list[int], skipped: int
 ) -> Tree:
     """The tree of sequences that are sorted by all but their last tokens."""
-    lengths = np.array([len(row) - 1 for row in rows])  # of what is read
+    lengths = np.array([len(row) - 1 for row in rows])  # without the token that is only predicted
     columns = np.arange(lengths.max())
     ids = np.zeros((len(rows), len(columns) + 1), dtype=np.int64)
     for number, sequence in enumerate(rows):
@@ -208,17 +210,17 @@ def _prefix_tree(
 
 
 def merged_tree(ids: Sequence[np.ndarray], first: np.ndarray, history: int) -> Tree:
-    """The tree of one list where equal last tokens share what follows.
+    """The tree of one N-best list in which sequences with equal last tokens share what follows.
 
-    A node is known by the `history` tokens that end with it, once that many of the text have been
-    read, and by how often the sequence has had them; its parent is that of the first sequence
-    that had it. So the first sequence keeps its own context throughout.
+    A node is identified by the `history` tokens that end with it (as soon as the text has that
+    many) and by how often the sequence has had these tokens. Its parent is that of the first
+    sequence with this node. So the first sequence keeps its own context throughout.
 
     Args:
         ids: P sequences of at least two token ids, the first pass's best first, all with the same
             context before `first`.
         first: (P,) index of the first token that is scored.
-        history: k, tokens that must agree.
+        history: k, the number of tokens that must agree.
     """
     known: dict[object, int] = {}
     edges: dict[tuple[int, int], int] = {}
@@ -279,12 +281,12 @@ def _depth_first(parent: list[int]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _ends(parent: np.ndarray) -> np.ndarray:
-    """One past each node's last descendant, for nodes in depth-first order."""
+    """The number after each node's last descendant, for nodes in depth-first order."""
     return _depth_first(parent.tolist())[1]
 
 
 def _key(ids: np.ndarray) -> bytes:
-    """Sorts like the ids: big-endian, so bytes compare as the numbers do."""
+    """A key that sorts like the ids: big-endian, so that bytes compare like the numbers."""
     return ids.astype(">u4").tobytes()
 
 

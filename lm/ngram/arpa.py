@@ -1,4 +1,4 @@
-"""n-gram models in arrays by length, and written as ARPA text.
+"""n-gram models in arrays, one for each length, and written as ARPA text.
 
 The format (Doug Paul's, as SRILM and KenLM write it): a `\\data\\` header with the number of
 n-grams of each order, one section per order with lines of `log10 probability, n-gram, log10
@@ -21,11 +21,11 @@ from lm.errors import InputError
 from lm.files import whole_file
 
 UNKNOWN, BOS, EOS = "<unk>", "<s>", "</s>"
-MARKS = (UNKNOWN, UNKNOWN.upper(), BOS, EOS)  # these stand for no word that can be spelled
-UNKNOWN_IN_CAPITALS = "<UNK>"  # means the same to KenLM, in a model that has no other
+MARKS = (UNKNOWN, UNKNOWN.upper(), BOS, EOS)  # these are not words that can be spelled
+UNKNOWN_IN_CAPITALS = "<UNK>"  # KenLM takes this as `<unk>` in a model that has no other
 KENLM_BINARY = b"mmap lm http://kheafield.com"
 GZIP_MAGIC = b"\x1f\x8b"
-REMEDY = "the file is damaged or incomplete: write or copy it again"
+REMEDY = "the file is damaged or incomplete: make or copy it again"
 LINES_PER_WRITE = 100_000
 
 
@@ -36,7 +36,7 @@ class Section:
     Attributes:
         words: (N, k) int32, indices into the model's vocabulary.
         logprob: (N,) float32, log10 of the last word's probability given the others.
-        backoff: (N,) float32, log10 of the back-off weight; 0 where the n-gram is no context.
+        backoff: (N,) float32, log10 of the back-off weight; 0 where the n-gram is not a context.
     """
 
     words: np.ndarray
@@ -52,7 +52,7 @@ class Arpa:
     """A back-off n-gram model.
 
     Attributes:
-        vocabulary: the words, `<unk>`, `<s>` and `</s>` among them.
+        vocabulary: the words, with `<unk>`, `<s>` and `</s>`.
         sections: one per order, unigrams first.
     """
 
@@ -97,7 +97,7 @@ def write_arpa(model: Arpa, path: str | Path) -> None:
 
 @contextmanager
 def open_arpa(path: str | Path) -> Iterator[IO[bytes]]:
-    """Opens ARPA text for reading bytes, gunzipped where it is gzipped, whatever its name.
+    """Opens ARPA text for reading as bytes; gzipped text is decompressed, whatever its name.
 
     Raises:
         InputError: There is no such file, or it is KenLM's binary format.
@@ -108,11 +108,11 @@ def open_arpa(path: str | Path) -> Iterator[IO[bytes]]:
             raw.seek(0)
             if magic == KENLM_BINARY:
                 raise InputError(
-                    f"{path}: is a KenLM binary, which hides its vocabulary; "
+                    f"{path}: this is a KenLM binary, which does not have its vocabulary; "
                     "give the ARPA file that it was made from"
                 )
             if magic.startswith(GZIP_MAGIC):
-                # GzipFile's own line iteration is Python; a buffer around it makes it C.
+                # Iteration over lines of GzipFile runs in Python; a buffer around it does so in C.
                 with gzip.GzipFile(fileobj=raw) as text, io.BufferedReader(text, 1 << 20) as lines:
                     yield lines
             else:
@@ -125,14 +125,16 @@ def open_arpa(path: str | Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file for writing that takes its name only when the block ends without an exception."""
+    """A file for writing that gets its name only when the block ends without an exception."""
     try:
         with whole_file(path) as partial, open(partial, "wb") as raw:
             if path.suffix == ".gz":
-                # No time stamp and no name in it: the same model gives the same bytes.
+                # It has no time stamp and no name, so that the same model gives the same bytes.
                 with gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
                     yield cast(IO[bytes], packed)
             else:
                 yield raw
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); give another place"
+        ) from error

@@ -1,4 +1,4 @@
-"""Lines of ARPA files, taken apart in machine code."""
+"""Lines of ARPA files, split into fields in machine code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lm.ngram.words import FNV_OFFSET, LINE_FEED, Words, find_word, hash_on
 BACKSLASH, MINUS, PLUS, DOT, ZERO, NINE, LITTLE_E = 92, 45, 43, 46, 48, 57, 101
 TENS = 10.0 ** np.arange(0, 40)
 
-# Why the kernel stopped.
+# The reasons why the kernel stopped.
 MORE, SECTION_ENDS, NOT_FIELDS, NOT_NUMBER, NOT_WORD, POSITIVE, TOO_MANY = range(7)
 
 
@@ -22,7 +22,7 @@ def is_space(value: int) -> bool:
 
 @inner_kernel
 def parse_number(block: np.ndarray, begin: int, end: int) -> float:
-    """The number block[begin:end]; NaN if it is none."""
+    """The number in block[begin:end]; NaN if it is not a number."""
     at = begin
     negative = at < end and block[at] == MINUS
     if at < end and (block[at] == MINUS or block[at] == PLUS):
@@ -78,21 +78,21 @@ def parse(
     backoff: np.ndarray,
     state: np.ndarray,
 ) -> int:
-    """Takes lines apart until the section or the block ends.
+    """Splits lines into fields until the section or the block ends.
 
     Args:
         block: Whole lines.
-        order: Words of a line.
-        limit: Lines that the section may still have.
+        order: Number of words of a line.
+        limit: Largest number of lines that may follow in the section.
         words: The vocabulary.
         grams: (R, order) int32, and
         logprob: (R,) float32, and
-        backoff: (R,) float32 take the n-grams; R is enough for the block's.
-        state: (3,) where the next line begins, n-grams so far, lines so far; moved on, up to a
-            line that is wrong.
+        backoff: (R,) float32 take the n-grams; R is large enough for those of the block.
+        state: (3,) where the next line begins, number of n-grams, number of lines so far. It is
+            updated, up to a line that is wrong.
 
     Returns:
-        Why it stopped.
+        The reason why it stopped.
     """
     at, seen, number = state[0], state[1], state[2]
     stopped = MORE

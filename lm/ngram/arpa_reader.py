@@ -1,7 +1,7 @@
-"""Reading n-gram models as ARPA text: sections of millions of lines in machine code.
+"""n-gram models read from ARPA text, in machine code: sections have millions of lines.
 
-Unigrams, headers and everything that is wrong go through Python, line by line; the lines of longer
-n-grams are taken apart block by block, and one that is not as it should be is handed back.
+Python reads headers, unigrams and lines with errors, line by line. The lines of longer n-grams are
+split block by block in machine code, which returns to Python at a line with an error.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class ArpaStream:
     Attributes:
         vocabulary: The words.
         unigrams: Their n-grams.
-        longer: For each length from 2 on, in order, the n-grams piece by piece; to be used up.
-        order: Length of the longest.
+        longer: For each length from 2, in order, the n-grams piece by piece; each is read once.
+        order: Length of the longest n-grams.
     """
 
     vocabulary: list[str]
@@ -45,11 +45,11 @@ class ArpaStream:
 
 @contextmanager
 def stream_arpa(path: str | Path, block: int = BLOCK) -> Iterator[ArpaStream]:
-    """Opens a model whose longer n-grams are read as they are asked for.
+    """Opens a model whose longer n-grams are read when they are needed.
 
     Args:
         path: The file.
-        block: Bytes that are read at a time.
+        block: Number of bytes that are read at a time.
 
     Raises:
         InputError: The file is missing, truncated or malformed; names the line.
@@ -75,7 +75,7 @@ def check_header(path: str | Path) -> None:
 
 
 def read_longer(lines: Lines, counts: Sequence[int], words: Words) -> Iterator[Iterator[Section]]:
-    """The n-grams of each length from 2 on, and what follows them."""
+    """The n-grams of each length from 2, and the end of the file."""
     for order, count in enumerate(counts[1:], 2):
         read_title(lines, order)
         yield read_section(lines, order, count, words)
@@ -91,7 +91,7 @@ def read_arpa(path: str | Path, block: int = BLOCK) -> Arpa:
 
     Args:
         path: The file.
-        block: Bytes that are read at a time.
+        block: Number of bytes that are read at a time.
 
     Raises:
         InputError: As `stream_arpa`.
@@ -111,9 +111,9 @@ def line_of(path: str | Path, order: int, row: int) -> tuple[int, str]:
     """The number of the line of an n-gram, and its words.
 
     Args:
-        path: A file that has been read up to there.
+        path: A file that has been read up to this line.
         order: Length of the n-gram.
-        row: Which of that length it is, from 0.
+        row: Number of the n-gram among those of its length, from 0.
     """
     title = b"\\%d-grams:" % order
     with open_arpa(path) as file:
@@ -128,10 +128,10 @@ class Lines:
     """A file as blocks of whole lines, with the number of the line that was read last.
 
     Attributes:
-        path: For messages.
+        path: Name of the file, for messages.
         block: (B,) uint8, whole lines.
         at: Where the next line begins.
-        number: Of the last line read, from 1.
+        number: Number of the last line that was read, from 1.
     """
 
     def __init__(self, file: IO[bytes], path: str | Path, size: int) -> None:
@@ -146,7 +146,7 @@ class Lines:
         self._rest = b""
 
     def fill(self) -> bool:
-        """Reads the next block if this one is used up; False at the end of the file."""
+        """Reads the next block if this one has been read; False at the end of the file."""
         while self.at >= len(self.content):
             try:
                 read = self.file.read(self.size)
@@ -205,7 +205,7 @@ def read_counts(lines: Lines) -> list[int]:
 
 
 def read_title(lines: Lines, order: int) -> None:
-    """Reads the line that begins a section."""
+    """Reads the title of a section."""
     text = lines.next_text()
     where = f"in the {order - 1}-grams" if order > 1 else "after the header"
     if text is None:
@@ -226,7 +226,7 @@ def read_unigrams(lines: Lines, limit: int) -> tuple[list[bytes], Section]:
         if len(numbers) == limit:
             raise lines.error(too_many(1, limit))
         if len(fields) not in (2, 3):
-            raise lines.error("not a 1-gram with its log10 probability")
+            raise lines.error("this is not a 1-gram with its log10 probability")
         if numbers.setdefault(fields[1], len(numbers)) != len(logprobs):
             raise lines.error(f"{text_of(fields[1])} is listed a second time")
         logprob, backoff = numbers_of(lines, fields, 1)
@@ -253,27 +253,27 @@ def numbers_of(lines: Lines, fields: Sequence[bytes], order: int) -> tuple[float
 
 
 def too_many(order: int, limit: int) -> str:
-    """Why a section has one n-gram too many."""
-    return f"the header says {limit} {order}-grams and here is one more; {REMEDY}"
+    """The error of a section with too many n-grams."""
+    return f"the header says {limit} {order}-grams, and this is one more; {REMEDY}"
 
 
 def check_count(lines: Lines, order: int, seen: int, limit: int) -> None:
-    """Checks that a section, at whose end the lines are, is as long as the header says."""
+    """Checks, at the end of a section, that it is as long as the header says."""
     if not lines.fill():
         raise lines.error(f"ends in the {order}-grams, without \\end\\; {REMEDY}")
     if seen < limit:
         lines.number += 1
         raise lines.error(
-            f"the header says {limit} {order}-grams and the section that ends here has {seen}; "
+            f"the header says {limit} {order}-grams, and the section that ends here has {seen}; "
             f"{REMEDY}"
         )
 
 
 def read_section(lines: Lines, order: int, limit: int, words: Words) -> Iterator[Section]:
-    """The n-grams of one length from 2 on, piece by piece."""
+    """The n-grams of one length, 2 or more, piece by piece."""
     seen = 0
     while lines.fill():
-        # Every field takes two bytes at least, the space after it counted in.
+        # Every field takes at least two bytes, the space after it included.
         room = (len(lines.block) - lines.at) // (2 * order + 2) + 1
         grams = np.empty((room, order), np.int32)
         logprob, backoff = np.empty(room, np.float32), np.empty(room, np.float32)
@@ -290,7 +290,7 @@ def read_section(lines: Lines, order: int, limit: int, words: Words) -> Iterator
 
 
 def wrong_line(lines: Lines, order: int, limit: int, stopped: int) -> InputError:
-    """What is wrong with the next line."""
+    """The error of the next line."""
     fields = (lines.next() or b"").split()
     if stopped == TOO_MANY:
         return lines.error(too_many(order, limit))
@@ -298,7 +298,7 @@ def wrong_line(lines: Lines, order: int, limit: int, stopped: int) -> InputError
         gram = text_of(b" ".join(fields[1 : order + 1]))
         return lines.error(f"a word of {gram!r} is not among the unigrams")
     if len(fields) not in (order + 1, order + 2):
-        return lines.error(f"not a {order}-gram with its log10 probability")
+        return lines.error(f"this is not a {order}-gram with its log10 probability")
     try:
         numbers_of(lines, fields, order)
     except InputError as error:

@@ -1,4 +1,4 @@
-"""Queries of one n-gram model for the words of many texts."""
+"""Queries of one n-gram model for all words of many texts."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from lm.ngram.query import (
     second_guess,
 )
 
-LANES = 16  # texts scored at a time
-FEW = 2_000_000  # a model of fewer n-grams fits the processor's cache
-MANY = 0.1  # share of words that neighbours have in common, where texts are alike
+LANES = 16  # texts that are scored at a time
+FEW = 2_000_000  # a model with fewer n-grams fits into the processor's cache
+MANY = 0.1  # texts are similar if neighbours have this share of their words in common
 
 
 @inlined
@@ -43,7 +43,7 @@ def backoff_of(lm: NgramArrays, state: int) -> float:
 
 @inlined
 def word_near(lm: NgramArrays, node: int) -> int:
-    """The last word of a node; that of any node if it is none."""
+    """The last word of a node; any word if it is not a node."""
     leaves = len(lm.inner) - 1
     if node < leaves or len(lm.leaf) == 0:
         return lm.inner[min(node, leaves)].word
@@ -53,23 +53,23 @@ def word_near(lm: NgramArrays, node: int) -> int:
 def score_words(
     lm: NgramArrays, bos: int, words: np.ndarray, first: np.ndarray, out: np.ndarray
 ) -> None:
-    """log10 probabilities of the words of many texts, of one model.
+    """log10 probabilities of the words of many texts under one model.
 
     Args:
         lm: The model.
         bos: State in which each text begins.
         words: (W,) int32, text after text.
-        first: (T + 1,) int64, where each begins.
+        first: (T + 1,) int64, where each text begins.
         out: (W,) float64 takes the results.
     """
-    # Both give the same; what the processor has at hand is read faster without lanes.
+    # Both give the same. Without lanes it is faster if the data are in the processor's cache.
     at_hand = lm.nodes < FEW or repeated_words(words, first) > MANY * len(words)
     (score_in_turn if at_hand else score_in_lanes)(lm, bos, words, first, out)
 
 
 @kernel
 def repeated_words(words: np.ndarray, first: np.ndarray) -> int:
-    """How many words texts begin with as the text before does, as they do in N-best lists."""
+    """Number of words with which texts begin like the text before, as in N-best lists."""
     repeated = 0
     for text in range(1, len(first) - 1):
         before, begin = first[text - 1], first[text]
@@ -85,7 +85,7 @@ def repeated_words(words: np.ndarray, first: np.ndarray) -> int:
 def score_in_turn(
     lm: NgramArrays, bos: int, words: np.ndarray, first: np.ndarray, out: np.ndarray
 ) -> None:
-    """As `score_words`, one text after the other."""
+    """The same as `score_words`, one text after the other."""
     part = (0, len(lm.inner) - 1, 0)
     for text in range(len(first) - 1):
         state = bos
@@ -97,10 +97,10 @@ def score_in_turn(
 def score_in_lanes(
     lm: NgramArrays, bos: int, words: np.ndarray, first: np.ndarray, out: np.ndarray
 ) -> None:
-    """As `score_words`, several texts at a time, each in a lane of its own.
+    """The same as `score_words`, several texts at a time, each in its own lane.
 
-    Each loop over the lanes asks memory for what the next loop needs; these requests do not wait
-    for each other, as those of one text do.
+    Each loop over the lanes requests from memory what the next loop needs. These requests do not
+    wait for each other, while those of a single text do.
     """
     leaves = len(lm.inner) - 1
     at, end = np.zeros(LANES, np.int64), np.zeros(LANES, np.int64)
@@ -149,7 +149,7 @@ def score_in_lanes(
                 state[i], weight[i] = here if link >= -1 else AFTER - link, 0.0
                 at[i] += 1
                 if at[i] == end[i]:
-                    # The last lane's text moves to this lane, where its turn comes now.
+                    # The text of the last lane moves to this lane and is next.
                     lanes -= 1
                     at[i], end[i], node[i] = at[lanes], end[lanes], node[lanes]
                     state[i], weight[i] = state[lanes], weight[lanes]

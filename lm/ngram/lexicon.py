@@ -17,7 +17,7 @@ class Lexicon(NamedTuple):
         first: (X + 1,) int32, the children of node i are first[i] to first[i + 1] - 1, sorted by
             byte.
         byte: (X,) uint8, the last byte of the prefix.
-        word: (X,) int32, index of the word that is spelled so; -1 where none is.
+        word: (X,) int32, index of the word with this spelling; -1 if there is none.
     """
 
     first: np.ndarray
@@ -36,15 +36,15 @@ def build_lexicon(words: Sequence[str]) -> Lexicon:
 
 
 @kernel
-def _grow(  # type of arrays: see Lexicon
+def _grow(  # the types of the arrays of Lexicon
     text: np.ndarray, starts: np.ndarray, order: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Breadth first, so that the children of a node come one after the other.
+    """Fills the arrays breadth first, so that the children of a node follow each other.
 
     Args:
         text: (B,) bytes of the sorted words.
-        starts: (W + 1,) where each begins.
-        order: (W,) index of each.
+        starts: (W + 1,) where each word begins.
+        order: (W,) index of each word.
     """
     most = len(text) + 1
     first = np.zeros(most + 1, np.int32)
@@ -94,7 +94,7 @@ def follow(lexicon: Lexicon, node: int, value: int) -> int:
 
 @kernel
 def best_below(lexicon: Lexicon, values: np.ndarray) -> np.ndarray:
-    """(X,) the highest value, of one for each word, among the words with a node's prefix."""
+    """(X,) the highest of the words' values among the words with a node's prefix."""
     nodes = len(lexicon.byte)
     best = np.full(nodes, -np.inf)
     for node in range(nodes - 1, -1, -1):

@@ -1,4 +1,4 @@
-"""n-gram models for scoring: opened in an instant, queried in machine code."""
+"""n-gram models for scoring: opened without reading, queried in machine code."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class NgramScore(NamedTuple):
     Attributes:
         logprob: natural log of the text's probability, from `<s>` to `</s>` inclusive.
         words: number of words, without `<s>` and `</s>`.
-        oov: how many of them the model does not know.
+        oov: number of words that the model does not know.
     """
 
     logprob: float
@@ -48,7 +48,7 @@ class NgramModel:
     Attributes:
         path: its file.
         stored: its arrays.
-        quantise: whether it was asked for with 8 bits for each value.
+        quantise: whether it was loaded with 8 bits for each value.
     """
 
     path: Path
@@ -60,11 +60,11 @@ class NgramModel:
         """Opens an ARPA file, plain or gzipped, or a file in our own format.
 
         The arrays of an ARPA file are kept in the cache folder (see `lm.files.cache_home`) as long
-        as the file stays the same, so that only the first time takes long. Where that folder cannot
-        be written they stay in memory.
+        as the file does not change, so that only the first time takes long. If that folder cannot
+        be written, they stay in memory.
 
         Args:
-            path: The file; what it is is told by its content.
+            path: The file; its content decides which kind it is.
             quantise: Whether to keep 8 bits of each value of an ARPA file.
 
         Raises:
@@ -105,7 +105,7 @@ class NgramModel:
 
     @cached_property
     def vocabulary(self) -> Sequence[str]:
-        """The words by number, `<unk>` among them, `<s>` and `</s>` where the model has them."""
+        """The words by number, with `<unk>`, and with `<s>` and `</s>` if the model has them."""
         return words_of(self.stored.text)
 
     @cached_property
@@ -126,12 +126,12 @@ class NgramModel:
 
     @cached_property
     def eos(self) -> int:
-        """The number of `</s>`; -1 where there is none."""
+        """The number of `</s>`; -1 if there is none."""
         return number_of(self.words, EOS)
 
     @cached_property
     def bos(self) -> int:
-        """The state in which sentences begin: the node of `<s>`; -1 where it is no context."""
+        """The state in which sentences begin: the node of `<s>`; -1 if it is not a context."""
         node, inner = number_of(self.words, BOS), self.arrays.inner
         return node if node >= 0 and inner["link"][node] >= -1 else -1
 
@@ -146,11 +146,11 @@ class NgramModel:
     def word_logprobs(
         self, texts: Sequence[str], eos: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Natural-log probabilities of all words of texts, each text from `<s>` on.
+        """Natural-log probabilities of all words of texts; each text begins after `<s>`.
 
         Args:
-            texts: (T,) words are separated by white space.
-            eos: Whether `</s>` follows each text, where the model has it.
+            texts: (T,) texts; words are separated by white space.
+            eos: Whether `</s>` follows each text, if the model has it.
 
         Returns:
             (W,) float64 of the words, text after text; (T + 1,) int64 where each text begins.
@@ -171,7 +171,7 @@ class NgramModel:
         return self.score_texts([text])[0]
 
     def _scored(self, texts: Sequence[str], eos: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """As `word_logprobs`; also (T,) int64, how many words of each the model does not know."""
+        """The same as `word_logprobs`, and (T,) int64, numbers of unknown words of each text."""
         end = self.eos if eos else -1
         numbers, first, strange = number_texts(self.words, texts, self.unknown, end)
         logprobs = np.empty(len(numbers))
@@ -180,10 +180,10 @@ class NgramModel:
         return logprobs, first, strange
 
     def __reduce__(self) -> tuple[Any, tuple[Path, bool]]:
-        """Pickles as its path: another process opens the file again."""
+        """It is pickled as its path: another process opens the file again."""
         return NgramModel.load, (self.path, self.quantise)
 
 
 def _digest(text: str) -> str:
-    """A name for a text."""
+    """A short name for a text."""
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:24]

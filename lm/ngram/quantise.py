@@ -17,7 +17,7 @@ ROWS = 1 << 20
 
 
 def quantised(inner: np.ndarray, leaf: np.ndarray, bounds: Sequence[int]) -> NgramArrays:
-    """The same model with codes.
+    """The same model with codes in place of values.
 
     Args:
         inner: (M + 1,) INNER, see `NgramArrays`.
@@ -38,7 +38,7 @@ def quantised(inner: np.ndarray, leaf: np.ndarray, bounds: Sequence[int]) -> Ngr
             large, small = leaf, small_leaf
         else:
             large, small = inner[start:stop], small_inner[start:stop]
-            # Code 0 is for no weight at all, as this decides what is a state.
+            # Code 0 means no weight at all, which decides what is a state.
             backoff_book[k, 1:] = code_book(large["backoff"][large["backoff"] != 0], CODES - 1)
             small["backoff"] = coded(large["backoff"], backoff_book[k, 1:]) + 1
             small["backoff"][large["backoff"] == 0] = 0
@@ -50,7 +50,7 @@ def quantised(inner: np.ndarray, leaf: np.ndarray, bounds: Sequence[int]) -> Ngr
 
 
 def code_book(values: np.ndarray, size: int) -> np.ndarray:
-    """(size,) float32, sorted: what stands for the values; if these are few, they themselves."""
+    """(size,) float32, sorted: the values that replace all; if these are few, they themselves."""
     distinct, counts = np.unique(values, return_counts=True)
     if len(distinct) == 0:
         return np.zeros(size, np.float32)
@@ -66,7 +66,7 @@ def code_book(values: np.ndarray, size: int) -> np.ndarray:
 
 
 def coded(values: np.ndarray, book: np.ndarray) -> np.ndarray:
-    """uint8, for each value the place in the book of what is nearest to it."""
+    """uint8, the place in the book of the nearest value for each value."""
     between = (book[1:].astype(float) + book[:-1]) / 2
     codes = np.empty(len(values), np.uint8)
     for start in range(0, len(values), ROWS):

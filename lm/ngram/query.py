@@ -1,7 +1,7 @@
-"""Queries of back-off n-gram models that lie in arrays.
+"""Queries of back-off n-gram models in arrays.
 
 An n-gram is a node of a trie whose root is the empty context; a node's children are the words that
-follow it. A state is the node of the longest context that matters for what follows, -1 for none.
+follow it. A state is the node of the longest context that matters for the next words, -1 for none.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from lm.jit import inlined
 # the golden ratio. Whichever words follow a context, their places are spread evenly.
 GOLDEN = 2654435769
 LOW_BITS = (1 << 32) - 1
-FAR = 512  # from so many children on, the place of a word is guessed twice
-STEPS = 64  # after so many steps from there the search is by halves
+FAR = 512  # with this many children or more, the place of a word is guessed twice
+STEPS = 64  # after this many steps from there, the search is binary
 
-AFTER = -3  # less than any link of a state, as is AFTER less a state
+AFTER = -3  # less than any link of a state, and so is AFTER minus a state
 
-# An n-gram that is shorter than the longest ones.
+# An n-gram that is shorter than the longest n-grams.
 INNER = np.dtype(
     [
         ("word", "i4"),  # last word
         ("logprob", "f4"),  # log10 of its probability after the others
         ("backoff", "f4"),  # log10 of the back-off weight
-        ("first", "i4"),  # its children are the nodes from here on, up to the next one's first
-        # A state's link is the state to back off to. A node without children and back-off weight is
-        # no state; its link is AFTER less the state that follows it.
+        ("first", "i4"),  # its children are the nodes from here to `first` of the next node
+        # The link of a state is the state to back off to. A node without children and without a
+        # back-off weight is not a state; its link is AFTER minus the state that follows it.
         ("link", "i4"),
     ]
 )
 # One of the longest n-grams.
 LEAF = np.dtype([("word", "i4"), ("logprob", "f4"), ("link", "i4")])
-# The same with codes for the values.
+# The same with codes instead of values.
 SMALL_INNER = np.dtype(
     [("word", "i4"), ("logprob", "u1"), ("backoff", "u1"), ("first", "i4"), ("link", "i4")]
 )
@@ -49,9 +49,10 @@ class NgramArrays(NamedTuple):
     place (see `place_of`). The node of a single word is the word's number.
 
     Attributes:
-        inner: (M + 1,) INNER, nodes 0 to M - 1, and one more for where the last one's children end.
-        leaf: (N - M,) LEAF, nodes from M on.
-        logprob_book: (order, 256) float32, what the codes stand for by length; (0, 256) without.
+        inner: (M + 1,) INNER, nodes 0 to M - 1, and one more for the end of the last one's
+            children.
+        leaf: (N - M,) LEAF, the nodes M to N - 1.
+        logprob_book: (order, 256) float32, values of the codes by length; (0, 256) without codes.
         backoff_book: the same for the back-off weights.
         bounds: (order + 1,) int64, nodes of length k are bounds[k - 1] to bounds[k] - 1.
     """
@@ -74,19 +75,19 @@ Part = tuple[int, int, int]
 
 @inlined
 def place_of(word: int) -> int:
-    """What the children of a context are sorted by, from 0 to 2^32 - 1; no two words share it."""
+    """The number by which children are sorted, 0 to 2^32 - 1; different for each word."""
     return (word * GOLDEN) & LOW_BITS
 
 
 @inlined
 def first_guess(low: int, high: int, place: int) -> int:
-    """Where a place is among the nodes low to high - 1 if theirs are spread evenly."""
+    """The node of a place among the nodes low to high - 1, if their places are even."""
     return low + ((place * (high - low)) >> 32)
 
 
 @inlined
 def second_guess(low: int, high: int, place: int, node: int, found: int) -> int:
-    """The same from the word that was found at the first guess."""
+    """The same, corrected by the word that was found at the first guess."""
     node += ((place - place_of(found)) * (high - low)) >> 32
     return min(max(node, low), high - 1)
 
@@ -129,7 +130,7 @@ def find_word(nodes: np.ndarray, low: int, high: int, wanted: int) -> int:
 
 @inlined
 def length_of(lm: NgramArrays, node: int) -> int:
-    """Words of a node less one."""
+    """Number of words of a node minus one."""
     length = 0
     while node >= lm.bounds[length + 1]:
         length += 1
@@ -141,8 +142,8 @@ def advance(lm: NgramArrays, part: Part, state: int, word: int) -> tuple[float, 
     """log10 probability of a word in a state, and the state that follows.
 
     Args:
-        lm: One model, or several one after the other, none of them with codes.
-        part: Where the model is among them.
+        lm: One model, or several models one after the other, none of them with codes.
+        part: Where the model begins among them.
         state: A node of the model, or -1.
         word: Its number, from 0.
     """

@@ -24,7 +24,7 @@ class NgramScorer:
     eos: bool = True
 
     def score(self, batch: Texts | Sequence[str], progress: Progress | None = None) -> Scores:
-        """Scores of the texts, from `<s>` on; words are separated by white space."""
+        """Scores of the texts after `<s>`; words are separated by white space."""
         texts = Texts.of(batch).texts
         logprobs, first = self.model.word_logprobs(texts, self.eos)
         text = np.repeat(np.arange(len(texts)), np.diff(first))

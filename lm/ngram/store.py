@@ -1,8 +1,8 @@
 """n-gram models in a file that is opened without reading it.
 
-A file is in safetensors' format (a header of 8 bytes with the length of a JSON text, that text,
-then the arrays): the arrays of `lm.ngram.query.NgramArrays`, the records among them as bytes, and
-the words; in the metadata `format`, `version` and `order`. The system maps it into memory, so
+A file has the format of safetensors (a header of 8 bytes with the length of a JSON text, this text,
+then the arrays). It holds the arrays of `lm.ngram.query.NgramArrays`, records as bytes, and the
+words; the metadata have `format`, `version` and `order`. The system maps the file into memory, so
 processes share it.
 """
 
@@ -28,8 +28,8 @@ from lm.ngram.trie import Misfit, Trie, pieces_of
 
 FORMAT = "secondpass-ngram"
 VERSION = "2"
-UNSEEN = -100.0  # log10 probability of <unk> where a model has none, as in KenLM
-# In the file's order, with which the larger numbers are aligned.
+UNSEEN = -100.0  # log10 probability of <unk> if a model has none, as in KenLM
+# In the order of the file, which keeps the larger numbers aligned.
 TYPES = {
     "bounds": "I64",
     "logprob_book": "F32",
@@ -60,12 +60,12 @@ def compile_model(model: Arpa, where: str, quantise: bool = False) -> Stored:
     """A model as arrays that can be queried.
 
     Args:
-        model: As read or estimated.
-        where: What to call it in messages.
+        model: The model that was read or estimated.
+        where: Name of the model, for messages.
         quantise: Whether to keep 256 values of log-probs and of back-off weights for each length.
 
     Raises:
-        InputError: An n-gram is there twice, or one's first words are not an n-gram themselves.
+        InputError: An n-gram occurs twice, or the first words of an n-gram are not an n-gram.
     """
     longer = (pieces_of(section) for section in model.sections[1:])
     try:
@@ -77,11 +77,11 @@ def compile_model(model: Arpa, where: str, quantise: bool = False) -> Stored:
 
 
 def compile_arpa(path: str | Path, quantise: bool = False) -> Stored:
-    """The same from an ARPA file, which is not held in memory.
+    """The same from an ARPA file, which is not read into memory as a whole.
 
     Raises:
-        InputError: As `compile_model`, or the file is missing, truncated or malformed; names the
-            line.
+        InputError: As `compile_model`, or the file is missing, truncated or malformed; the message
+            names the line.
     """
     try:
         with stream_arpa(path) as arpa:
@@ -98,7 +98,7 @@ def _compiled(
     order: int,
     quantise: bool,
 ) -> Stored:
-    """See `compile_model`; `longer` has the n-grams of each length from 2 on."""
+    """See `compile_model`; `longer` has the n-grams of each length from 2."""
     words, numbers = list(vocabulary), unigrams.words[:, 0]
     has_unknown = UNKNOWN in words or UNKNOWN_IN_CAPITALS in words
     if not has_unknown:
@@ -118,19 +118,19 @@ def _compiled(
 
 
 def no_books() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The last three of `NgramArrays` of a model that is not quantised."""
+    """The last three arrays of `NgramArrays` for a model that is not quantised."""
     return np.zeros((0, CODES), np.float32), np.zeros((0, CODES), np.float32), np.zeros(0, np.int64)
 
 
 def frozen(arrays: NgramArrays) -> NgramArrays:
-    """Read-only, as the arrays of a file are, so that both meet the same machine code."""
+    """The arrays made read-only like those of a file, so that the same machine code fits both."""
     for array in arrays:
         array.flags.writeable = False
     return arrays
 
 
 def save(stored: Stored, path: str | Path) -> None:
-    """Writes a model; the file takes its name when it is whole.
+    """Writes a model; the file gets its name when it is complete.
 
     Raises:
         InputError: It cannot be written.
@@ -150,10 +150,12 @@ def save(stored: Stored, path: str | Path) -> None:
         with whole_file(path) as partial, open(partial, "wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
             for name in TYPES:
-                # Not `array.tofile`, which does not say why it fails.
+                # `array.tofile` would not say why it fails.
                 file.write(np.ascontiguousarray(arrays[name]).view(np.uint8).data)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); give another place"
+        ) from error
 
 
 def write_store(model: Arpa, path: str | Path, quantise: bool = False) -> None:
@@ -183,7 +185,7 @@ def open_store(path: str | Path) -> Stored:
     """Opens a file in our own format; its arrays are read when they are needed.
 
     Raises:
-        InputError: It is cut off, of another version, or no such file.
+        InputError: The file is cut off, has another version, or is not such a file.
     """
     remedy = "make it again with `secondpass ngram`"
     try:
@@ -198,7 +200,7 @@ def open_store(path: str | Path) -> Stored:
             raise ValueError("it is something else")
         if facts["version"] != VERSION:
             raise InputError(
-                f"{path}: version {facts['version']} of the format, this is {VERSION}; {remedy}"
+                f"{path}: has version {facts['version']} of the format, not {VERSION}; {remedy}"
             )
         if size != 8 + length + max(header[name]["data_offsets"][1] for name in TYPES):
             raise InputError(f"{path}: is cut off; {remedy}")
@@ -212,9 +214,13 @@ def open_store(path: str | Path) -> Stored:
         }
         order, words = int(facts["order"]), arrays.pop("text")
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; give an n-gram model") from error
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); give an n-gram model"
+        ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: no n-gram model in our format ({error}); {remedy}") from error
+        raise InputError(
+            f"{path}: not an n-gram model in our format ({error}); {remedy}"
+        ) from error
     return Stored(frozen(NgramArrays(**arrays)), words, order)
 
 

@@ -1,7 +1,6 @@
-"""n-grams put into the arrays that queries want, length by length.
+"""n-grams in the arrays that queries need, filled length by length.
 
-Of the n-grams of one length no more is held at a time than 16 bytes each, and what it takes to sort
-them.
+The memory for the n-grams of one length is 16 bytes for each, and that for sorting them.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ class Misfit(Exception):
     """An n-gram that has no place in a model.
 
     Attributes:
-        order: Its length.
-        row: Which of that length it is, from 0.
+        order: Length of the n-gram.
+        row: Number of the n-gram among those of its length, from 0.
         reason: What is wrong with it.
     """
 
@@ -41,11 +40,11 @@ class Trie:
     Attributes:
         inner: (M + 1,) INNER, see `lm.ngram.query.NgramArrays`.
         leaf: LEAF, the n-grams of the last length, if that is more than one word.
-        bounds: Where the nodes of each length begin, and how many nodes there are.
+        bounds: Where the nodes of each length begin, and the number of all nodes.
     """
 
     def __init__(self, logprob: np.ndarray, backoff: np.ndarray) -> None:
-        """Begins with single words; (V,) float32 each, by number."""
+        """Starts with single words; (V,) float32 arrays by the number of the word."""
         size = len(logprob)
         self.inner = np.zeros(size + 1, INNER)
         self.inner["word"][:-1] = np.arange(size)
@@ -63,12 +62,12 @@ class Trie:
             is_last: Whether these are the longest.
 
         Raises:
-            Misfit: One is there twice, or its first words are no n-gram.
+            Misfit: An n-gram occurs twice, or its first words are not an n-gram.
         """
         keys, logprob, backoff = self._collected(pieces, is_last)
         stop = self.bounds[-1] + len(keys)
         if stop > MOST_NODES:
-            reason = f"is one of {stop} or more; a model can have {MOST_NODES}: prune it"
+            reason = f"is one of {stop} or more, and a model can have {MOST_NODES}; prune it"
             raise Misfit(len(self.bounds), 0, reason)
         nodes = np.zeros(len(keys) + (not is_last), LEAF if is_last else INNER)
         filled = nodes[: len(keys)]
@@ -84,7 +83,7 @@ class Trie:
         filled["logprob"] = logprob
         if not is_last:
             filled["backoff"] = backoff
-            nodes["first"] = stop  # where the children of the node before the first of these end
+            nodes["first"] = stop  # the end of the children of the node before the first of these
         del logprob, backoff
         context = (keys >> HALF).astype(np.int32)
         filled["word"] = ((keys & LOW) * UNPLACED & LOW).astype(np.int32)
@@ -100,7 +99,7 @@ class Trie:
         self.bounds.append(stop)
 
     def finish(self) -> None:
-        """Ends a model of single words, which no `lengthen` has ended."""
+        """Completes a model that has only single words."""
         if len(self.bounds) == 2:
             self.inner["backoff"] = 0.0  # there is nothing to back off from
             self._count_children(np.zeros(0, np.int32))
@@ -108,7 +107,7 @@ class Trie:
     def _collected(
         self, pieces: Iterable[Section], is_last: bool
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(N,) uint64 the contexts' nodes and the last words' places, float32 the numbers."""
+        """(N,) uint64 nodes of contexts with places of last words, and float32 values."""
         keys = [np.zeros(0, np.uint64)]
         logprobs, backoffs = [np.zeros(0, np.float32)], [np.zeros(0, np.float32)]
         seen = 0
@@ -117,7 +116,7 @@ class Trie:
             misfit = place_ngrams(self.inner, piece.words, keys[-1])
             if misfit >= 0:
                 order = len(self.bounds)
-                reason = f"is there, but its first {order - 1} words are no {order - 1}-gram"
+                reason = f"is an n-gram, but its first {order - 1} words are not"
                 raise Misfit(order, seen + misfit, reason)
             logprobs.append(piece.logprob)
             if not is_last:
@@ -126,7 +125,7 @@ class Trie:
         return np.concatenate(keys), np.concatenate(logprobs), np.concatenate(backoffs)
 
     def _count_children(self, context: np.ndarray) -> None:
-        """Says where the children of the longest nodes are, and which of these are states.
+        """Fills in where the children of the longest nodes are, and which nodes are states.
 
         Args:
             context: (N,) the children's contexts, sorted.
@@ -143,7 +142,7 @@ class Trie:
 
 
 def pieces_of(section: Section) -> Iterator[Section]:
-    """A section's n-grams, some at a time."""
+    """A section's n-grams, some of them at a time."""
     for start in range(0, len(section), ROWS):
         rows = slice(start, start + ROWS)
         columns = (section.words[rows], section.logprob[rows], section.backoff[rows])
@@ -155,7 +154,7 @@ def place_ngrams(inner: np.ndarray, words: np.ndarray, keys: np.ndarray) -> int:
     """Fills `keys` (R,) with the context's node and the last word's place of `words` (R, k).
 
     Returns:
-        The first row whose context is not there; -1 if all are.
+        The first row whose context is not in the model; -1 if all are.
     """
     last = words.shape[1] - 1
     for row in range(len(words)):
@@ -173,7 +172,7 @@ def link_nodes(inner: np.ndarray, context: np.ndarray, word: np.ndarray, link: n
     """Fills `link` (R,) with the longest state that ends n-grams but is none of them.
 
     Args:
-        inner: Shorter n-grams, their links as they are to be.
+        inner: Shorter n-grams with their final links.
         context: (R,) the n-grams' contexts.
         word: (R,) their last words.
     """

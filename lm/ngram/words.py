@@ -1,4 +1,4 @@
-"""The words of an n-gram model by their bytes, and texts as their numbers."""
+"""The words of an n-gram model by their bytes, and texts as numbers of words."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from lm.jit import inlined, inner_kernel
 FNV_OFFSET = np.uint64(14695981039346656037)
 FNV_PRIME = np.uint64(1099511628211)
 LINE_FEED = 10
-HALVES = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # of surrogate pairs, but for bytes' stand-ins
+# Halves of surrogate pairs, except those that `surrogateescape` uses for bytes.
+HALVES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 class Words(NamedTuple):
@@ -22,9 +23,9 @@ class Words(NamedTuple):
 
     Attributes:
         text: uint8, the words, each with a line feed after it.
-        first: (V + 1,) int64, where each begins.
+        first: (V + 1,) int64, where each word begins.
         key: (H,) uint64, the hash of the word at each place.
-        number: (H,) int32, the number of the word at each place, -1 where there is none.
+        number: (H,) int32, the number of the word at each place, -1 if there is none.
     """
 
     text: np.ndarray
@@ -34,12 +35,12 @@ class Words(NamedTuple):
 
 
 def text_of(word: bytes) -> str:
-    """A word of a model; KenLM compares bytes, so what is not UTF-8 must survive the round trip."""
+    """A word of a model. KenLM compares bytes, so bytes that are not UTF-8 must be preserved."""
     return word.decode(errors="surrogateescape")
 
 
 def bytes_of(text: str) -> bytes:
-    """The reverse of `text_of`; in other texts, halves of characters become U+FFFD."""
+    """The inverse of `text_of`; in other texts, halves of characters become U+FFFD."""
     try:
         return text.encode(errors="surrogateescape")
     except UnicodeEncodeError:
@@ -58,19 +59,19 @@ def hashed(text: np.ndarray) -> Words:
 def number_texts(
     words: Words, texts: Sequence[str], unknown: int, eos: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The numbers of the words of texts, which white space separates.
+    """The numbers of the words of texts; words are separated by white space.
 
     Args:
         words: The vocabulary.
-        texts: (T,) any.
-        unknown: What stands for other words.
-        eos: What follows each text; nothing if it is negative.
+        texts: (T,) any texts.
+        unknown: Number for unknown words.
+        eos: Number that follows each text; nothing follows if it is negative.
 
     Returns:
         (W,) int32 of the words, text after text; (T + 1,) int64 where each text begins; (T,) int64
         how many words of each are `unknown`.
     """
-    # Python knows more white space than ASCII has; the kernel does not.
+    # Python knows more white space than ASCII has; the kernel knows only ASCII's.
     encoded = [bytes_of(t) if t.isascii() else bytes_of(" ".join(t.split())) for t in texts]
     begins = np.zeros(len(encoded) + 1, np.int64)
     np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)), out=begins[1:])
@@ -82,7 +83,7 @@ def number_texts(
 
 
 def number_of(words: Words, word: str) -> int:
-    """The number of a word, -1 for one that is not there."""
+    """The number of a word, -1 if the model does not have it."""
     if len(word.split()) != 1:
         return -1
     numbers, _, _ = number_texts(words, [word], -1, -1)
@@ -115,7 +116,7 @@ def find_word(words: Words, block: np.ndarray, begin: int, end: int, value: np.u
 
 @inner_kernel
 def _fill(words: Words) -> None:
-    """Fills the table."""
+    """Fills the hash table."""
     mask = np.uint64(len(words.key) - 1)
     for number in range(len(words.first) - 1):
         value = FNV_OFFSET
@@ -139,7 +140,7 @@ def _number(
     first: np.ndarray,
     strange: np.ndarray,
 ) -> int:
-    """Fills the last three arrays, see `number_texts`; returns how many words there are."""
+    """Fills the last three arrays, see `number_texts`; returns the number of words."""
     count = 0
     for text in range(len(begins) - 1):
         at, end = begins[text], begins[text + 1]

@@ -1,4 +1,4 @@
-"""How far to trust a word: measures of confidences, and a map that makes them honest."""
+"""How far to trust a word: measures of confidences, and their calibration."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-# Confidences are kept this far from 0 and 1, where one word would cost an infinite number of bits.
+# Confidences are kept this far from 0 and 1: there, one word could cost infinitely many bits.
 EDGE = 1e-4
 STEPS = 50
 
@@ -17,8 +17,8 @@ class Calibration:
     """A logistic map of confidences: logit(p) = slope · logit(c) + offset (Platt 1999).
 
     Attributes:
-        slope: below 1 where confidences are too extreme.
-        offset: below 0 where they are too high.
+        slope: slope of the map; below 1 where confidences are too extreme.
+        offset: offset of the map; below 0 where confidences are too high.
     """
 
     slope: float = 1.0
@@ -37,14 +37,15 @@ class Calibration:
             right: bool (W,), whether the word is right.
 
         Returns:
-            The identity where all words are right, or all wrong, which teach nothing.
+            The identity if all words are right, or all wrong: nothing can be learned from them.
         """
         right = np.asarray(right, dtype=np.float64)
         if not 0.0 < right.sum() < len(right):
             return cls()
         inputs = np.stack([logit(confidence), np.ones(len(right))], axis=1)
         found = np.array([1.0, 0.0])
-        # Platt's targets keep the slope finite where confidences tell right from wrong perfectly.
+        # Platt's targets keep the slope finite where confidences separate right from wrong
+        # perfectly.
         wrong = len(right) - right.sum()
         high, low = (right.sum() + 1) / (right.sum() + 2), 1 / (wrong + 2)
         target = np.where(right > 0, high, low)
@@ -78,14 +79,14 @@ def normalised_cross_entropy(confidence: np.ndarray, right: np.ndarray) -> float
     """Information that confidences give of which words are right (NIST; Siu & Gish 1999).
 
     (H - (bits spent with the confidences)) / H, with H the bits of knowing only the share of right
-    words: 1 is perfect, 0 tells nothing, below 0 misleads.
+    words: 1 is perfect, at 0 confidences say nothing, and below 0 they mislead.
 
     Args:
         confidence: (W,) between 0 and 1; kept 1e-4 away from both.
         right: bool (W,).
 
     Returns:
-        NaN where all words are right, or all wrong.
+        NaN if all words are right, or all wrong.
     """
     right = np.asarray(right, dtype=bool)
     share = right.mean() if len(right) else 0.0

@@ -1,8 +1,8 @@
-"""Confusion networks: what may stand at each place of an utterance, and a vote over it.
+"""Confusion networks: the possible words at each place of an utterance, and a vote over them.
 
-Mangu, Brill & Stolcke 2000, "Finding consensus in speech recognition", Computer Speech and
-Language 14(4), here from N-best lists; over lists of several systems it is the vote of Fiscus
-1997, "A post-processing system to yield reduced word error rates: ROVER", ASRU.
+Mangu, Brill & Stolcke 2000, "Finding consensus in speech recognition", Computer Speech and Language
+14(4), here from N-best lists. Over N-best lists of several systems it is the vote of Fiscus 1997,
+"A post-processing system to yield reduced word error rates: ROVER", ASRU.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from lm.jit import kernel
 from lm.rerank.pool import Pool
 
-NOTHING = 0  # no word at all, among the choices of a slot
+NOTHING = 0  # the choice of no word in a slot
 EQUAL = 1e-12  # masses closer than this are the same mass
 
 
@@ -23,9 +23,9 @@ class Network:
     """The confusion network of one utterance: S slots, V words.
 
     Attributes:
-        words: the words by number; number 0 stands for no word.
+        words: the words by number; number 0 means no word.
         mass: float (S, V), the probability of each word in each slot; rows sum to 1.
-        pivot: int (S,), what the likeliest hypothesis has in each slot.
+        pivot: int (S,), the word of the likeliest hypothesis in each slot.
     """
 
     words: tuple[str, ...]
@@ -33,8 +33,8 @@ class Network:
     pivot: np.ndarray
 
     def vote(self, nothing: float = 1.0) -> tuple[list[str], np.ndarray]:
-        """The likeliest word of every slot; among equals the likeliest hypothesis's, then the
-        word that came first.
+        """The likeliest word of every slot. Among equals it is that of the likeliest hypothesis,
+        then the word that came first.
 
         Args:
             nothing: factor of the mass of no word; above 1 for shorter transcripts.
@@ -52,8 +52,8 @@ class Network:
     def confidences(self, text: str) -> np.ndarray:
         """The mass of each word of a text in the slot that it falls in, (words,).
 
-        The text is aligned with the network for the fewest expected errors; a word that is
-        nowhere has 0.
+        The text is aligned with the network for the fewest expected errors; a word that is not in
+        the network has 0.
         """
         numbers = {word: number for number, word in enumerate(self.words) if number}
         words = np.array([numbers.get(word, -1) for word in text.split()], dtype=np.int64)
@@ -67,17 +67,17 @@ class Network:
 def networks(pool: Pool, posterior: np.ndarray) -> list[Network]:
     """The network of every utterance of a pool.
 
-    The likeliest hypothesis comes first and gives the slots; the others follow in order of their
-    probability, each aligned with what stands there for the fewest expected word errors: a word
-    costs 1 minus its share of the slot so far, to skip a slot 1 minus the share of no word, and a
-    new slot 1. So every hypothesis of the list is a path through its network.
+    The likeliest hypothesis comes first and gives the slots. The others follow in the order of
+    their probability; each is aligned with the network so far for the fewest expected word errors.
+    A word costs 1 minus its share of the slot, to skip a slot costs 1 minus the share of no word,
+    and a new slot costs 1. So every hypothesis of the list is a path through its network.
 
     Args:
         pool: N hypotheses.
-        posterior: (N,), from `Pool.posterior`.
+        posterior: (N,) probabilities from `Pool.posterior`.
     """
     found = []
-    # Texts that several systems have are one hypothesis with the probabilities of all.
+    # A text of several systems is one hypothesis; its probabilities are added.
     alone = np.flatnonzero(pool.twin == np.arange(len(pool.twin)))
     joint = np.bincount(pool.twin, posterior, minlength=len(posterior))
     owner = pool.owner[alone]
@@ -134,7 +134,7 @@ def _build(
             longer = np.zeros(len(mass), dtype=np.int64)
             longer[:size] = pivot[:size]
             pivot = longer
-        # From the end, so that every slot is moved once to where it will stand.
+        # From the end, so that every slot is moved only once.
         target = size + new - 1
         source = size - 1
         word = len(spelled) - 1
@@ -168,7 +168,7 @@ def _align(mass: np.ndarray, size: int, words: np.ndarray) -> np.ndarray:
     Args:
         mass: (S, V) with rows that sum to 1.
         size: S.
-        words: (W,) numbers of words, -1 for one that is nowhere.
+        words: (W,) numbers of words, -1 for one that is not in the network.
     """
     cost = np.empty((size + 1, len(words) + 1))
     cost[0, 0] = 0.0

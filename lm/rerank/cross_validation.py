@@ -1,4 +1,4 @@
-"""Cross-validation of tuned weights: what they give on lists that they were not tuned on."""
+"""Cross-validation of tuned weights: their errors on N-best lists they were not tuned on."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from lm.rerank.tune import tune
 
 @dataclass(frozen=True)
 class Validated:
-    """What weights give that were tuned without the lists that they are judged on.
+    """Results of weights that were tuned without the lists on which they are tested.
 
     Attributes:
         errors: word errors over all folds, each under the weights of the others.
-        weights: the weights of each fold.
+        weights: weights of each fold.
     """
 
     errors: int
@@ -42,14 +42,14 @@ def cross_validate(
         table: N-best table of N rows.
         errors: (N,) word errors of each row's hypothesis.
         columns: names of the columns to weight.
-        groups: (N,) the speaker, say, of each row: no group is in two folds. By default the
-            utterance.
-        folds: parts; fewer where there are fewer groups.
-        seed: of the order of the groups.
-        options: as `lm.rerank.tune.tune`.
+        groups: (N,) group of each row, such as the speaker: no group is in two folds. By default
+            the utterance.
+        folds: number of parts; fewer if there are fewer groups.
+        seed: random seed for the order of the groups.
+        options: options of `lm.rerank.tune.tune`.
 
     Returns:
-        None where there is only one group: nothing could be left out.
+        None if there is only one group: nothing can be left out.
 
     Raises:
         InputError: as `lm.rerank.tune.tune`, or folds is below 2.
@@ -61,7 +61,7 @@ def cross_validate(
     if len(names) < 2:
         return None
     folds = min(folds, len(names))
-    # Groups of most rows first, each to the fold that has fewest so far: folds of about one size.
+    # Large groups come first, each in the smallest fold so far: folds get about the same size.
     sizes = np.bincount(codes)
     shuffled = np.random.default_rng(seed).permutation(len(names))
     filled = np.zeros(folds)

@@ -1,8 +1,8 @@
-"""Which transcript to give for an utterance, and how far to trust each of its words.
+"""The transcript of an utterance, and confidences of its words.
 
-Three ways: the hypothesis of the best weighted sum (`map`), the one of least expected word errors
-(`mbr`), and a vote word by word (`vote`), whose result may stand in no list. The last two need
-posteriors, and so a temperature, which is tuned on dev.
+There are three ways: the hypothesis with the best weighted sum (`map`), the one with the fewest
+expected word errors (`mbr`), and a vote word by word (`vote`), whose result may be in no list. The
+last two need posteriors, and so a temperature, which is tuned on dev.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from lm.rerank.pool import Pool
 
 TEMPERATURES = tuple(np.geomspace(0.0625, 64, 16).round(4).tolist())
 NOTHING = (1.0, 0.7, 1.4, 0.5, 2.0)
-FACTORS = (0.25, 0.5, 2.0, 4.0)  # of one system's share, the others' following
+FACTORS = (0.25, 0.5, 2.0, 4.0)  # shares of one system that are tried; those of the others follow
 
-# Counts the word errors (U,) of a transcript for each utterance of a pool.
+# A function from a transcript for each of U utterances to the word errors (U,).
 Count = Callable[[Sequence[str]], np.ndarray]
 
 
@@ -34,9 +34,9 @@ class Choice:
 
     Attributes:
         method: `map`, `mbr` or `vote`.
-        temperature: of the posteriors, see `Pool.posterior`; `map` needs none.
+        temperature: temperature of the posteriors, see `Pool.posterior`; `map` needs none.
         nothing: factor of the mass of no word in a vote.
-        shares: of several systems, with sum 1; empty: all alike.
+        shares: shares of several systems, with sum 1; empty if all are equal.
     """
 
     method: Method = "map"
@@ -46,7 +46,9 @@ class Choice:
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
-            raise InputError(f"no way to choose named {self.method!r}; use {', '.join(METHODS)}")
+            raise InputError(
+                f"there is no way to choose named {self.method!r}; use {', '.join(METHODS)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ class Trust:
     """How word confidences are made.
 
     Attributes:
-        temperature: of the posteriors whose mass a word's confidence is.
-        calibration: what that mass becomes.
+        temperature: temperature of the posteriors from which confidences are made.
+        calibration: map from posterior mass to confidence.
     """
 
     temperature: float = 1.0
@@ -68,7 +70,7 @@ class Chosen:
 
     Attributes:
         texts: the transcripts.
-        positions: int (U,), which hypothesis of the pool it is; -1 where it stands in no list.
+        positions: int (U,), which hypothesis of the pool it is; -1 if it is in no list.
     """
 
     texts: list[str]
@@ -79,8 +81,8 @@ def choose(pool: Pool, choice: Choice) -> Chosen:
     """A transcript for every utterance.
 
     Args:
-        pool: the lists; with several systems `map` takes the likeliest hypothesis of all.
-        choice: how.
+        pool: the N-best lists; with several systems `map` takes the likeliest hypothesis of all.
+        choice: the way to choose, with its settings.
     """
     if choice.method == "vote":
         texts = _vote(networks(pool, pool.posterior(choice.temperature, choice.shares)), choice)
@@ -92,14 +94,14 @@ def choose(pool: Pool, choice: Choice) -> Chosen:
 def tune_choice(pool: Pool, method: Method, count: Count) -> Choice:
     """The temperature, and a vote's other settings, with the fewest word errors on dev.
 
-    Every temperature of a fixed grid is tried (with every factor of no word, for a vote), then the
-    systems' shares one after the other until none lowers the errors. Equals go to the lower
-    temperature, to a factor of 1, to equal shares.
+    Every temperature of a fixed grid is tried (for a vote, with every factor of no word), then the
+    systems' shares, one after the other, until none lowers the errors. With equal errors the lower
+    temperature, a factor of 1, and equal shares are preferred.
 
     Args:
-        pool: the dev lists.
-        method: `map` has nothing to tune with one system.
-        count: word errors of transcripts.
+        pool: the N-best lists of dev.
+        method: way to choose; with one system, `map` has nothing to tune.
+        count: function that counts the word errors of transcripts.
     """
     systems = int(pool.system.max()) + 1
     if method == "map" and systems == 1:
@@ -142,8 +144,8 @@ def confidences(
 ) -> list[np.ndarray]:
     """The confidence of every word of each transcript, U arrays.
 
-    It is the posterior mass of the word where it falls in the utterance's confusion network,
-    calibrated.
+    It is the calibrated posterior mass of the word in its slot of the utterance's confusion
+    network.
     """
     built = networks(pool, pool.posterior(trust.temperature, shares))
     masses = [n.confidences(text) for n, text in zip(built, texts, strict=True)]
@@ -153,24 +155,24 @@ def confidences(
 def tune_trust(
     pool: Pool, texts: Sequence[str], right: np.ndarray, shares: Sequence[float] = ()
 ) -> Trust:
-    """The temperature and calibration that say most of which words are right, on dev.
+    """The temperature and calibration that say most about which words are right, on dev.
 
     Args:
-        pool: the dev lists.
-        texts: the transcripts that were chosen, U.
+        pool: the N-best lists of dev.
+        texts: the U transcripts that were chosen.
         right: bool (W,), whether each of their words is right, one after the other.
-        shares: of several systems.
+        shares: shares of several systems.
 
     Returns:
-        The identity at temperature 1 where all words are right, or all wrong.
+        The identity at temperature 1 if all words are right, or all wrong.
     """
     best, most = Trust(), -np.inf
-    for temperature in TEMPERATURES[::2]:  # the calibration takes up what lies between
+    for temperature in TEMPERATURES[::2]:  # the calibration does the rest
         raw = np.concatenate(confidences(pool, texts, Trust(temperature), shares))
         calibration = Calibration.fit(raw, right)
-        told = normalised_cross_entropy(calibration(raw), right)
-        if told > most:
-            best, most = Trust(temperature, calibration), told
+        gain = normalised_cross_entropy(calibration(raw), right)
+        if gain > most:
+            best, most = Trust(temperature, calibration), gain
     return best
 
 
@@ -179,7 +181,7 @@ def _best(pool: Pool, choice: Choice, distances: Distances | None) -> np.ndarray
     posterior = pool.posterior(choice.temperature, choice.shares)
     if distances is not None:
         return least_risk(pool, distances, posterior)
-    # The totals decide: where all but one underflow, their posteriors are alike.
+    # The totals decide: where all posteriors but one underflow, these are equal.
     order = np.lexsort((pool.rank, -pool.totals, -posterior, pool.owner))
     found: np.ndarray = order[pool.lists[:-1]]
     return found
@@ -191,7 +193,7 @@ def _vote(built: Sequence[Network], choice: Choice) -> list[str]:
 
 
 def _found(pool: Pool, texts: Sequence[str]) -> np.ndarray:
-    """Where each text stands in its utterance's lists, the best total of equals; -1 if nowhere."""
+    """Position of each text in its utterance's lists, the best total of equals; -1 if in none."""
     found = np.full(len(texts), -1)
     for utt, text in enumerate(texts):
         for position in range(pool.lists[utt], pool.lists[utt + 1]):

@@ -23,12 +23,12 @@ def error_grid(
     Args:
         table: N-best table of N rows.
         errors: (N,) word errors of each row's hypothesis.
-        weights: weight by column of those that stay as they are.
-        values: weights to try by column; all combinations are.
+        weights: weight by column; these weights are fixed.
+        values: weights to try by column, in all combinations.
         scale: column whose weight is 1.
 
     Returns:
-        One row a point: a column for each of `values`, and `errors`.
+        One row for each point: a column for each of `values`, and `errors`.
 
     Raises:
         InputError: a column is missing or holds NaN.

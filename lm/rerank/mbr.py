@@ -22,8 +22,8 @@ class Distances:
     """Word errors between the hypotheses of each utterance.
 
     Attributes:
-        values: int16, for each utterance of H hypotheses its H · H distances, row by row.
-        starts: int (U + 1,), where each utterance's begin.
+        values: int16, the H · H distances of each utterance with H hypotheses, row by row.
+        starts: int (U + 1,), where the distances of each utterance begin.
     """
 
     values: np.ndarray
@@ -44,7 +44,7 @@ def risks(pool: Pool, distances: Distances, posterior: np.ndarray) -> np.ndarray
 
     Args:
         pool: N hypotheses.
-        distances: of the same pool.
+        distances: distances of the same pool.
         posterior: (N,), from `Pool.posterior`.
     """
     found = np.empty(len(posterior))
@@ -53,7 +53,7 @@ def risks(pool: Pool, distances: Distances, posterior: np.ndarray) -> np.ndarray
 
 
 def least_risk(pool: Pool, distances: Distances, posterior: np.ndarray) -> np.ndarray:
-    """The hypothesis of least risk of every utterance; among equals the likelier, then the first.
+    """The hypothesis of least risk in every utterance; of equals the likelier, then the first.
 
     Returns:
         (U,) positions in the pool.
@@ -90,7 +90,7 @@ def _fill(
 
 @kernel
 def _distance(words: np.ndarray, starts: np.ndarray, a: int, b: int, line: np.ndarray) -> int:
-    """Levenshtein's distance in words; what both begin and end with is skipped."""
+    """Levenshtein's distance in words; a common beginning and end are skipped."""
     a_from, a_to, b_from, b_to = starts[a], starts[a + 1], starts[b], starts[b + 1]
     while a_from < a_to and b_from < b_to and words[a_from] == words[b_from]:
         a_from += 1

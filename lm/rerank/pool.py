@@ -1,4 +1,8 @@
-"""N-best lists of one or several systems, pooled by utterance, with the words as numbers."""
+"""N-best lists of one or several systems, pooled by utterance, with the words as numbers.
+
+`lm.rerank.score_arrays` has the lists of one system as a rectangle of scores, to try weights out;
+here they are texts with one total score each, to compare hypotheses with each other.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from lm.errors import InputError
 
 @dataclass(frozen=True)
 class Pool:
-    """N hypotheses of U utterances; those of an utterance stand together, in no lasting order.
+    """N hypotheses of U utterances; those of an utterance are next to each other, in any order.
 
     Attributes:
         utts: the utterances, U of them.
@@ -23,10 +27,10 @@ class Pool:
         starts: int (N + 1,), where each hypothesis's words begin.
         vocabulary: the words by number.
         system: int (N,), which system's list a hypothesis is from.
-        row: int (N,), its row in that system's table.
-        totals: float (N,), its weighted score; -inf is legal.
-        rank: int (N,), its rank in its list.
-        twin: int (N,), the first hypothesis of the same utterance with the same words.
+        row: int (N,), the row of a hypothesis in that system's table.
+        totals: float (N,), weighted score of a hypothesis; -inf is legal.
+        rank: int (N,), rank of a hypothesis in its list.
+        twin: int (N,), number of the first hypothesis of the utterance with the same words.
     """
 
     utts: list[str]
@@ -46,8 +50,8 @@ class Pool:
         """Pools the lists of systems that have the same utterances.
 
         Args:
-            tables: an N-best table of each system.
-            totals: the weighted score of each of its rows, see `lm.combine.total`.
+            tables: N-best table of each system.
+            totals: weighted score of each row of each table, see `lm.combine.total`.
 
         Raises:
             InputError: a table is empty, or an utterance is not in every table.
@@ -60,7 +64,8 @@ class Pool:
                 shown = ", ".join(different[:5]) + (", …" if len(different) > 5 else "")
                 raise InputError(
                     f"{len(different)} utterances are in one of the tables 1 and {number} only "
-                    f"({shown}); leave them out of the other, or complete it"
+                    f"({shown}): remove them from the table that has them, or add their lists to "
+                    "the other"
                 )
         place = {utt: number for number, utt in enumerate(utts)}
         owner = np.concatenate([table["utt"].map(place).to_numpy() for table in tables])
@@ -102,12 +107,13 @@ class Pool:
     def posterior(self, temperature: float = 1.0, shares: Sequence[float] = ()) -> np.ndarray:
         """Probability of every hypothesis among those of its utterance.
 
-        A softmax of the totals over the temperature within each system's list, times the system's
-        share. Where all of a list are impossible, its first has everything.
+        It is a softmax of the totals, divided by the temperature, within each system's list, times
+        the system's share. If all hypotheses of a list are impossible, the first has all.
 
         Args:
-            temperature: above 0; near 0 the best has everything, far above all are alike.
-            shares: of each system, with sum 1; by default all alike.
+            temperature: number above 0; near 0 the best hypothesis has all of the probability,
+                and with a high temperature all hypotheses have equal parts.
+            shares: share of each system, with sum 1; by default all are equal.
 
         Returns:
             (N,), summing to 1 for each utterance.

@@ -1,4 +1,7 @@
-"""N-best lists as arrays: hypotheses by utterance, for everything that tries weights out."""
+"""N-best lists as arrays of scores and errors, hypotheses by utterance, to try weights out.
+
+`lm.rerank.pool` has lists as texts, to compare hypotheses with each other.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,7 @@ class ScoreArrays:
         return cls(np.where(impossible, 0.0, padded), impossible, exists, counts)
 
     def undecided(self) -> ScoreArrays:
-        """Without the lists whose hypotheses all have as many errors."""
+        """The lists without those whose hypotheses all have the same number of errors."""
         open_ = self.errors.min(axis=1) < self.errors.max(axis=1)
         return ScoreArrays(
             self.scores[open_], self.impossible[open_], self.exists[open_], self.errors[open_]
@@ -73,7 +76,7 @@ class ScoreArrays:
 
         Args:
             weights: (K - 1,) of all columns but the first.
-            direction: (K - 1,).
+            direction: (K - 1,) of the line.
 
         Returns:
             Three arrays (U, H).
@@ -85,7 +88,7 @@ class ScoreArrays:
         return offsets, slopes, alive
 
     def errors_under(self, weights: np.ndarray) -> np.ndarray:
-        """(U,) errors of the winners; a list without a possible hypothesis has its first."""
+        """(U,) errors of the winners; if no hypothesis of a list is possible, the first wins."""
         offsets, _, alive = self.line(weights, np.zeros_like(weights))
         best = np.where(alive, offsets, -np.inf).argmax(axis=1)
         found: np.ndarray = self.errors[np.arange(len(best)), best]

@@ -13,13 +13,14 @@ from lm.columns import is_count
 from lm.combine import total, winners
 from lm.rerank.score_arrays import ScoreArrays
 
-# Values from which each weight of an LM starts; counts start at 0.
+# Values at which each weight of an LM starts; counts start at 0.
 GRID = (0.0, 0.3, 1.0)
 
-# Weights are made smaller for as long as the errors that this adds are fewer than so many standard
-# errors of their sum; one is the rule of Breiman et al. 1984 (Classification and Regression Trees).
+# Weights are made smaller as long as the errors that this adds are fewer than this number of
+# standard errors of their sum; 1 is the rule of Breiman et al. 1984 (Classification and Regression
+# Trees).
 NEAR = 1.0
-SHARES = tuple(np.linspace(0, 1, 21)[:-1])  # of a weight, tried for smaller ones
+SHARES = tuple(np.linspace(0, 1, 21)[:-1])  # shares of a weight that are tried to make it smaller
 
 # Intervals narrower than this share of their position are rounding errors of tied crossings.
 NARROW = 1e-9
@@ -27,7 +28,7 @@ NARROW = 1e-9
 
 @dataclass(frozen=True)
 class Tuned:
-    """Tuned weights and what they give on the lists that they were tuned on.
+    """Tuned weights and their errors on the lists on which they were tuned.
 
     Attributes:
         weights: weight by column; the scale column's is 1.
@@ -51,26 +52,28 @@ def tune(
 ) -> Tuned:
     """Weights that minimise the word errors of the 1-best over all lists together.
 
-    Minimum error rate training (Och, ACL 2003): along a line in weight space every hypothesis's
-    total is linear, each list's winners are its upper envelope, and the corpus errors are a step
-    function whose steps are all known. From several starts, line searches follow each coordinate
-    and random directions until none lowers the errors. Of intervals with the fewest errors the one
-    nearest to weight 0 is taken, at its middle; of solutions with equally few errors the one with
-    the smallest weights, each in units of its column's spread within lists. Near-ties count as
-    ties, for few lists decide little: each weight, the largest first, is taken towards zero as long
-    as the errors that this adds are fewer than `near` standard errors of their sum, to the middle
-    of the plateau where that stops unless it is 0. Then digits are dropped as long as the errors
-    stay. Weights of log-probs are never negative; those of counts (`words`, `oov`, `….tokens`) may
-    be.
+    This is minimum error rate training (Och, ACL 2003). Along a line in weight space every
+    hypothesis's total is linear, the winners of a list are its upper envelope, and the errors of
+    the corpus are a step function whose steps can be computed. From several starts, line searches
+    along each coordinate and along random directions are repeated until none lowers the errors.
+
+    Of intervals with the fewest errors, the one nearest to weight 0 is taken, at its middle. Of
+    solutions with equally few errors, the one with the smallest weights is taken, each weight in
+    units of its column's spread within lists. A small difference in errors is treated as none,
+    because it depends on few lists: each weight, the largest first, is moved towards zero as long
+    as this adds fewer errors than `near` standard errors of their sum. It stops at 0 or in the
+    middle of a plateau. At last, digits are dropped as long as the errors stay the same. Weights
+    of log-probs are never negative; weights of counts (`words`, `oov`, `….tokens`) may be.
 
     Args:
         table: N-best table of N rows; -inf is legal in scores.
         errors: (N,) word errors of each row's hypothesis.
         columns: names of the columns to weight, with or without the scale column.
         scale: column whose weight is fixed to 1.
-        seed: of the starts beyond the grid and of the random directions.
-        restarts: number of starts; one weight alone needs no more than the grid.
-        near: standard errors within which more errors are no difference; 0 gives the fewest.
+        seed: random seed for the starts beyond the grid and for the random directions.
+        restarts: number of starts; a single weight needs only the grid.
+        near: number of standard errors within which more errors are accepted for smaller weights;
+            0 gives the fewest errors.
 
     Raises:
         InputError: the table is empty, or a column is missing or holds NaN.
@@ -96,7 +99,7 @@ def tune(
     chosen = _shrink(lists, best[2], spread, near) if near > 0 else best[2]
     values = [1.0, *map(float, _drop_digits(lists, chosen))]
     tuned = dict(zip(names, values, strict=True))
-    # Counted anew from the table, so that the numbers are those that `rerank` gives.
+    # Counted again from the table, so that the numbers are those that `rerank` gives.
     after, before = (
         int(errors[winners(table, total(table, weights))].sum())
         for weights in (tuned, {scale: 1.0})
@@ -133,8 +136,8 @@ def _descend(
         before = errors
         for column in range(free):
             direction = np.eye(free)[column]
-            # From weight 0 on, so that the step is the weight itself; 0 is tried for its own sake
-            # because only there a -inf in the column does not count.
+            # The line begins at weight 0, so that the step is the weight itself. 0 is tried as
+            # well, because only there a -inf in the column does not matter.
             base = np.where(direction == 1.0, 0.0, weights)
             at_zero = int(lists.errors_under(base).sum())
             low = -np.inf if signed[column] else 0.0
@@ -144,7 +147,7 @@ def _descend(
                 moved, found = base, at_zero
             if found <= errors:
                 weights, errors = moved, found
-        # With one free weight, its coordinate is the only line there is.
+        # With one free weight, its coordinate is the only line.
         for _ in range(free if free > 1 else 0):
             direction = rng.standard_normal(free) * unit
             low, high = _limits(weights, direction, signed)
@@ -188,7 +191,7 @@ def _search(
 
 
 def _middle(left: float, right: float) -> float:
-    """Middle of an interval; of an open one, a point well inside but near its finite end."""
+    """The middle of an interval; of an open one, a point inside that is near its finite end."""
     if np.isinf(left) and np.isinf(right):
         return 0.0
     if np.isinf(right):
@@ -206,10 +209,11 @@ def _envelope(
     low: float,
     high: float,
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Where along a line the corpus errors change: every list's upper envelope, all at once.
+    """Steps along a line at which the errors change: the upper envelopes of all lists.
 
-    Each list is walked from its winner just after `low` to the next crossing with a steeper
-    hypothesis, in as many rounds as the longest envelope has pieces (Och 2003, section 5).
+    In each list the search goes from the winner just after `low` to the next crossing with a
+    steeper hypothesis; the number of rounds is that of pieces of the longest envelope (Och 2003,
+    section 5).
 
     Returns:
         Steps within low and high at which errors change and by how much, (M,) each, unsorted, and
@@ -219,7 +223,7 @@ def _envelope(
     settled = int(errors[~alive.any(axis=1), 0].sum())
     slopes = np.where(alive, slopes, -np.inf)[lists]
     offsets, errors = offsets[lists], errors[lists]
-    # Just after low: the highest there, among equals the steepest; at -inf the flattest leads.
+    # Just after low the highest wins, among equals the steepest; at -inf the flattest does.
     if np.isinf(low):
         leads = slopes == np.where(alive[lists], slopes, np.inf).min(axis=1, keepdims=True)
         current = np.where(leads, offsets, -np.inf).argmax(axis=1)
@@ -242,7 +246,7 @@ def _envelope(
         meets = crossing == step[:, None]
         following = np.where(meets, slopes[rows], -np.inf).argmax(axis=1)
         change = errors[rows, following] - errors[rows, current]
-        # Rounding may put a crossing a hair before low.
+        # Rounding may put a crossing slightly before low.
         steps.append(np.maximum(step, low)[change != 0])
         changes.append(change[change != 0])
         current = following
@@ -252,8 +256,9 @@ def _envelope(
 def _shrink(lists: ScoreArrays, weights: np.ndarray, spread: np.ndarray, near: float) -> np.ndarray:
     """Smaller weights that give about as few errors.
 
-    Of each weight the smallest share that does; the middle one where larger ones give as many
-    errors, for at the edge of a plateau other lists would fall off.
+    For each weight the smallest such share is taken. If larger shares give the same number of
+    errors, the one in their middle is taken: at the edge of a plateau, errors on other lists may
+    be far higher.
     """
     best = lists.errors_under(weights)
     for column in np.argsort(-np.abs(weights) * spread, kind="stable"):
@@ -272,7 +277,7 @@ def _shrink(lists: ScoreArrays, weights: np.ndarray, spread: np.ndarray, near: f
 
 
 def _drop_digits(lists: ScoreArrays, weights: np.ndarray) -> np.ndarray:
-    """The weights with as few significant digits, two at least, as give no more errors."""
+    """The weights with the fewest significant digits, at least two, that give no more errors."""
     errors = int(lists.errors_under(weights).sum())
     for digits in range(2, 15):
         short = np.array([float(f"{weight:.{digits}g}") for weight in weights])

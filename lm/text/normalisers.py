@@ -1,4 +1,4 @@
-"""Text between systems that spell differently: normalisers by name."""
+"""Normalisers by name: they take text from one system's spelling to another's."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from lm.text.truecase import Truecaser, capitalised
 
 Normaliser = Callable[[str], str]
 
-# Letters that NFKD does not take apart, in upper case.
+# Upper-case letters that NFKD does not take apart.
 LETTERS = str.maketrans({"Æ": "AE", "Œ": "OE", "Ø": "O", "Đ": "D", "Ð": "D", "Ł": "L", "Þ": "TH"})
-# Combining accents, soft hyphens and zero-width marks: they vanish, and leave no space.
+# Combining accents, soft hyphens and zero-width marks: they are removed without a space.
 INVISIBLE = re.compile("[\u0300-\u036f\u00ad\u200b-\u200d\u2060\ufeff]")
 UNSPOKEN = re.compile("[^A-Z']+")
 # LibriSpeech spells these titles out; "St." is a saint only before a name.
@@ -34,9 +34,9 @@ def librispeech(text: str) -> str:
     """LibriSpeech's spelling: upper case, the letters A to Z, apostrophes inside words, one space.
 
     Accents are dropped, and typographic apostrophes become plain ones. Hyphens, digits and every
-    other mark become spaces: digits are not spelled out, so spell them before where they matter.
-    Apostrophes at the edges of words are dropped too, as in LibriSpeech, where they would not be
-    told from quotation marks. MR, MRS, DR and "St." before a name are spelled out, as there.
+    other mark become spaces: digits are not spelled out, so spell them out before if they matter.
+    Apostrophes at the edges of words are dropped too, as in LibriSpeech, because they cannot be
+    distinguished from quotation marks. MR, MRS, DR and "St." before a name are spelled out.
     """
     text = SAINT.sub("SAINT", text.translate(APOSTROPHES))
     if not text.isascii():
@@ -50,20 +50,20 @@ def librispeech(text: str) -> str:
 
 
 def lower(text: str) -> str:
-    """As `librispeech`, in lower case."""
+    """The text as `librispeech` writes it, in lower case."""
     return librispeech(text).lower()
 
 
 def sentence(text: str) -> str:
-    """As `lower`, with the pronoun I and the first letter in upper case."""
+    """The text as `lower` writes it, with the pronoun I and the first letter in upper case."""
     return capitalised(PRONOUN.sub("I", lower(text)))
 
 
 def whisper() -> Normaliser:
     """Whisper's normaliser for English (Radford et al. 2022, appendix C), from whisper-normalizer.
 
-    It writes numbers as digits, expands contractions, and takes British to American spelling. The
-    one in transformers lacks the list of spellings.
+    It writes numbers as digits, expands contractions, and changes British to American spelling.
+    The one in transformers lacks the list of spellings.
     """
     # Imported here: no other normaliser needs it.
     from whisper_normalizer.english import EnglishTextNormalizer
@@ -72,7 +72,7 @@ def whisper() -> Normaliser:
     return lambda text: " ".join(english(text).split())
 
 
-# Each makes the function when it is asked for. A new normaliser is one line here.
+# Each function makes a normaliser when it is needed. A new normaliser is one line here.
 NORMALISERS: dict[str, Callable[[], Normaliser]] = {
     "none": lambda: as_it_is,
     "librispeech": lambda: librispeech,
@@ -80,7 +80,7 @@ NORMALISERS: dict[str, Callable[[], Normaliser]] = {
     "sentence": lambda: sentence,
     "whisper": whisper,
 }
-# Those that read a file, `NAME:FILE`.
+# Normalisers that read a file, `NAME:FILE`.
 FROM_FILE: dict[str, Callable[[str], Normaliser]] = {"truecase": Truecaser.load}
 STOP = "+stop"
 CHOICES = ", ".join(
@@ -96,7 +96,7 @@ def normaliser(name: str) -> Normaliser:
             not end a sentence gets a full stop.
 
     Raises:
-        InputError: There is none of that name; the message names the nearest.
+        InputError: There is no normaliser of that name; the message has the nearest name.
     """
     if name.endswith(STOP):
         clean = normaliser(name.removesuffix(STOP))

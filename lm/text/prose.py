@@ -12,10 +12,10 @@ from typing import IO
 
 from lm.errors import InputError
 
-# Marks that stand for an apostrophe in print, on keyboards and in old e-texts.
+# Marks that are used as apostrophes in print, on keyboards and in old e-texts.
 APOSTROPHES = dict.fromkeys(map(ord, "’‘‛ʼ＇´`"), "'")
 
-# What a full stop does not end a sentence after. Words that often do end one ("etc.", "Esq.",
+# A full stop after these does not end a sentence. Words that often do end one ("etc.", "Esq.",
 # "Jr.") are not here.
 ABBREVIATIONS = """
 mr mrs ms messrs mme mlle dr st prof rev hon capt col gen lieut lt maj sergt sgt gov sen rep pres mt
@@ -27,12 +27,12 @@ OPENING = "\"'“‘([_-"
 
 
 def sentences(lines: Iterable[str]) -> Iterator[str]:
-    """Splits running text, one paragraph a line, into sentences; case and marks stay.
+    """Splits running text, one paragraph per line, into sentences; case and marks stay.
 
-    A sentence ends at full stops, question or exclamation marks, with closing quotes or brackets
-    after them, where white space and a capital letter follow. A single full stop after a title
-    or the like ("Mr.", "St.") or an initial ("J.", but not "I.") ends none. Empty lines are
-    skipped; no sentence reaches over a line's end.
+    A sentence ends at full stops, question marks or exclamation marks, perhaps with closing quotes
+    or brackets, if white space and a capital letter follow. A single full stop after a title
+    ("Mr.", "St.") or an initial ("J.", but not "I.") does not end a sentence. Empty lines are
+    skipped, and every line ends a sentence.
     """
     for line in lines:
         start = 0
@@ -47,7 +47,7 @@ def sentences(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _is_abbreviation(before: str) -> bool:
-    """Whether the last word before a full stop is one that the full stop belongs to."""
+    """Whether the last word before a full stop is an abbreviation or an initial."""
     words = before.split()
     word = words[-1].lstrip(OPENING) if words else ""
     initial = len(word) == 1 and word.isupper() and word != "I"
@@ -55,7 +55,7 @@ def _is_abbreviation(before: str) -> bool:
 
 
 def open_text(path: str | Path) -> IO[str]:
-    """Opens UTF-8 text for reading: plain, .gz, .bz2 or .xz by its name.
+    """Opens UTF-8 text for reading; its name says whether it is plain, .gz, .bz2 or .xz.
 
     Raises:
         InputError: There is no such file, or it cannot be opened.
@@ -84,4 +84,6 @@ def read_text(path: str | Path) -> Iterator[str]:
             for line in lines:
                 yield line.rstrip("\n")
         except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: not readable as UTF-8 text ({error})") from error
+            raise InputError(
+                f"{path}: not readable as UTF-8 text ({error}); convert it, or copy it again"
+            ) from error

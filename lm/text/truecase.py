@@ -1,6 +1,6 @@
-"""Truecasing: upper and lower case of each word as text mostly writes it (Lita et al. 2003, ACL).
+"""Truecasing: the case that each word mostly has in text (Lita et al. 2003, ACL).
 
-A word's case is counted where no sentence starts, since there the case is the word's own.
+The case of a word is counted only inside sentences: at their start every word is capitalised.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from lm.text.prose import APOSTROPHES, read_text, sentences
 
 HEADER = "# truecase: form, times in this form, times in all"
 WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
-MOST_FORMS = 4_000_000  # when there are more, those seen once are dropped
+MOST_FORMS = 4_000_000  # when there are more, forms that were seen once are dropped
 
 
 @dataclass(frozen=True)
 class Truecaser:
-    """What each word looks like inside a sentence.
+    """The form of each word inside a sentence.
 
     Attributes:
-        forms: By the word in lower case; a word that is not there is written in lower case.
+        forms: Form by the word in lower case; a word that is missing is written in lower case.
     """
 
     forms: dict[str, str]
@@ -36,27 +36,29 @@ class Truecaser:
         """Reads a model that `write_truecaser` wrote.
 
         Raises:
-            InputError: The file is missing, or no such model; the message names the line.
+            InputError: The file is missing, or is not such a model; the message names the line.
         """
         forms = {}
         lines = read_text(path)
         if next(lines, "") != HEADER:
-            raise InputError(f"{path}: no truecasing model; `secondpass truecase` makes one")
+            raise InputError(
+                f"{path}: this is not a truecasing model; `secondpass truecase` makes one"
+            )
         for number, line in enumerate(lines, 2):
             form, *counts = line.split("\t")
             if not form or len(counts) != 2:
                 raise InputError(
-                    f"{path}, line {number}: not a form and two counts with tabs between; make "
+                    f"{path}, line {number}: not a form and two counts, separated by tabs; make "
                     "the model again"
                 )
             forms[form.lower()] = form
         return cls(forms)
 
     def __call__(self, text: str) -> str:
-        """The text with each word in its form and the first letter of all in upper case.
+        """The text with each word in its form and its first letter in upper case.
 
-        Of a word with an apostrophe ("boston's") that was never seen, the part before it may have
-        been. Marks and spaces stay as they are.
+        If a word with an apostrophe ("boston's") was never seen, the form of the part before the
+        apostrophe is used. Marks and spaces stay as they are.
         """
         cased = WORD.sub(lambda word: self._form(word[0]), text.translate(APOSTROPHES))
         return capitalised(cased)
@@ -82,13 +84,13 @@ def count_forms(
     most: int = MOST_FORMS,
     progress: Callable[[int], object] | None = None,
 ) -> Counter[str]:
-    """How often each form of a word occurs where no sentence starts.
+    """Counts of each form of a word inside sentences.
 
-    Lines without a lower-case letter, such as headings, say nothing about case and are left out.
+    Lines without a lower-case letter, such as headings, say nothing about case and are skipped.
 
     Args:
-        lines: Running text, a paragraph or a sentence a line.
-        most: Forms kept in memory; when there are more, those seen once so far are dropped.
+        lines: Running text, a paragraph or a sentence per line.
+        most: Number of forms in memory; when there are more, those seen once so far are dropped.
         progress: Called with the number of lines read since the last call.
     """
     counts: Counter[str] = Counter()
@@ -107,18 +109,18 @@ def write_truecaser(counts: Counter[str], path: str | Path) -> int:
     """Writes the most frequent form of every word that is not mostly in lower case.
 
     Among equally frequent forms lower case wins, then alphabetical order, so that the same text
-    gives the same file. A name that ends in `.gz` is packed.
+    gives the same file. A file whose name ends in `.gz` is compressed.
 
     Returns:
         The number of forms written.
 
     Raises:
-        InputError: There is nothing to learn from.
+        InputError: The text has no word in upper case inside a sentence.
     """
     if not any(form != form.lower() for form in counts):
         raise InputError(
-            "no word in upper case inside a sentence: truecasing is learned from text as it is "
-            "printed, not from normalised text"
+            "there is no word in upper case inside a sentence: truecasing is learned from text as "
+            "it is printed; give such text, not normalised text"
         )
     total: Counter[str] = Counter()
     best: dict[str, str] = {}
@@ -133,6 +135,6 @@ def write_truecaser(counts: Counter[str], path: str | Path) -> int:
     lines = [HEADER, *(f"{form}\t{counts[form]}\t{total[form.lower()]}" for form in chosen)]
     content = ("\n".join(lines) + "\n").encode()
     with whole_file(path) as temporary:
-        # Without a time, so that equal models are equal files.
+        # The file has no time, so that equal models are equal files.
         temporary.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
     return len(chosen)

@@ -234,7 +234,7 @@ def test_a_file_that_is_no_database_is_set_aside(tmp_path: Path, content: bytes)
     for number in (1, 2):
         path.write_bytes(content)
         with pytest.warns(
-            UserWarning, match=rf"set aside as scores.sqlite.damaged-{number}, a new"
+            UserWarning, match=rf"renamed to scores.sqlite.damaged-{number}, and a new"
         ):
             cache = ScoreCache.open(path)
         assert Path(f"{path}.damaged-{number}").read_bytes() == content
@@ -266,7 +266,7 @@ def test_damage_in_use_costs_scores_and_no_more(tmp_path: Path, log: bool) -> No
             again = CachedScorer(no_model, "m", cache).score(texts)
             assert again.logprob.tolist() == right
         noticed += bool(caught)
-        assert all("set aside as" in str(warning.message) for warning in caught)
+        assert all("renamed to" in str(warning.message) for warning in caught)
         assert Path(f"{path}.damaged-1").exists() == bool(caught)
     assert noticed > 4
 
@@ -276,7 +276,7 @@ def test_a_database_of_something_else_is_left_alone(tmp_path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE contacts (name TEXT)")
     before = path.read_bytes()
-    with pytest.raises(InputError, match="a database of something else; use another file"):
+    with pytest.raises(InputError, match="a database of something else; name another file"):
         ScoreCache.open(path)
     assert path.read_bytes() == before
 

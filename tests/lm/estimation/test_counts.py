@@ -124,7 +124,7 @@ def test_packing_keeps_words_and_their_order(types: int, order: int) -> None:
     [
         ([1], "1 weights for 2 texts"),
         ([1, 2, 3], "3 weights for 2 texts"),
-        ([1, 0], "whole numbers from 1 on"),
+        ([1, 0], "whole numbers, 1 or more"),
         ([1, 1.5], "--models"),
         ([1, float("nan")], "whole numbers"),
         ([1, float("inf")], "whole numbers"),

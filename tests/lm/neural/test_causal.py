@@ -267,7 +267,7 @@ def test_models_that_are_not_causal(tmp_path: Path) -> None:
     )
     BertForMaskedLM(config).save_pretrained(tmp_path / "masked")
     tokenizer.save_pretrained(tmp_path / "masked")
-    with pytest.raises(InputError, match="lets a token see those after it"):
+    with pytest.raises(InputError, match="lets a token see later tokens"):
         CausalLM.load(tmp_path / "masked", CPU)
     Wav2Vec2Config().save_pretrained(tmp_path / "acoustic")
     tokenizer.save_pretrained(tmp_path / "acoustic")

@@ -210,11 +210,11 @@ def test_context_that_is_no_ngram_is_named(tmp_path: Path) -> None:
     grams = [np.arange(5)[:, None], np.array([[3, 4], [4, 4]]), np.array([[3, 4, 4], [4, 3, 4]])]
     sections = [Section(g.astype(np.int32), *np.full((2, len(g)), -0.5, np.float32)) for g in grams]
     model = Arpa(vocabulary, sections)
-    with pytest.raises(InputError, match="model: 'b a b' is there, but its first 2 words are no"):
+    with pytest.raises(InputError, match="model: 'b a b' is an n-gram, but its first 2 words"):
         compile_model(model, "model")
     write_arpa(model, tmp_path / "lm.arpa.gz")
     with pytest.raises(
-        InputError, match=r"lm\.arpa\.gz:19: 'b a b' is there, but its first 2 words"
+        InputError, match=r"lm\.arpa\.gz:19: 'b a b' is an n-gram, but its first 2 words"
     ):
         NgramModel.load(tmp_path / "lm.arpa.gz")
     # KenLM does not load it either.
@@ -318,7 +318,7 @@ def test_eight_bits_change_the_perplexity_by_less_than_a_hundredth(shared_data: 
     ("change", "says"),
     [
         (lambda content: content[:-1], "is cut off"),
-        (lambda content: content[:200], "no n-gram model in our format"),
+        (lambda content: content[:200], "not an n-gram model in our format"),
         (lambda content: content.replace(b'"version":"2"', b'"version":"0"'), "version 0"),
     ],
 )
@@ -351,7 +351,7 @@ def test_other_safetensors_files_are_named(tmp_path: Path) -> None:
         {"format": lm.ngram.store.FORMAT, "version": lm.ngram.store.VERSION},
     ):
         save_file({"weights": np.zeros(3)}, path, facts)
-        with pytest.raises(InputError, match="no n-gram model in our format"):
+        with pytest.raises(InputError, match="not an n-gram model in our format"):
             open_store(path)
 
 

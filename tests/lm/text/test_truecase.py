@@ -105,7 +105,7 @@ def test_command_learns_from_novels(shared_data: Path, tmp_path: Path) -> None:
     ("content", "message"),
     [
         (None, "cannot be read"),
-        (b"Boston 3 4\n", "no truecasing model"),
+        (b"Boston 3 4\n", "not a truecasing model"),
         (f"{HEADER}\nBoston\t3\t3\nParis\n".encode(), "line 3"),
         (f"{HEADER}\n\xff".encode("latin-1"), "not readable as UTF-8"),
     ],
@@ -126,7 +126,7 @@ def test_wrong_names_and_texts(tmp_path: Path, capsys: pytest.CaptureFixture[str
     lower = tmp_path / "lower.txt"
     lower.write_text("nothing here is printed\n")
     assert main(["truecase", str(lower), "-o", str(tmp_path / "m.tsv")]) == 2
-    assert "as it is printed" in capsys.readouterr().err
+    assert "truecasing is learned from text" in capsys.readouterr().err
     assert not (tmp_path / "m.tsv").exists()
     assert main(["truecase", str(lower), "-o", str(lower / "m.tsv")]) == 2
     assert "cannot be written" in capsys.readouterr().err
