@@ -284,7 +284,7 @@ def test_a_database_of_something_else_is_left_alone(tmp_path: Path) -> None:
 def test_work_goes_on_where_nothing_can_be_kept(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path, tmp_path / "file" / "scores.sqlite"):
-        with pytest.warns(UserWarning, match="cannot be used .*: scores are not kept"):
+        with pytest.warns(UserWarning, match="cannot be used .*, so scores are not kept"):
             cache = ScoreCache.open(path)
             scores = CachedScorer(Letters, "m", cache).score(["a"])
         assert scores.logprob.tolist() == [letters("a")]

@@ -190,7 +190,7 @@ def test_nan_names_the_text(tmp_path: Path) -> None:
         token = lm.tokenizer("mat", add_special_tokens=False)["input_ids"][0]
         lm.model.get_input_embeddings().weight[token] = float("nan")
     lm.model.get_output_embeddings().weight = torch.nn.Parameter(torch.ones(len(lm.tokenizer), 32))
-    with pytest.raises(TextError, match=r"^text 1: .the mat. has no score but NaN"):
+    with pytest.raises(TextError, match=r"^text 1: .the mat. has the score NaN"):
         lm.score(["the cat", "the mat"])
 
 
