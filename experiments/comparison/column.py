@@ -10,13 +10,13 @@ from lm.scorer import ScorerOptions
 
 @dataclass(frozen=True, kw_only=True)
 class Column(ScorerOptions):
-    """One language model whose score is added to the lists.
+    """One language model whose scores become a column of the N-best table.
 
     Attributes:
-        model: A causal or masked language model's checkpoint (hub name or folder), or an n-gram
-            model's file.
-        normaliser: From the hypotheses' spelling to the LM's, see `lm.text.normalisers`.
-        context: What was said before, for models that read it.
+        model: Causal or masked language model (hub name or folder), or the file of an n-gram model.
+        normaliser: Normaliser that turns the hypotheses' spelling into the model's (see
+            `lm.text.normalisers`).
+        context: Settings of the context: what was said before, for models that read it.
     """
 
     model: str
