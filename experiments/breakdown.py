@@ -70,7 +70,7 @@ def by_group(
     Args:
         utterances: Rows of one split, from `with_classes`.
         column: What groups them, `tag.speaker` say; utterances without a value are left out.
-        resamples: Of the intervals' bootstrap over utterances.
+        resamples: number of bootstrap samples over utterances, for the intervals.
         system: The column that names the system.
 
     Returns:
@@ -129,7 +129,7 @@ def oracle_by_n(hypotheses: pd.DataFrame, ref_words: int) -> pd.DataFrame:
 def confusions(
     references: Iterable[str], hypotheses: Iterable[str], alignment: Method = "jiwer"
 ) -> dict[str, Counter]:
-    """Which words stand for which, by the alignment that the errors are counted with.
+    """Which words were recognised as which, by the alignment that the errors are counted with.
 
     Returns:
         `substitutions` by (reference word, hypothesis word), `deletions` by (reference word,) and
@@ -159,7 +159,7 @@ def most_frequent(counts: Counter, most: int) -> list[tuple[tuple[str, ...], int
 
 
 def unknown_words(text: str, models: Iterable[Callable[[str], bool]]) -> int:
-    """How many words of a text no model knows, as it stands or in another case.
+    """How many words of a text no model knows, as they are or in another case.
 
     Args:
         text: Words at white space.

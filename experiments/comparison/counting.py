@@ -22,12 +22,12 @@ class Counting:
     """What is done to texts before words are counted, and how rates get their intervals.
 
     Attributes:
-        normalise: Applied to references and hypotheses.
-        alignment: Of hypotheses with references, see `asr.evaluation.alignment.WordIds`.
-        intervals: What the bootstrap draws. Utterances of one speaker err alike: intervals over
-            speakers are wider, and say what to expect of speakers that were not heard.
-        resamples: Of the bootstrap.
-        seed: Of the bootstrap and of the search for weights.
+        normalise: what is applied to references and hypotheses.
+        alignment: how hypotheses are aligned, see `asr.evaluation.alignment.WordIds`.
+        intervals: what the bootstrap draws. Utterances of one speaker have similar errors, so
+            intervals over speakers are wider; they say what to expect of new speakers.
+        resamples: number of bootstrap samples.
+        seed: random seed for the bootstrap and the search for weights.
     """
 
     normalise: Callable[[str], str] = str
@@ -89,7 +89,7 @@ def same_utterances(
         intersect: Leave out what some table lacks, instead of refusing.
 
     Raises:
-        InputError: The tables hold different utterances (which ones is said), or share none.
+        InputError: The tables hold different utterances (the message names them), or share none.
     """
     sets = {name: set(table["utt"]) for name, table in tables.items()}
     shared = set.intersection(*sets.values())

@@ -24,9 +24,9 @@ class Dev:
     be the same utterances under several conditions.
 
     Attributes:
-        tables: N-best table by first pass; none where there is no dev split.
-        references: Of all of them.
-        groups: By utterance its speaker or, where not all are known, its own name.
+        tables: N-best table by first pass; empty where there is no dev split.
+        references: the references of all of them.
+        groups: by utterance its speaker or, where not all speakers are known, its own name.
         grouped_by: `speaker` or `utterance`.
     """
 

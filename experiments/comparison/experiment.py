@@ -24,25 +24,26 @@ class Comparison:
     """An experiment.
 
     Attributes:
-        name: Of the run; results go to `results/NAME` unless --out says otherwise.
-        splits: Evaluation sets by name.
-        systems: Rows of the table by name.
-        baseline: The system that the others are tested against; by default the first.
-        dev: Names of the splits that weights are tuned on.
-        acoustic: The acoustic stage, for splits of audio.
-        first_passes: Decoders by name, for splits of audio.
-        columns: Language models by name, whose scores systems may use.
-        normaliser: Applied to references and hypotheses before words are counted.
-        alignment: Of hypotheses with references: `jiwer`, or `sclite` as NIST's tool does it.
-        intervals: What the bootstrap draws, `utterances` or `speakers`.
-        note: Printed below the table.
-        seed: Of tuning and of the bootstrap.
-        resamples: Of the bootstrap.
-        folds: Of the cross-validation of tuned weights, by speaker where speakers are known; 0
-            leaves it out.
-        explain: Of how many utterances of a split, on whose transcript systems differ, the
-            transcripts are kept with their tokens' log-probs.
-        cache: File of scores that are kept between runs, shared by all; null keeps none.
+        name: name of the run; results are written to `results/NAME` unless --out names a folder.
+        splits: evaluation sets by name.
+        systems: rows of the table by name.
+        baseline: the system that the others are tested against; by default the first.
+        dev: names of the splits that weights are tuned on.
+        acoustic: the acoustic stage, for splits of audio.
+        first_passes: decoders by name, for splits of audio.
+        columns: language models by name, whose scores systems may use.
+        normaliser: what is applied to references and hypotheses before words are counted.
+        alignment: alignment of hypotheses with references: `jiwer`, or `sclite` as NIST's tool
+            does it.
+        intervals: what the bootstrap draws, `utterances` or `speakers`.
+        note: a text that is printed below the table.
+        seed: random seed for tuning and the bootstrap.
+        resamples: number of bootstrap samples.
+        folds: number of folds of the cross-validation of tuned weights, by speaker where speakers
+            are known; 0 skips the cross-validation.
+        explain: number of utterances of a split for which the log-probs of tokens are kept, among
+            those on which systems differ.
+        cache: file of the scores that are kept between runs and shared by all; null keeps none.
     """
 
     name: str

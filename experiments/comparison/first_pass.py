@@ -31,7 +31,7 @@ class Written:
 def write_emissions(
     folder: str | Path, utterances: list[Utterance], acoustic: Acoustic, label: str
 ) -> Written:
-    """Audio to log-probs in a folder; utterances that fail are noted, the others go on."""
+    """Audio to log-probs in a folder; utterances that fail are noted, the others continue."""
     from asr.acoustic import CTCModel  # torch takes seconds to import
     from asr.emit import emit
 
@@ -56,9 +56,9 @@ class DecodeSummary:
 
     Attributes:
         failures: Reason by utterance that failed.
-        utterances: How many were decoded.
-        hypotheses: In all lists.
-        audio_seconds: Of them.
+        utterances: number of utterances that were decoded.
+        hypotheses: number of hypotheses in all lists.
+        audio_seconds: length of their audio, seconds.
         seconds: Wall time, the loading of language models included.
     """
 

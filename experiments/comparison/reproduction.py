@@ -19,20 +19,23 @@ def config_of(results: Results) -> Comparison:
     """The resolved config of a results folder.
 
     Raises:
-        InputError: This version knows no such config.
+        InputError: The folder has no config, or one that this version does not know.
     """
     config = results.meta.get("config")
     where = f"{results.folder / 'meta.json'}"
     if not isinstance(config, dict) or "splits" not in config:
-        raise InputError(f"{where}: no config of a comparison in it")
+        raise InputError(
+            f"{where}: there is no config of a comparison in it; give a folder that "
+            "`secondpass compare` wrote"
+        )
     found: Comparison = build(Comparison, config, where, "")
     return found
 
 
 def agreement(old: Results, new: Results) -> tuple[bool, list[str]]:
-    """Whether two results of the same config have the same numbers, and what to tell.
+    """Whether two results of the same config have the same numbers, and what to report.
 
-    Inputs and versions that differ are told where the numbers do.
+    Inputs and versions that differ are reported where the numbers differ.
     """
     keys = ["split", "system"]
     both = old.systems.merge(new.systems, on=keys, suffixes=(" old", " new"), how="outer")

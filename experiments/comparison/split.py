@@ -19,12 +19,13 @@ class Split:
 
     Attributes:
         manifest: JSONL manifest, LibriSpeech folder, CSV/TSV or folder of audio, with references.
-        nbest: N-best lists of another system (or a Parquet table of ours).
-        format: Of `nbest`, see `secondpass import-nbest`; `parquet` for our own.
-        references: Reference texts, where the lists do not carry them.
-        speaker: Regular expression that finds the speaker at the start of an utterance's id (its
+        nbest: N-best lists of another system, or a Parquet table of this project.
+        format: format of `nbest`, see `secondpass import-nbest`; `parquet` for a table of this
+            project.
+        references: reference texts, where the N-best lists do not have them.
+        speaker: regular expression that finds the speaker at the start of an utterance's id (its
             first group, where it has one), where nothing else gives speakers.
-        limit: Use only the first so many utterances.
+        limit: use only the first N utterances.
     """
 
     manifest: str | None = None

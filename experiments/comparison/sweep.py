@@ -1,6 +1,6 @@
-"""Grids over settings: a list in the place of a single value stands for each of its values.
+"""Grids over settings: a list where a single value is expected means each of its values in turn.
 
-Where a setting is a list itself, a list of lists does.
+Where a setting is a list itself, a list of lists means this.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def as_cell(value: Any) -> Any:
 
 
 def lists_in(cls: Any, value: Any, keys: Keys) -> Iterator[tuple[Keys, list[Any]]]:
-    """The lists that stand where the type takes none, with their keys.
+    """The lists where the type expects a single value, with their keys.
 
     Where it takes one, a list of lists.
     """

@@ -38,7 +38,7 @@ def explanations(
     Args:
         plan: the comparison.
         tables: N-best tables by split and first pass.
-        utterances: One row a system, split and utterance; `chosen` is the hypothesis as it stands
+        utterances: One row a system, split and utterance; `chosen` is the hypothesis as it is
             in the table.
         stages: Folder of the stages.
         models: Loads the language models.

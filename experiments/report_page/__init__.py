@@ -1,5 +1,14 @@
-"""The report: what a results folder holds, as the data and the text of one HTML file.
+"""The report: the content of results folders as one HTML file, in the order in which data pass.
 
-run.py reads a folder; curves.py, groups.py and explorer.py turn its tables into plain numbers for
-the page's plots and lists; page.py puts them, the style sheet and the scripts into one file.
+    run            reads a results folder
+    sweep_points   which settings of a sweep matter for a system
+    curves         error rates against N and against weights
+    groups         errors by tag, and the most frequent confusions
+    trust          reliability of word confidences
+    explorer       every utterance with its hypotheses
+    payload        all of it as plain values
+    page           values, style sheet and scripts in one file
+
+In the browser: dom (elements), align (word alignments), plots, sections, explorer and detail (the
+N-best explorer), page (puts all together).
 """

@@ -90,9 +90,9 @@ const KINDS = {
 function wordNode(kind, word, sure) {
   const shown = kind === "del" ? "∗∗∗" : kind === "ins" ? "+" + word : word;
   const known = sure !== null && sure !== undefined;
-  const told = [...(kind === "ok" ? [] : [KINDS[kind]]), ...(known ? [`confidence ${(sure / 100).toFixed(2)}`] : [])];
+  const facts = [...(kind === "ok" ? [] : [KINDS[kind]]), ...(known ? [`confidence ${(sure / 100).toFixed(2)}`] : [])];
   const attributes = { class: `w ${kind}${known ? " sure" : ""}` };
-  if (told.length) attributes.title = told.join(", ");
+  if (facts.length) attributes.title = facts.join(", ");
   if (known) attributes.style = `--doubt:${(1 - sure / 99).toFixed(2)}`;
   return el("span", attributes, shown);
 }
@@ -103,7 +103,7 @@ function markedLine(ref, hyp, method) {
   return marked.flatMap((node, k) => (k ? [" ", node] : [node]));
 }
 
-// Pixels of one character of the monospaced text, and of what stands around a word.
+// Pixels of one character of the monospaced text, and of the space around a word.
 const CHARACTER = 8.2, AROUND = 10;
 
 // The reference above every system's output, broken into lines of a width in pixels; rows are

@@ -106,7 +106,7 @@ def weight_axis(name: str, tuned: float, points: int) -> np.ndarray:
     else:
         low, high = min(0.0, 2.5 * tuned), max(1.0, 2.5 * tuned)
         grid = np.linspace(low, high, points)
-    # Rounded for people; the two that matter stand exactly.
+    # Rounded for people; the two that matter are exact.
     return np.unique(np.append([float(f"{value:.3g}") for value in grid], [0.0, tuned]))
 
 

@@ -59,7 +59,7 @@ def system_outputs(
 ) -> list[dict[str, Any]]:
     """What each system gave for every utterance.
 
-    An output that an earlier system gave for the same utterance stands as that system's number.
+    An output that an earlier system gave for the same utterance is written as that system's number.
     """
     outputs: list[dict[str, Any]] = []
     seen: list[dict[str, int]] = [{} for _ in place]
@@ -124,8 +124,9 @@ def hypotheses(
 
     Returns:
         `start` (U + 1) where each utterance's hypotheses begin; `rank`, `errors`, `text`, `counted`
-        (the normalised text; None where it is as it stands, or all are) and every score column
-        over them (None for -inf); `left_out`, how many hypotheses are not shown.
+        (the normalised text; None where normalising does not change it, and None in place of all
+        where it changes none) and every score column over them (None for -inf); `left_out`, how
+        many hypotheses are not shown.
     """
     table = table.assign(place=table["utt"].astype(str).map(place))
     table = table.sort_values(["place", "rank"], kind="stable")
@@ -215,7 +216,7 @@ def tokens(run: Run, split: str, place: dict[str, int]) -> dict[str, list[Any]] 
 
 
 def audio_links(run: Run, first: pd.DataFrame, page: Path) -> list[str | None] | None:
-    """Links from the page's folder to audio files that are at hand; None without any."""
+    """Links from the page's folder to audio files that exist; None without any."""
     if "audio" not in first:
         return None
     links = [None if pd.isna(p) else audio_link(str(p), run.folder, page) for p in first["audio"]]

@@ -25,7 +25,7 @@ def html_page(title: str, data: dict[str, Any], explorers: Sequence[Sequence[Any
     security policy allows no network, and no script but the two whose hashes it names.
 
     Args:
-        title: Of the window and the first heading.
+        title: title of the window and first heading.
         data: What the page shows at once.
         explorers: For each run, the explorer's data of each split; parsed when looked at.
     """
@@ -59,7 +59,7 @@ def data_block(name: str, value: Any) -> str:
 
 
 def script_text(source: str) -> str:
-    """A script as it may stand in the page.
+    """A script in the form in which a page may hold it.
 
     Line ends are those that the browser's parser makes of them, on which the hash depends.
 
@@ -67,7 +67,7 @@ def script_text(source: str) -> str:
         ValueError: It would end its own element.
     """
     if re.search(r"</script|<!--", source, re.IGNORECASE):
-        raise ValueError("the script holds </script or <!--, so it cannot stand in a page")
+        raise ValueError("the script holds </script or <!--, so it cannot be put into a page")
     return "\n" + source.replace("\r\n", "\n").replace("\r", "\n") + "\n"
 
 

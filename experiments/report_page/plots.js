@@ -137,7 +137,7 @@ function byNPlot(curves, numbers) {
       })),
     ],
     layout: {
-      xaxis: { title: { text: "N, hypotheses looked at" }, rangemode: "tozero" },
+      xaxis: { title: { text: "N, hypotheses that are considered" }, rangemode: "tozero" },
       yaxis: { title: { text: "word error rate, %" } },
     },
   });

@@ -1,4 +1,4 @@
-"""One results folder as the report needs it: its tables with the points of a sweep told apart."""
+"""One results folder as the report needs it: tables whose labels name the points of a sweep."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Run:
     """A results folder.
 
     Attributes:
-        name: Of the run, unique among those of one report.
+        name: name of the run, unique among those of one report.
         folder: Where it lies.
         meta: Config, versions, input hashes, seconds by stage.
         systems: Rows of `systems.parquet`; `label` names a system and its point of a sweep.
@@ -73,7 +73,7 @@ def read_run(folder: str | Path, name: str | None = None) -> Run:
 
     Args:
         folder: The results folder.
-        name: Of the run; by default the config's, else the folder's.
+        name: name of the run; by default the config's, else the folder's.
 
     Raises:
         InputError: The folder holds no results, or a table lacks a column.

@@ -15,7 +15,7 @@ function allSplits(app) {
   return [...new Set(app.runs.flatMap((run) => run.splits))];
 }
 
-// The short name stands in the navigation.
+// The short name is shown in the navigation.
 function section(id, title, ...children) {
   const short = { systems: "Systems", explorer: "Explorer", nbest: "N-best", weights: "Weights", sweep: "Sweep", tags: "Tags",
     confusions: "Confusions", trust: "Confidence", time: "Time", provenance: "Provenance" }[id];
@@ -38,7 +38,7 @@ function systemsSection(app) {
     })));
     const sizes = [...new Set(rows.map((row) => `${count(row.utterances)} utterances, ${count(row.ref_words)} words`))];
     const dev = app.runs.some((run) => run.dev.includes(split));
-    const note = sizes.join("; ") + (dev ? ". Weights were tuned here, so rates of tuned systems flatter." : "");
+    const note = sizes.join("; ") + (dev ? ". Weights were tuned on this split, so the rates of tuned systems are too good." : "");
     return card(split, note, systemTable(app, rows), intervalPlot(rows));
   });
   const drawn = [...new Set(app.runs.map((run) => (run.meta.config || {}).intervals || "utterances"))].join(" or ");
@@ -48,7 +48,7 @@ function systemsSection(app) {
     el("p", { class: "note" },
       `Word error rates in per cent. Intervals: 95 %, bootstrap over ${drawn}. Δ and p: against `,
       [...new Set(first)].join(", "), app.runs.length > 1 ? " of the same run" : "",
-      "; matched pairs (MAPSSWE), adjusted for several systems (Holm). Gap: share of the errors between rank 1 and the oracle that are avoided."),
+      "; matched pairs (MAPSSWE), adjusted for several systems (Holm). Gap: share of the errors between rank 1 and the oracle that the system avoids."),
     notes.map((note) => el("p", { class: "note" }, note)),
     el("div", { class: "stack" }, blocks));
 }
@@ -81,7 +81,7 @@ function trustSection(app, split) {
     if (!found.length) return null;
     const heads = ["system", ["normalised cross-entropy", "n"], ["calibration error", "n"]];
     const rows = found.map((entry) => [entry.system, entry.nce === null ? NONE : entry.nce.toFixed(3), entry.ece.toFixed(3)]);
-    return card("Reliability", "Mean confidence of the words in each tenth, against the share that is right. On the line, a word of confidence 0.8 is right four times in five.",
+    return card("Reliability", "Mean confidence of the words in each tenth, and the share of them that is right. On the line, words of confidence 0.8 are right in four of five cases.",
       reliabilityPlot(found, numbersOf(app)), el("details", {}, el("summary", {}, "Numbers"), table(heads, rows)));
   });
   return body && section("trust", "Confidence of words", body);
@@ -91,7 +91,7 @@ function listsSection(app, split) {
   const body = sideBySide(app, split, (run) => {
     const curves = run.curves[split];
     if (!curves.by_n.length && !curves.oracle.some((curve) => curve.n.length > 1)) return null;
-    return card("Word error rate against N", "Each system picks among the first N hypotheses of its lists; the oracle knows the best of them.",
+    return card("Word error rate against N", "Each system chooses among the first N hypotheses of its lists; the oracle always takes the best of them.",
       byNPlot(curves, numbersOf(app)));
   });
   return body && section("nbest", "N-best lists", body);
@@ -114,7 +114,7 @@ function weightsSection(app, split) {
     return [el("p", { class: "bar" }, select("System", systems, chosen, show)), holder];
   });
   return body && section("weights", "Weights",
-    el("p", { class: "note" }, `Word error rate on ${split} when one weight or two change and the others stay as tuned (marked).`), body);
+    el("p", { class: "note" }, `Word error rate on ${split} when one or two weights change and the others keep their tuned values (marked).`), body);
 }
 
 function sweepSection(app, split) {
@@ -147,7 +147,7 @@ function groupsSection(app, split) {
       const heads = [group.tag, ...(alike ? [["utterances", "n"], ["words", "n"]] : []), ...group.systems.map((s) => [`${s.system} %`, "n"])];
       const rows = group.values.map((value, k) => [value, ...(alike ? [count(first.utterances[k]), count(first.words[k])] : []),
         ...group.systems.map((s) => (alike ? rate(s, k) : `${rate(s, k)} (${count(s.utterances[k])})`))]);
-      const left = group.left_out ? `${group.left_out} smaller groups are left out.` : null;
+      const left = group.left_out ? `${group.left_out} smaller groups are not shown.` : null;
       return card(`By ${group.tag}`, left, groupPlot(group, numbersOf(app)),
         el("details", {}, el("summary", {}, "Numbers"), table(heads, rows)));
     });
@@ -166,7 +166,7 @@ function confusionsSection(app, split) {
       const pairs = entry.substitutions.map(([ref, hyp, n]) => [ref, hyp, count(n)]);
       const single = (rows) => rows.map(([word, n]) => [word, count(n)]);
       replace(holder, el("div", { class: "grid three" },
-        card("Substituted", null, table(["reference", "heard as", ["times", "n"]], pairs)),
+        card("Substituted", null, table(["reference", "recognised as", ["times", "n"]], pairs)),
         card("Deleted", null, table(["reference", ["times", "n"]], single(entry.deletions))),
         card("Inserted", null, table(["hypothesis", ["times", "n"]], single(entry.insertions)))));
     };

@@ -303,7 +303,7 @@ def test_older_folders_give_a_report_that_says_what_is_missing(tmp_path: Path) -
     assert ["hypotheses.parquet" in missing[0], "pieces.parquet" in missing[1]] == [True, True]
 
 
-def test_points_of_a_sweep_are_told_apart(tmp_path: Path) -> None:
+def test_points_of_a_sweep_have_their_own_labels(tmp_path: Path) -> None:
     run = read_run(sweep_results(tmp_path / "sweep", (4, 8, 16)))
     assert run.labels[:2] == ["first-pass [beam_width=4]", "weighted [beam_width=4]"]
     assert run.lists["weighted [beam_width=8]"] == "beam [beam_width=8]"

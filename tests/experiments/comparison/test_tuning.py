@@ -65,8 +65,8 @@ def test_every_way_to_choose_is_a_row(
     assert systems.loc["test", "wer"].notna().all()
     tuned = [name for name in SYSTEMS if name != "first-pass"]
     for split in ("dev", "test"):
-        told = systems.loc[split].loc[tuned, "choice"]
-        assert [t.split(",")[0] if isinstance(t, str) else None for t in told] == [
+        choices = systems.loc[split].loc[tuned, "choice"]
+        assert [t.split(",")[0] if isinstance(t, str) else None for t in choices] == [
             *(None, "mbr", "vote", "vote"),
         ]
         assert systems.loc[split].loc[tuned, "nce"].notna().all()
