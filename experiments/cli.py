@@ -84,7 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"secondpass {name}: {where}{error.strerror}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
-        print(f"secondpass {name}: interrupted; finished stages are kept", file=sys.stderr)
+        kept = "; finished stages are kept" if name == "compare" else ""
+        print(f"secondpass {name}: interrupted{kept}", file=sys.stderr)
         return INTERRUPTED
 
 

@@ -141,3 +141,22 @@ def resolved(value: object) -> str:
     return "'".join(
         str(Path(word).resolve()) if "/" in word and Path(word).exists() else word for word in words
     )
+
+
+@pytest.mark.parametrize("moment", ["import", "run"])
+def test_ctrl_c_ends_with_one_line_also_during_imports(tmp_path: Path, moment: str) -> None:
+    """The interrupt comes while the command's module is imported, or while it runs."""
+    code = f"""
+import builtins, sys
+from experiments import cli
+imported = builtins.__import__
+def interrupted(name, *rest):
+    if name == {"experiments.results" if moment == "run" else "importlib.util"!r}:
+        raise KeyboardInterrupt
+    return imported(name, *rest)
+builtins.__import__ = interrupted
+sys.exit(cli.main(["doctor"]))
+"""
+    done = run("-c", code)
+    assert done.returncode == 130
+    assert done.stderr == "secondpass doctor: interrupted\n"
