@@ -94,7 +94,7 @@ def test_a_second_run_loads_no_model_and_gives_the_same(cache: ScoreCache) -> No
         assert scores.tokens.tolist() == [len(text) for text in texts]
         assert scores.tokens.dtype == np.int64
     assert sum(done) == 2 * len(texts)
-    assert done[-1] == len(texts)  # told at once
+    assert done[-1] == len(texts)  # reported at once
     assert CachedScorer(no_model, "m", cache).score([]).logprob.shape == (0,)
 
 

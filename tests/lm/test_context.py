@@ -61,7 +61,7 @@ def test_settings_that_cannot_be(settings: dict[str, object], says: str) -> None
 
 
 class Lengths:
-    """Scores a text by its length and by what it is told came before."""
+    """Scores a text by its length and by what was said before it."""
 
     def __init__(self) -> None:
         self.seen: list[Texts] = []

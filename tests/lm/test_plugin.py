@@ -1,4 +1,4 @@
-"""A scorer of one's own, named by its file and class."""
+"""Custom scorers, named by file and class, and messages about their mistakes."""
 
 from __future__ import annotations
 

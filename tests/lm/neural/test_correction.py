@@ -322,7 +322,7 @@ def test_free_answers_lead_their_lists(llama: Path, table: pd.DataFrame) -> None
             assert listed == texts
         else:
             assert listed == [answer, *(text for text in texts if text != answer)]
-    # A random model says what nobody said.
+    # A random model writes answers that are in no list.
     assert found.new
     none = correct_freely(table, model, guard=0.1)
     assert none.rejected == tuple(LISTS) and not none.changed
@@ -347,7 +347,7 @@ def test_rows_of_answers(table: pd.DataFrame) -> None:
     kept = found[found["acoustic"] > -math.inf].set_index(["utt", "text"]).drop(columns="rank")
     before = table.set_index(["utt", "text"]).drop(columns="rank")
     pd.testing.assert_frame_equal(kept, before.loc[kept.index])
-    # It is the answer as the table stands, and not once it is weighed without being scored.
+    # The answer wins by its rank, and not in a weighted sum before it has been scored.
     assert one_best(found)["u1"] == "a cat sat"
     assert one_best(found, {"acoustic": 1.0, "lm": 0.5})["u1"] == LISTS["u1"][0]
     assert total(found, {"words": 1.0})[0] == 3

@@ -239,7 +239,7 @@ def test_no_windows(bert: MaskedLM) -> None:
         bert.score(["the cat"], replace(CPU, too_long="window"))
 
 
-def test_what_half_precision_spoils_is_scored_in_float32(bert: MaskedLM, tmp_path: Path) -> None:
+def test_nan_in_half_precision_is_scored_in_float32(bert: MaskedLM, tmp_path: Path) -> None:
     folder = save_masked(tmp_path / "large", "bert")
     large = MaskedLM.load(folder, CPU)
     with torch.no_grad():  # logits beyond float16, weights within it

@@ -100,7 +100,7 @@ def test_trees_hold_every_sequence(ids: list[np.ndarray], width: int, data: st.D
 def test_merged_histories_take_the_first_context(ids: list[np.ndarray], history: int) -> None:
     tree = merged_tree(ids, np.ones(len(ids), np.int64), history)
     # By the definition, with whole prefixes: who agrees with an earlier one in the last tokens
-    # goes on from that one's prefix.
+    # continues from that one's prefix.
     known: dict[object, tuple[int, ...]] = {}
     for number, row in enumerate(ids):
         prefix: tuple[int, ...] = ()

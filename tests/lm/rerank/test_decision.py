@@ -310,7 +310,7 @@ def test_calibration_of_perfect_or_one_sided_data_stays_finite() -> None:
 
 
 def test_trust_makes_overconfident_posteriors_honest() -> None:
-    """Scores that are four times too sharp: the temperature or the calibration mends it."""
+    """Scores that are four times too sharp: the temperature or the calibration corrects this."""
     rng = np.random.default_rng(1)
     lists, truth, honest = [], [], []
     for _ in range(1500):
@@ -324,11 +324,11 @@ def test_trust_makes_overconfident_posteriors_honest() -> None:
     right = np.array([t == text for t, text in zip(truth, texts, strict=True)])
     raw = np.concatenate(confidences(pool, texts, Trust()))
     trust = tune_trust(pool, texts, right)
-    mended = np.concatenate(confidences(pool, texts, trust))
-    assert calibration_error(raw, right) > 0.1 > 0.05 > calibration_error(mended, right)
+    corrected = np.concatenate(confidences(pool, texts, trust))
+    assert calibration_error(raw, right) > 0.1 > 0.05 > calibration_error(corrected, right)
     most = normalised_cross_entropy(np.array(honest), right)
     assert normalised_cross_entropy(raw, right) < 0
-    assert normalised_cross_entropy(mended, right) == pytest.approx(most, abs=0.03)
+    assert normalised_cross_entropy(corrected, right) == pytest.approx(most, abs=0.03)
 
 
 def test_real_lists_are_pooled_as_they_stand() -> None:
