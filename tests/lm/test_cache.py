@@ -39,7 +39,7 @@ for start in range(0, 3000, 100):
 
 
 class Letters:
-    """A scorer that is easy to check: a text's score is that of its letters and its context's.
+    """A scorer that is easy to check: a text's score depends on its letters and its context.
 
     Attributes:
         seen: the texts that it was asked for, call by call.
@@ -75,7 +75,7 @@ def letters(text: str, context: tuple[str, ...] = ()) -> float:
 
 
 def no_model() -> Letters:
-    """Takes the place of a model that must not be loaded."""
+    """Stands in for a model that must not be loaded."""
     raise AssertionError("the model was loaded")
 
 
@@ -244,7 +244,7 @@ def test_a_file_that_is_no_database_is_set_aside(tmp_path: Path, content: bytes)
 
 @pytest.mark.parametrize("log", [False, True])
 def test_damage_in_use_costs_scores_and_no_more(tmp_path: Path, log: bool) -> None:
-    """Whatever part of the file is overwritten: scores are right or are made again."""
+    """Any part of the file may be overwritten: scores are right, or are computed again."""
     rng = np.random.default_rng(1)
     texts = [f"text {i}" for i in range(4000)]
     right = [letters(text) for text in texts]

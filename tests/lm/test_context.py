@@ -1,4 +1,4 @@
-"""Earlier utterances as context: who comes before whom, and that scorers get it."""
+"""Earlier utterances as context: their order, and that scorers get them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file is there as a whole or not at all."""
+"""A file is complete, or it is not there."""
 
 from __future__ import annotations
 

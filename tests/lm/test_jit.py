@@ -1,4 +1,4 @@
-"""Machine code on disk is of the sources as they are."""
+"""Machine code on disk belongs to the present sources."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture()
 def table() -> pd.DataFrame:
-    """Two lists that share texts; an empty hypothesis; an index of its own."""
+    """Two lists with common texts, an empty hypothesis, and an index that does not start at 0."""
     texts = ["THE CAT", "The cat", "", "THE DOG", "The cat", "THE THE"]
     return pd.DataFrame(
         {
@@ -210,7 +210,7 @@ def test_nan_never_gets_into_a_table(table: pd.DataFrame) -> None:
 
 def test_impossible_texts_are_legal(table: pd.DataFrame) -> None:
     class Strict:
-        """A model that rules everything out."""
+        """A model that gives every text the probability 0."""
 
         def score(self, batch: Texts | Sequence[str], progress: Progress | None = None) -> Scores:
             return Scores(np.full(len(batch), -np.inf), np.ones(len(batch), dtype=np.int64))

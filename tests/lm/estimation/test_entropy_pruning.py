@@ -35,7 +35,7 @@ def _prior(model: Dictionary, context: Gram) -> float:
 
 
 def _without(model: Dictionary, grams: set[Gram]) -> Dictionary:
-    """A copy without some n-grams, its back-off weights made right context by context."""
+    """A copy without some n-grams; its back-off weights are corrected context by context."""
     copy = Dictionary.__new__(Dictionary)
     copy.words, copy.order = model.words, model.order
     copy.logprob = {gram: p for gram, p in model.logprob.items() if gram not in grams}
@@ -54,7 +54,7 @@ def _without(model: Dictionary, grams: set[Gram]) -> Dictionary:
 
 
 def _relative_entropy(model: Dictionary, gram: Gram) -> float:
-    """Of the model without one n-gram to that with it, over what can follow its context."""
+    """Relative entropy of the models without and with one n-gram, over all words."""
     without, context = _without(model, {gram}), gram[:-1]
     return _prior(model, context) * sum(
         p * math.log(p / without.probability(context, word))
@@ -99,7 +99,7 @@ def test_the_same_n_grams_go(model: Arpa, threshold: float) -> None:
 
 
 def test_pruned_models_are_read_alike(tmp_path: Path) -> None:
-    """Trigrams stay whose last two words are no bigram any more: by KenLM, by us, by the rules."""
+    """Trigrams stay whose last two words are no longer a bigram: KenLM, we and the rules agree."""
     pruned = prune(small_model(tmp_path, 3, WORDS, seed=7, sentences=300), 1e-3)
     rules = Dictionary(pruned)
     assert sum(len(gram) == 3 and gram[1:] not in rules.logprob for gram in rules.logprob) > 5

@@ -81,7 +81,7 @@ def test_a_tape_gives_back_what_was_written(
 
 
 def test_stores_share_the_memory(tmp_path: Path) -> None:
-    """What is held, and room to sort the largest, stays within the budget."""
+    """The memory that is held, with that for sorting the largest, stays within the budget."""
     workspace = Workspace(LEAST_MEMORY, tmp_path)
     stores: list[Sorter | Tape] = [Sorter(workspace, 2, [(0, 32)]) for _ in range(3)]
     stores.append(Tape(workspace, np.uint64, 2))

@@ -45,7 +45,7 @@ def _assert_equal(ours: Arpa, theirs: Arpa, tolerance: float) -> None:
 
 @pytest.fixture(scope="module")
 def zipf_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small text, an empty sentence in it."""
+    """A small text with an empty sentence."""
     return write_lines(tmp_path_factory.mktemp("zipf") / "text.txt", zipf_lines())
 
 
@@ -67,7 +67,7 @@ def test_equals_lmplz(shared_data: Path, name: str, prune: list[int]) -> None:
 
 
 def test_perplexity_equals_lmplzs(shared_data: Path, tmp_path: Path) -> None:
-    """To four digits, on other text, through KenLM."""
+    """Perplexity on other text through KenLM, to four digits."""
     folder = shared_data / "lmplz-reference"
     held = read_lines(shared_data / "text" / "librispeech-train-clean-100.txt.xz")[:500]
     paths = [tmp_path / "ours.arpa", tmp_path / "theirs.arpa"]
@@ -184,7 +184,7 @@ def test_keys_of_several_numbers(tmp_path: Path, order: int) -> None:
 def test_every_context_sums_to_one(
     tmp_path: Path, zipf_text: Path, order: int, prune: list[int], limited: bool
 ) -> None:
-    """Through the file and KenLM: also contexts that were never seen."""
+    """Through a file and KenLM, also for contexts that were never seen."""
     allowed = {f"w{i}" for i in range(0, 120, 2)} if limited else None
     path = tmp_path / "lm.arpa"
     write_arpa(estimate(read_corpus([zipf_text]), order, prune, allowed), path)

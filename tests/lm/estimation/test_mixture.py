@@ -39,14 +39,14 @@ def _heldout(seed: int = 3) -> list[str]:
 
 
 def _histories(models: list[Dictionary]) -> list[tuple[str, ...]]:
-    """Contexts of the models, and some that neither has."""
+    """Contexts of the models, and some that no model has."""
     draw = random.Random(5)
     seen = {context for model in models for context in model.contexts()}
     return [*sorted(seen), *(tuple(draw.choices(WORDS, k=3)) for _ in range(30)), ("in-neither",)]
 
 
 def test_words_have_the_models_probabilities(tmp_path: Path, pair: list[Arpa]) -> None:
-    """Through the common tables, as by the format's rules and by KenLM."""
+    """The common tables give the probabilities of the format's rules and of KenLM."""
     tables, values = unite(pair)
     texts = _heldout()
     got = word_probabilities(tables, values, *numbered(tables, texts))
@@ -173,7 +173,7 @@ def test_histories_end_where_sentences_begin() -> None:
 
 
 def test_perplexity_is_kenlms(tmp_path: Path, pair: list[Arpa]) -> None:
-    """Of the static mixture, to four digits, unknown words left out."""
+    """The perplexity of the static mixture, to four digits, without unknown words."""
     mixture = interpolate(pair, heldout=_heldout())
     path = tmp_path / "mix.arpa"
     write_arpa(mixture.model, path)
@@ -188,7 +188,7 @@ def test_perplexity_is_kenlms(tmp_path: Path, pair: list[Arpa]) -> None:
 
 
 def test_a_model_without_some_suffixes(pair: list[Arpa]) -> None:
-    """As other tools write them after pruning: trigrams whose last two words are no bigram."""
+    """Models of other tools after pruning: trigrams whose last two words are no bigram."""
     model = pair[1]
     bigrams, trigrams = model.sections[1], model.sections[2]
     contexts = set(map(tuple, trigrams.words[:, :2].tolist()))
@@ -205,7 +205,7 @@ def test_a_model_without_some_suffixes(pair: list[Arpa]) -> None:
 
 
 def test_models_without_sentence_marks() -> None:
-    """Words are mixed all the same; ends are not scored, histories do not cross lines."""
+    """Words are still mixed; ends are not scored, and histories do not cross lines."""
     words = ["a", "b"]
     numbers, nothing = np.arange(2, dtype=np.int32)[:, None], np.zeros(2, np.float32)
     unigrams = [Section(numbers, np.log10(p).astype(np.float32), nothing) for p in ([0.5, 0.5],)]

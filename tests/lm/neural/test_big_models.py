@@ -25,7 +25,7 @@ def test_spread_over_devices(tmp_path: Path) -> None:
 
 
 def small_llama(**changes: Any) -> LlamaConfig:
-    """Of a width that blocks of quantisation fill, with ordinary weights."""
+    """A configuration whose width is filled by blocks of quantisation, with ordinary weights."""
     sizes = {**HIDDEN, "hidden_size": 64, "intermediate_size": 128, "initializer_range": 0.05}
     return LlamaConfig(**sizes, num_key_value_heads=2, **changes)
 

@@ -104,7 +104,7 @@ def save_model(folder: Path, architecture: str = "llama", template: str | None =
 
 
 def load(folder: Path, **settings: Any) -> CausalLM:
-    """As the command does, on the CPU."""
+    """Loads a model like the command, on the CPU."""
     return load_corrector(folder, ScorerOptions(device="cpu"), **settings)
 
 

@@ -50,7 +50,7 @@ CPU = ScorerOptions(device="cpu")
 
 
 def wordpiece() -> PreTrainedTokenizerFast:
-    """As BERT's: words in pieces, unknown characters are [UNK]."""
+    """A tokenizer like BERT's: words in pieces, unknown characters are [UNK]."""
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()

@@ -61,7 +61,7 @@ sequences = st.lists(
 
 
 def spelled(tree: Tree, node: int) -> list[int]:
-    """The tokens from a root to a node, by the ends alone."""
+    """The tokens from a root to a node, found by the ends alone."""
     above = [a for a in range(node + 1) if a <= node < tree.end[a]]
     assert [int(tree.depth[a]) for a in above] == list(
         range(tree.depth[above[0]], tree.depth[node] + 1)
@@ -305,7 +305,7 @@ def test_batches_are_halved_when_memory_runs_out(llama: CausalLM, monkeypatch: A
 
 
 def out_of_memory(*_: Any) -> None:
-    """As torch says it of the machine's own memory."""
+    """The error of torch when the memory of the machine runs out."""
     raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
 
@@ -374,7 +374,7 @@ def test_merged_paths_deeper_than_the_context_are_scored_exactly(tmp_path: Path)
 
 @pytest.mark.parametrize("history", ["exact", 3])
 def test_a_list_is_scored_in_one_context(llama: CausalLM, history: Any) -> None:
-    """What there is no room for beside the longest text is left out for all; the prompt stays."""
+    """What does not fit beside the longest text is left out for all texts; the prompt stays."""
     texts = ["ab", "abcdefgh", "abc"]
     said = ("xyz", "uvw")
     options = ScorerOptions(max_tokens=20, history=history, device="cpu")

@@ -1,4 +1,4 @@
-"""Queries and batches of queries: against a dictionary, wherever the words lie."""
+"""Queries and batches of queries: against a dictionary, for words at any place."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORDS = ["a", "b", "c", "d", "e"]
 
 
 def alone(arrays: NgramArrays) -> tuple[int, int, int]:
-    """The part of a model that is the only one."""
+    """The part of a model that is alone."""
     return 0, len(arrays.inner) - 1, 0
 
 
@@ -88,7 +88,7 @@ def wide_model(followers: np.ndarray, types: int) -> Stored:
 
 
 def at_one_place(types: int, count: int) -> np.ndarray:
-    """The words that are nearest to the middle of all places: the worst there is."""
+    """The words that are nearest to the middle of all places: the worst case."""
     places = np.array([place_of(word) for word in range(types)])
     return np.sort(np.argsort(abs(places - 2**31))[:count])
 

@@ -46,7 +46,7 @@ def written(folder: Path, text: str) -> Path:
 
 
 def random_texts(words: list[str], count: int, seed: int) -> list[str]:
-    """Texts of known and unknown words, the empty one among them."""
+    """Texts of known and unknown words, and the empty text."""
     draw = random.Random(seed)
     longest = [draw.choices([*words, "zzyzx"], k=draw.randint(1, 12)) for _ in range(count)]
     return ["", *map(" ".join, longest)]

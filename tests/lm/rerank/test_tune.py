@@ -15,7 +15,7 @@ from lm.rerank.tune import Tuned, tune
 
 
 def fewest(*arguments: Any, **options: Any) -> Tuned:
-    """Tuned with no regard to near-ties."""
+    """Weights that are tuned without regard to small differences."""
     return tune(*arguments, **options, near=0)
 
 
