@@ -191,9 +191,9 @@ def test_unigrams_only(tmp_path: Path) -> None:
         ),
         ("nan\ta b\n-0.3\ta a\n", "lm.arpa:13: a log10 probability must be 0 or less"),
         ("-0.2\ta b\tinf\n-0.3\ta a\n", "lm.arpa:13: a back-off weight cannot be inf"),
-        ("-0.2\ta b\n-0.3\ta a b\t0\n", "lm.arpa:14: not a 2-gram"),
-        ("-0.2\ta b\n", "lm.arpa:15: the header says 2 2-grams and the section .* has 1"),
-        ("-0.2\ta b\n-0.2\ta a\n-0.2\tb a\n", "lm.arpa:15: the header says 2 2-grams and"),
+        ("-0.2\ta b\n-0.3\ta a b\t0\n", "lm.arpa:14: this is not a 2-gram"),
+        ("-0.2\ta b\n", "lm.arpa:15: the header says 2 2-grams, and the section .* has 1"),
+        ("-0.2\ta b\n-0.2\ta a\n-0.2\tb a\n", "lm.arpa:15: the header says 2 2-grams, and"),
         ("-0.2\ta b\n-0.2\ta a\n\n\\3-grams:\n-0.1\ta b a\n", r"lm.arpa:16: expected \\end"),
     ],
 )
