@@ -211,7 +211,7 @@ def test_bad_settings_are_named(zipf_text: Path) -> None:
     for order, prune, allowed, says in [
         (0, [0], None, "order 0"),
         (3, [0, 1, 0], None, "do not fall"),
-        (3, [-1], None, "from 0"),
+        (3, [-1], None, "0 or more"),
         (2, [0, 0, 0], None, "3 values"),
         (3, [9999], None, "leaves no word"),
         (2, [0], {"absent"}, "none of the vocabulary's words"),
