@@ -10,6 +10,9 @@ import pytest
 
 from tests.support.data import PROJECT
 
+# Processes that share the processors, each with a thread for each of them, only wait.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Scores of other runs, perhaps by other code, must not reach a test.
 os.environ["SECONDPASS_SCORES"] = str(Path(tempfile.mkdtemp(prefix="scores")) / "scores.sqlite")
 

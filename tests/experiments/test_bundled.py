@@ -29,6 +29,7 @@ def test_bundled_files_are_small() -> None:
     assert {p.suffix for p in FOLDER.glob("audio/*/*")} == {".opus"}
 
 
+@pytest.mark.slow
 def test_the_demo_runs_from_its_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["compare", str(DEMO), "--out", str(tmp_path), "resamples=100"]
     assert main([*command, "splits.dev.limit=12", "splits.test.limit=12"]) == 0

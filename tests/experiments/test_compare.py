@@ -239,6 +239,7 @@ def test_weights_are_cross_validated(
     assert meta["tuned"]["beam+ngram"]["validated_errors"] is None
 
 
+@pytest.mark.slow
 def test_a_sweep_shares_stages_and_keeps_every_point(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -261,6 +262,7 @@ def test_a_sweep_shares_stages_and_keeps_every_point(
     assert "give one of its points" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_results_are_made_again(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -287,6 +289,7 @@ def test_results_are_made_again(
     assert main(["compare", "--from", str(tmp_path / "none")]) == 2
 
 
+@pytest.mark.slow
 def test_signatures_say_what_a_number_depends_on(
     command: list[str], models: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -222,6 +222,7 @@ def test_alignments_are_those_that_are_counted(
     assert found == paths
 
 
+@pytest.mark.slow
 def test_hypotheses_are_marked_as_they_are_counted(browser: Browser, tmp_path: Path) -> None:
     """In the counted spelling and by the counted alignment, whatever the lists look like."""
     counting = replace(COUNTING, normalise=str.lower, alignment="sclite")
@@ -287,6 +288,7 @@ def test_of_thousands_of_utterances_few_are_drawn(browser: Browser, many: Path) 
     browser.wait("return document.querySelectorAll('.row').length > 0")
 
 
+@pytest.mark.slow
 def test_runs_side_by_side(browser: Browser, folder: Path, tmp_path: Path) -> None:
     other = random_results(tmp_path / "other", seed=5)
     browser.open(write_report([folder, other], tmp_path / "both.html"))
@@ -299,6 +301,7 @@ def test_runs_side_by_side(browser: Browser, folder: Path, tmp_path: Path) -> No
     assert browser.errors() == []
 
 
+@pytest.mark.slow
 def test_sweeps_anonymous_and_older_folders(browser: Browser, tmp_path: Path) -> None:
     sweep = sweep_results(tmp_path / "sweep", (4, 8))
     browser.open(write_report([sweep], tmp_path / "sweep.html"))
@@ -315,6 +318,7 @@ def test_sweeps_anonymous_and_older_folders(browser: Browser, tmp_path: Path) ->
     assert browser.errors() == []
 
 
+@pytest.mark.slow
 def test_odd_numbers_and_signatures(browser: Browser, tmp_path: Path) -> None:
     """One utterance has no interval, an empty reference no finite rate."""
     folder = random_results(tmp_path / "one", utterances=1)
@@ -334,6 +338,7 @@ def test_odd_numbers_and_signatures(browser: Browser, tmp_path: Path) -> None:
     assert browser.errors() == []
 
 
+@pytest.mark.slow
 def test_narrow_windows_have_no_sideways_scrolling(page: Path) -> None:
     browser = Browser(500, 900, dark=True)
     try:

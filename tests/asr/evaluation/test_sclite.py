@@ -70,6 +70,7 @@ def test_librispeech_counts_and_places_are_sclite_s(shared_data: Path, tmp_path:
     assert by_jiwer.errors == ours.errors and by_jiwer.ref_words == ours.ref_words == 52_576
 
 
+@pytest.mark.slow
 @needs_sctk
 @pytest.mark.parametrize("ranks", [(1, 2), (2, 1), (3, 4)])
 def test_librispeech_matched_pairs_are_sc_stats(

@@ -211,6 +211,7 @@ def test_export_of_lists(lists: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "no such file" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_export_of_results_and_its_references(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

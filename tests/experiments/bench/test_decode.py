@@ -134,6 +134,7 @@ def test_confusions_are_with_near_letters() -> None:
     assert np.mean(found) > 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["characters", "pieces"])
 def test_greedy_wer_of_the_channels(shared_data: Path, kind: str) -> None:
     """About 5, 15 and 30 % on LibriSpeech sentences, as the channels promise."""
@@ -170,6 +171,7 @@ def fusions(
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [NARROW, WIDE], ids=["narrow", "wide"])
 @pytest.mark.parametrize(("name", "kind"), [(p.name, kind) for p in PEERS for kind in p.kinds])
 def test_every_decoder_recognises_a_clear_sound(
@@ -186,6 +188,7 @@ def test_every_decoder_recognises_a_clear_sound(
         assert texts[0] == sentence
 
 
+@pytest.mark.slow
 def test_a_wide_search_has_longer_lists(units: dict[str, Units], sentences: list[str]) -> None:
     heard = hear(units["characters"], sentences[0], CHANNELS["characters"]["middle"])
     for name in ("pyctcdecode", "flashlight lexicon"):
@@ -194,6 +197,7 @@ def test_a_wide_search_has_longer_lists(units: dict[str, Units], sentences: list
         assert len(narrow) < len(wide) <= 64
 
 
+@pytest.mark.slow
 def test_repeated_pieces_break_the_lexicon_search_unless_corrected(
     units: dict[str, Units], sentences: list[str]
 ) -> None:
@@ -233,6 +237,7 @@ class Fixed:
         return [found]
 
 
+@pytest.mark.slow
 def test_all_entries_get_the_same_utterances_and_rounds() -> None:
     searches = [Fixed("A B"), Fixed("A C")]
     rival = Peer("fixed", lambda units, fusion: lambda width, beam: searches[0], threads=True)
@@ -296,6 +301,7 @@ def test_evenly_spaced_items() -> None:
     assert evenly("AB", 3) == ["A", "B"]
 
 
+@pytest.mark.slow
 def test_quick_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """End to end on what the package brings: each decoder that is there has its rows."""
     report = tmp_path / "decode.md"

@@ -85,6 +85,7 @@ def test_exact_ways_give_what_transformers_gives(
     assert found.parameters == network.num_parameters()
 
 
+@pytest.mark.slow
 def test_tokens_are_those_that_the_model_reads(texts: Texts, model: str, tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(model)
     lengths = [len(tokenizer(text)["input_ids"]) + 1 for text in texts.texts]  # with BOS

@@ -54,6 +54,7 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_every_way_to_choose_is_a_row(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -49,6 +49,7 @@ def zipf_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_lines(tmp_path_factory.mktemp("zipf") / "text.txt", zipf_lines())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "prune"),
     [
@@ -158,6 +159,7 @@ def test_equals_the_formulas(zipf_text: Path, order: int, prune: list[int], limi
             assert 10**logprob == pytest.approx(expected[gram], rel=1e-5), gram
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [4, 5, 6])
 def test_keys_of_several_numbers(tmp_path: Path, order: int) -> None:
     """A vocabulary that takes 17 bits a word: three words to a 64-bit number, so two numbers."""
@@ -235,6 +237,7 @@ def test_text_without_discounts_needs_the_fallback(tmp_path: Path) -> None:
     assert kenlm.Model(str(path)).score("a b c") < 0
 
 
+@pytest.mark.slow
 def test_same_model_whatever_the_memory(zipf_text: Path, tmp_path: Path) -> None:
     """Many runs on disk give the same bits as none."""
     path = write_lines(tmp_path / "text.txt", zipf_lines(25_000, 3000, seed=8))

@@ -16,6 +16,7 @@ from lm.scorer import ScorerOptions
 from tests.support.causal_models import HIDDEN, TEXTS, save_model
 
 
+@pytest.mark.slow
 def test_spread_over_devices(tmp_path: Path) -> None:
     pytest.importorskip("accelerate")
     folder = save_model(tmp_path, "llama")
@@ -30,6 +31,7 @@ def small_llama(**changes: Any) -> LlamaConfig:
     return LlamaConfig(**sizes, num_key_value_heads=2, **changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [8, 4])
 def test_quantised(tmp_path: Path, bits: int) -> None:
     pytest.importorskip("bitsandbytes")

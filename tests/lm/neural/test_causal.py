@@ -208,6 +208,7 @@ def test_tokenizer_of_another_model(tmp_path: Path) -> None:
         lm.score(["the cat"])
 
 
+@pytest.mark.slow
 def test_half_precision_overflow_is_scored_in_float32(tmp_path: Path) -> None:
     folder = save_model(tmp_path, "gpt2")
     weights = load_file(folder / "model.safetensors")

@@ -262,6 +262,7 @@ def test_free_equals_transformers_generation(tmp_path: Path, architecture: str) 
         assert found == expected or "\n" in found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.filterwarnings("ignore:.*cannot read several hypotheses as one tree")
 def test_free_equals_reading_everything_again(tmp_path: Path, architecture: str) -> None:
@@ -304,6 +305,7 @@ def test_a_cache_that_is_not_heeded_is_not_used(tmp_path: Path) -> None:
         assert answer_of(forgetful, prompt, most) == expected
 
 
+@pytest.mark.slow
 def test_free_answers_lead_their_lists(llama: Path, table: pd.DataFrame) -> None:
     model = load(llama)
     done: list[int] = []
@@ -395,6 +397,7 @@ def test_nan_names_the_utterance(tmp_path: Path, table: pd.DataFrame) -> None:
         correct_freely(table, model)
 
 
+@pytest.mark.slow
 def test_command(llama: Path, table: pd.DataFrame, tmp_path: Path, capsys: Any) -> None:
     source, output = tmp_path / "in.parquet", tmp_path / "out.parquet"
     write_nbest(table, source)

@@ -50,6 +50,12 @@ MORE: dict[str, Any] = {
 ALL = {**CONFIGS, **MORE}
 # What sees tokens one by one, or by their distance, cannot read trees.
 FLAT = ("bloom", "mamba")
+QUICK = ("gpt2", "llama")  # the quick tests take these; the slow ones the rest
+TREES = [
+    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+    for name in ALL
+    if name not in FLAT
+]
 
 sequences = st.lists(
     st.lists(st.integers(0, 3), min_size=2, max_size=9).map(
@@ -157,7 +163,7 @@ def test_every_model_continues_from_its_cache(tmp_path: Path, architecture: str)
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("architecture", [a for a in ALL if a not in FLAT])
+@pytest.mark.parametrize("architecture", TREES)
 def test_a_tree_is_its_sequences_alone(tmp_path: Path, architecture: str, attention: str) -> None:
     lm = load(tmp_path, architecture)
     if architecture not in ("gpt_neo", "gemma2") or attention == "eager":  # all that these have
@@ -312,7 +318,7 @@ def out_of_memory(*_: Any) -> None:
 def test_settings_that_contradict() -> None:
     for settings_, says in (
         ({"history": 0}, "at least 1"),
-        ({"history": 4, "method": "padded"}, "only `method: tree`"),
+        ({"history": 4, "method": "padded"}, "needs `method: tree`"),
         ({"device": "cpu", "device_map": "auto"}, "give one"),
     ):
         with pytest.raises(InputError, match=says):

@@ -102,6 +102,7 @@ def test_one_weight_equals_brute_force(seed: int) -> None:
         assert signed or tuned.weights[column] >= 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_two_weights_equal_brute_force(seed: int) -> None:
     table, errors = random_table(100 + seed, utterances=6, length=4)

@@ -51,6 +51,7 @@ def settings(tmp_path: Path) -> LMTraining:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_it_learns_the_text_and_the_checkpoint_scores_it(
     settings: LMTraining, optimizer: str
@@ -69,6 +70,7 @@ def test_it_learns_the_text_and_the_checkpoint_scores_it(
     assert next(stored.parameters()).dtype == torch.float16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_a_continued_run_gives_what_a_run_without_a_break_gives(
     settings: LMTraining, optimizer: str
@@ -84,6 +86,7 @@ def test_a_continued_run_gives_what_a_run_without_a_break_gives(
     assert again["valid_loss"] == pytest.approx(whole["valid_loss"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_fine_tuning_starts_from_the_checkpoint(settings: LMTraining, tmp_path: Path) -> None:
     base = train_lm(settings)
     tuned = replace(
@@ -175,6 +178,7 @@ def test_lines_that_are_too_long_are_cut_or_left_out() -> None:
     assert len(found.sequences) == 1  # the lines before and after it are in one sequence
 
 
+@pytest.mark.slow
 def test_perplexity_of_running_text_is_that_of_lines_in_context(
     settings: LMTraining, tmp_path: Path
 ) -> None:
@@ -239,6 +243,7 @@ def test_lora_is_merged_into_an_ordinary_checkpoint(
         assert again == pytest.approx(logprob, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_command_prints_figures_and_what_was_cut(
     settings: LMTraining, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -314,6 +319,7 @@ def test_the_longest_possible_sequences_can_be_trained_on(settings: LMTraining) 
     assert train_lm(replace(settings, running=True, max_tokens=64, epochs=0.5))["cut_lines"] == 0
 
 
+@pytest.mark.slow
 def test_other_settings_or_data_are_refused(settings: LMTraining, tmp_path: Path) -> None:
     settings = replace(settings, epochs=2)
     figures = train_lm(settings)
@@ -342,6 +348,7 @@ def test_other_settings_or_data_are_refused(settings: LMTraining, tmp_path: Path
     assert restarted["first_step"] == 0 and restarted["valid_loss"] != figures["valid_loss"]
 
 
+@pytest.mark.slow
 def test_another_model_to_start_from_is_refused(settings: LMTraining, tmp_path: Path) -> None:
     start = replace(settings, epochs=1)
     train_lm(start)

@@ -158,6 +158,7 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_command_trains_compares_and_repeats_its_figures(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -186,6 +187,7 @@ def test_the_command_trains_compares_and_repeats_its_figures(
     assert "the content of the lists to train on has changed" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_model_that_only_gets_worse_is_written_as_it_was(tmp_path: Path) -> None:
     model = save_model(tmp_path / "model", "llama")
     texts = ["the cat", "the dog", "the cat"]  # two hypotheses and the reference
@@ -206,6 +208,7 @@ def test_a_model_that_only_gets_worse_is_written_as_it_was(tmp_path: Path) -> No
     assert other[0] - other[1] > first[0] - first[1]
 
 
+@pytest.mark.slow
 def test_a_continued_run_gives_what_a_run_without_a_break_gives(tmp_path: Path) -> None:
     model = save_model(tmp_path / "model", "llama")
     texts = ["the cat", "the dog", "the mat", "the hat", "the cat", "the mat"]

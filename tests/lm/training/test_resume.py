@@ -113,6 +113,7 @@ def test_a_damaged_checkpoint_is_skipped_with_a_message(
     assert "this checkpoint is skipped" in caplog.text
 
 
+@pytest.mark.slow
 def test_training_continues_from_the_checkpoint_before_a_damaged_one(
     settings: LMTraining, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -183,6 +184,7 @@ def test_checkpoints_of_unknown_origin_are_refused(settings: LMTraining) -> None
         train_lm(settings)
 
 
+@pytest.mark.slow
 def test_an_old_model_stays_until_the_new_one_is_complete(settings: LMTraining) -> None:
     old = train_lm(settings)
     other = replace(settings, seed=2)
