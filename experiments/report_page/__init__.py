@@ -9,6 +9,6 @@
     payload        all of it as plain values
     page           values, style sheet and scripts in one file
 
-In the browser: dom (elements), align (word alignments), plots, sections, explorer and detail (the
-N-best explorer), page (puts all together).
+Scripts that run in the browser: dom.js (elements), align.js (word alignments), plots.js,
+sections.js, explorer.js and detail.js (the N-best explorer) and page.js (the whole page).
 """
