@@ -63,9 +63,9 @@ class Pool:
             if different := sorted(set(utts) ^ set(table["utt"])):
                 shown = ", ".join(different[:5]) + (", …" if len(different) > 5 else "")
                 raise InputError(
-                    f"{len(different)} utterances are in one of the tables 1 and {number} only "
-                    f"({shown}): remove them from the table that has them, or add their lists to "
-                    "the other"
+                    f"tables 1 and {number} have different utterances: {len(different)} are in one "
+                    f"table only ({shown}); remove them from the table that has them, or add "
+                    "their N-best lists to the other"
                 )
         place = {utt: number for number, utt in enumerate(utts)}
         owner = np.concatenate([table["utt"].map(place).to_numpy() for table in tables])

@@ -185,7 +185,8 @@ def test_pools_need_the_same_utterances() -> None:
     first, second = table_of([[("a", 0.0)], [("b", 0.0)]]), table_of([[("a", 0.0)]])
     zeros = [np.zeros(2), np.zeros(1)]
     with pytest.raises(
-        InputError, match=r"1 utterances are in one of the tables 1 and 2 only \(u1"
+        InputError,
+        match=r"tables 1 and 2 have different utterances: 1 are in one table only \(u1",
     ):
         Pool.of([first, second], zeros)
     with pytest.raises(InputError, match="empty"):
