@@ -1,16 +1,17 @@
 "use strict";
-// Word alignment, the one that the errors were counted with; ties are broken alike, see
-// asr/alignment.py. Ways back from the end of the cost matrix, by method.
+// Word alignment, the same as the one that counts the errors, see asr/evaluation/alignment.py.
+// METHODS has, for each method, the costs and the step back from the end of the cost matrix. Ties
+// are decided in the same way.
 const METHODS = {
-  // rapidfuzz's, which jiwer uses: what both ends share is cut off first; deletions come before
-  // insertions before pairs of words.
+  // As rapidfuzz, which jiwer uses: equal words at both ends are cut off first. Deletions are
+  // preferred to insertions, and insertions to pairs of words.
   jiwer: {
     cut: true, pair: 1, gap: 1,
     step: (cost, i, j) => j === 0 || (i > 0 && cost[i][j] === cost[i - 1][j] + 1) ? "del"
       : i === 0 || cost[i][j - 1] === cost[i - 1][j - 1] - 1 ? "ins" : "pair",
   },
-  // NIST sclite's: a substitution costs 4, the others 3; pairs come before insertions before
-  // deletions.
+  // As NIST sclite: a substitution costs 4, a deletion or insertion 3. Pairs of words are preferred
+  // to insertions, and insertions to deletions.
   sclite: {
     cut: false, pair: 4, gap: 3,
     step: (cost, i, j, same) => i > 0 && j > 0 && cost[i][j] === cost[i - 1][j - 1] + (same ? 0 : 4) ? "pair"
@@ -18,7 +19,7 @@ const METHODS = {
   },
 };
 
-// [kind, place in the reference, place in the hypothesis] of every place of the alignment.
+// Returns [kind, place in the reference, place in the hypothesis] for every place of the alignment.
 function alignWords(ref, hyp, method) {
   const { cut } = METHODS[method];
   let head = 0;
@@ -66,8 +67,8 @@ function splitWords(text) {
   return text.split(/\s+/u).filter((word) => word);
 }
 
-// What a system says at each reference word, and what it inserts before it (and after the last);
-// `sure` has each word's confidence in percent, or is null.
+// A system's word at each reference word, and the words that it inserts before each reference word
+// and after the last. `sure` has each word's confidence in percent, or is null.
 function slots(ref, { hyp, sure, method }) {
   const words = splitWords(hyp);
   const at = ref.map(() => null), before = Array.from({ length: ref.length + 1 }, () => []);
@@ -86,7 +87,7 @@ const KINDS = {
   ins: "inserted",
 };
 
-// A word with its kind; the less sure the system was of it, the stronger the bar below it.
+// A word, marked by its kind; the lower its confidence, the stronger the bar below it.
 function wordNode(kind, word, sure) {
   const shown = kind === "del" ? "∗∗∗" : kind === "ins" ? "+" + word : word;
   const known = sure !== null && sure !== undefined;
@@ -106,7 +107,7 @@ function markedLine(ref, hyp, method) {
 // Pixels of one character of the monospaced text, and of the space around a word.
 const CHARACTER = 8.2, AROUND = 10;
 
-// The reference above every system's output, broken into lines of a width in pixels; rows are
+// The reference above the output of every system, in lines of at most `width` pixels; rows are
 // {name, hyp, sure, method}.
 function alignedBlock(ref, rows, width) {
   const aligned = rows.map((row) => slots(ref, row));

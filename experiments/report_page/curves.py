@@ -1,4 +1,4 @@
-"""Word error rate against N, against each weight and against two: from the hypotheses alone."""
+"""Word error rate against N, one weight or two weights, calculated from the hypotheses."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Lists:
     """The N-best lists of one split as arrays, U utterances by H ranks.
 
     Attributes:
-        table: N rows, a hypothesis each.
+        table: N rows, one for each hypothesis.
         place: (N,) position of each row in a flattened (U, H) array.
-        exists: bool (U, H), False where a list is shorter.
+        exists: bool (U, H), False beyond the end of a list.
         errors: int (U, H) word errors; 0 where there is no hypothesis.
     """
 
@@ -37,7 +37,7 @@ class Lists:
 
     @classmethod
     def of(cls, table: pd.DataFrame) -> Lists:
-        """Opens a table with `utt`, `rank` and `errors`."""
+        """Makes the arrays from a table with `utt`, `rank` and `errors`."""
         table = table.reset_index(drop=True)
         codes = pd.factorize(table["utt"])[0]
         order = np.lexsort((table["rank"].to_numpy(), codes))
@@ -54,7 +54,7 @@ class Lists:
         return cls(table, place, exists, errors)
 
     def opened(self, values: np.ndarray, missing: float) -> np.ndarray:
-        """Values of rows (N,) as (U, H)."""
+        """Values of rows, (N,), as an array (U, H) with `missing` where there is no hypothesis."""
         found = np.full(self.exists.shape, missing)
         found.flat[self.place] = values
         return found
@@ -68,7 +68,7 @@ class Lists:
         return self.opened(total(self.table, weights), -np.inf)
 
     def errors_under(self, totals: np.ndarray) -> int:
-        """Word errors of the winners; among equals, and where all are -inf, the better rank."""
+        """Word errors of the winners; the better rank wins among equal totals."""
         best = totals.argmax(axis=1)
         return int(self.errors[np.arange(len(best)), best].sum())
 
@@ -96,9 +96,9 @@ def errors_by_n(lists: Lists, totals: np.ndarray) -> np.ndarray:
 
 
 def weight_axis(name: str, tuned: float, points: int) -> np.ndarray:
-    """Values of one weight to look at; 0 and the tuned one are among them.
+    """Values of one weight for a plot; 0 and the tuned value are among them.
 
-    Weights of log-probs go from 0 to well beyond the tuned one, those of counts to both sides.
+    For log-probs the values go from 0 to beyond the tuned one, for counts to both sides of it.
     """
     if is_count(name):
         reach = max(2.0, 1.5 * abs(tuned))
@@ -106,12 +106,12 @@ def weight_axis(name: str, tuned: float, points: int) -> np.ndarray:
     else:
         low, high = min(0.0, 2.5 * tuned), max(1.0, 2.5 * tuned)
         grid = np.linspace(low, high, points)
-    # Rounded for people; the two that matter are exact.
+    # Rounded, to be easy to read; 0 and the tuned value are exact.
     return np.unique(np.append([float(f"{value:.3g}") for value in grid], [0.0, tuned]))
 
 
 def weight_curve(lists: Lists, weights: Mapping[str, float], name: str, axis: np.ndarray) -> list:
-    """Corpus errors at each value of one weight, the others held."""
+    """Corpus errors at each value of one weight, with the other weights unchanged."""
     rest = lists.totals({key: value for key, value in weights.items() if key != name})
     column = lists.column(name)
     return [lists.errors_under(add_weighted(rest, float(value), column)) for value in axis]
@@ -123,7 +123,7 @@ def weight_map(
     names: tuple[str, str],
     axes: tuple[np.ndarray, np.ndarray],
 ) -> list[list[int]]:
-    """Corpus errors over two weights, the others held: a row for each value of the second."""
+    """Corpus errors over two weights, a row for each value of the second; others are unchanged."""
     rest = lists.totals({key: value for key, value in weights.items() if key not in names})
     first, second = (lists.column(name) for name in names)
     found = []
@@ -135,16 +135,16 @@ def weight_map(
 
 
 def shown_ns(longest: int) -> np.ndarray:
-    """The N that a curve shows: all to 20, then ever fewer."""
+    """The N that a curve shows: all up to 20, then with growing steps."""
     steps = np.geomspace(20, max(longest, 20), 30).round().astype(int)
     every = np.unique(np.concatenate([np.arange(1, 21), steps]))
     return every[every <= longest]
 
 
 def split_curves(run: Run, split: str) -> dict[str, Any]:
-    """The curves of one split, for the page: error counts, and the words to divide them by.
+    """The curves of one split, for the page: error counts, and the number of reference words.
 
-    Systems that pick otherwise than by their weighted sum have no curves.
+    Systems that do not choose by their weighted sum have no curves.
     """
     rows = run.systems[run.systems["split"] == split]
     words = int(rows["ref_words"].max())

@@ -1,5 +1,5 @@
 "use strict";
-// One utterance of the explorer in full.
+// All details of one utterance in the explorer.
 
 function utteranceDetail(app, open, state, utt) {
   const { ref, words, audio } = referenceOf(open, utt);
@@ -27,11 +27,11 @@ function outputBlock(app, ref, outputs) {
   app.onWidth.set(holder, fit);
   requestAnimationFrame(() => fit());
   const legend = el("p", { class: "note legend" }, "Errors: ", wordNode("sub", "substituted"), " ", wordNode("del", ""), " deleted ", wordNode("ins", "inserted"),
-    rows.some((row) => row.sure) && [" The stronger the bar below a word, the less sure the system: ", ...[90, 50, 10].flatMap((sure) => [wordNode("ok", `${sure}\u00a0%`, sure), " "])]);
+    rows.some((row) => row.sure) && [" The stronger the bar below a word, the lower its confidence: ", ...[90, 50, 10].flatMap((sure) => [wordNode("ok", `${sure}\u00a0%`, sure), " "])]);
   return card("Reference and outputs", null, legend, holder, el("details", {}, el("summary", {}, "Counts"), counts));
 }
 
-// The hypotheses of one kind of lists, as one system's weights order them.
+// The hypotheses of one N-best list, in the order of a system's total scores.
 function hypothesesOf(system, utt) {
   const { data, place } = system.source, u = place.get(utt);
   const lists = data.lists.find((entry) => entry.lists === system.entry.lists);
@@ -48,7 +48,7 @@ function hypothesesOf(system, utt) {
   return { rows, columns: columns.filter((name) => worthShowing(rows, name, weights)), weights, lists };
 }
 
-// Columns of zeros say nothing, nor do numbers of tokens that have no weight.
+// Columns of zeros are not shown, nor are numbers of tokens without a weight.
 function worthShowing(rows, name, weights) {
   if (weights && weights[name]) return true;
   return !name.endsWith(".tokens") && rows.some((row) => row.scores[name] !== 0);
@@ -60,7 +60,7 @@ function listBlocks(app, open, state, utt, ref) {
     return found && found.rows.length > 0;
   });
   const missing = open.sources.filter((source) => !source.data.lists.length).map((source) =>
-    el("p", { class: "missing" }, (app.runs.length > 1 ? `${source.run.name}: ` : "") + "No hypotheses to show: hypotheses.parquet is missing, or has none of this split."));
+    el("p", { class: "missing" }, (app.runs.length > 1 ? `${source.run.name}: ` : "") + "No hypotheses to show: hypotheses.parquet is missing, or has no hypotheses of this split."));
   if (!withLists.length) return missing;
   const weighted = withLists.filter((system) => system.entry.weights);
   if (!withLists.some((system) => system.name === state.scored)) state.scored = (weighted[weighted.length - 1] || withLists[withLists.length - 1]).name;
@@ -97,22 +97,22 @@ function hypothesisView(open, state, system, utt, ref) {
       ...(weights ? [score(row.total === -Infinity ? null : row.total)] : []),
       ...columns.map((name) => score(row.scores[name]))],
   }));
-  const note = `${weights ? `Weights: ${weightsText(weights)}. ` : "This system takes the first rank. "}Raw natural-log scores; ◎ fewest errors in the list.` +
-    (lists.left_out ? ` Ranks beyond ${lists.limit} are shown only where chosen or best.` : "");
+  const note = `${weights ? `Weights: ${weightsText(weights)}. ` : "This system chooses rank 1. "}The columns show scores without weights, in natural logarithms; ◎ marks the fewest errors in the list.` +
+    (lists.left_out ? ` Ranks above ${lists.limit} are shown only if a system chose them or they have the fewest errors.` : "");
   const best = rows[0];
   const bars = weights && best.total > -Infinity ? sharePlot(rows, best, state.bars, choosers) : null;
   return [bars, el("p", { class: "note" }, note), table(heads, cells, { class: "hyps" })];
 }
 
-// A hypothesis with its errors marked; as it stands where they cannot be told: results of before
-// normalised texts were kept.
+// A hypothesis with its errors marked. In older results, which lack normalised texts, the errors may
+// not be known; then the text has no marks.
 function hypothesisText(ref, row, method) {
   const words = splitWords(row.counted), wrong = alignWords(ref, words, method).filter(([kind]) => kind !== "ok").length;
-  const title = row.text === row.counted ? null : `as the first pass has it: ${row.text}`;
+  const title = row.text === row.counted ? null : `text from the first pass: ${row.text}`;
   return el("span", { class: "hyp", ...(title && { title }) }, wrong === row.errors ? markedLine(ref, words, method) : row.text);
 }
 
-// Weighted columns of every hypothesis, stacked: against the winner's, or as they are.
+// Weighted scores of every hypothesis, stacked: the difference from the winner, or the scores.
 function sharePlot(rows, best, mode, choosers) {
   const shown = rows.filter((row) => row.total > -Infinity);
   const names = Object.keys(best.parts);

@@ -1,5 +1,6 @@
 "use strict";
-// Elements, numbers and colours. Every text of the data becomes a text node, never markup.
+// Makes elements, and formats numbers and colours. Every text of the data becomes a text node, never
+// markup.
 
 function el(tag, attributes, ...children) {
   const node = document.createElement(tag);
@@ -70,7 +71,8 @@ function wordErrors(row) {
   return row.substitutions + row.deletions + row.insertions;
 }
 
-// Colours: Okabe and Ito's, which people with any colour vision tell apart; lighter when dark.
+// The colours of Okabe and Ito, which people with any colour vision can distinguish; lighter colours
+// for the dark theme.
 const LIGHT = ["#0072b2", "#d55e00", "#00805f", "#b3558f", "#a86f00", "#3a8fc4", "#6b5b95", "#555555"];
 const DARK = ["#56b4e9", "#ff9149", "#2fc79a", "#e28fc3", "#f0b429", "#8ccbf2", "#b0a1dc", "#bbbbbb"];
 const DASHES = ["solid", "dash", "dot", "dashdot"];

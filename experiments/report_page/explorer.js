@@ -1,5 +1,5 @@
 "use strict";
-// The N-best explorer: a list of utterances that is quick with thousands, and one of them in full.
+// The N-best explorer: a list of utterances, fast with thousands of them, and details of one.
 
 const ROW = 52; // pixels of a row in the list
 
@@ -13,7 +13,7 @@ function explorerData(app, split) {
   });
 }
 
-// All systems of all runs on one split, utterance by utterance.
+// The data of all systems of all runs on one split.
 function openSplit(app, split) {
   const sources = explorerData(app, split).map(({ run, data }) => ({
     run, data, place: new Map(data.utts.map((utt, u) => [utt, u])),
@@ -89,7 +89,7 @@ function changeText(change) {
   return change > 0 ? `▲ ${change} more` : "= same";
 }
 
-// The rows in view only; keys move the choice.
+// Only the rows in view are elements of the page; keys select another utterance.
 function utteranceList(open, rows, state, choose) {
   const inner = el("div", { class: "rows", style: `height:${rows.length * ROW}px` });
   const box = el("div", { class: "list", tabindex: 0, role: "listbox", "aria-label": "Utterances" }, inner);

@@ -1,4 +1,4 @@
-"""The N-best explorer's data: every utterance of one split, in columns, compact."""
+"""The data of the N-best explorer: every utterance of one split, in columns to save space."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ import pandas as pd
 from experiments.report_page.run import Run
 from lm.combine import KEYS
 
-MOST_HYPOTHESES = 20  # of one list, besides those that a system chose and the oracle
-MOST_ROWS = 200_000  # hypotheses of one split, so that the page stays quick
+MOST_HYPOTHESES = 20  # of one list, without the oracle and those that a system chose
+MOST_ROWS = 200_000  # hypotheses of one split, so that the page stays fast
 FEWEST_HYPOTHESES = 3
-DIGITS = 3  # of scores, decimals
+DIGITS = 3  # decimals of scores
 
-# Columns of hypotheses.parquet that are no scores.
+# Columns of hypotheses.parquet that are not scores.
 NO_SCORES = (*KEYS, "split", "lists", "counted", "errors", "word_starts", "word_ends")
 
 
 def split_explorer(run: Run, split: str, page: Path, anonymous: bool) -> dict[str, Any]:
-    """Utterances, every system's output and the lists of one split.
+    """Utterances, every system's output and the N-best lists of one split.
 
     Args:
         run: The results.
-        split: Which one.
-        page: The folder that the report will lie in; audio is linked from there.
+        split: Name of the split.
+        page: The report's folder; links to audio are relative to it.
         anonymous: Leaves out texts, tokens and audio.
     """
     rows = run.utterances[run.utterances["split"] == split]
@@ -57,9 +57,9 @@ def split_explorer(run: Run, split: str, page: Path, anonymous: bool) -> dict[st
 def system_outputs(
     run: Run, rows: pd.DataFrame, place: dict[str, int], anonymous: bool
 ) -> list[dict[str, Any]]:
-    """What each system gave for every utterance.
+    """The output of each system for every utterance.
 
-    An output that an earlier system gave for the same utterance is written as that system's number.
+    If an earlier system has the same output for an utterance, that system's number is written.
     """
     outputs: list[dict[str, Any]] = []
     seen: list[dict[str, int]] = [{} for _ in place]
@@ -98,15 +98,15 @@ def percents(part: pd.DataFrame, where: Sequence[int], size: int) -> list[str | 
     """The confidence of every word of a system's outputs in percent, two digits a word.
 
     Returns:
-        A string of 2 · W digits for each utterance; None where its words have no confidences,
-        and None for all where none has. 99 is all from 0.99.
+        A string of 2 · W digits for each utterance; None if its words have no confidences,
+        and None instead of the list if no utterance has any. 99 means 0.99 or more.
     """
     if "confidence" not in part or part["confidence"].isna().all():
         return None
     found: list[str | None] = [None] * size
     texts = map(str, part["hyp"])
     for i, text, sure in zip(where, texts, part["confidence"], strict=True):
-        # A normaliser may have made two words of one.
+        # A normaliser may have changed the number of words.
         if np.ndim(sure) == 1 and len(sure) == len(text.split()):
             found[i] = "".join(f"{min(99, int(100 * value)):02}" for value in sure)
     return found
@@ -120,13 +120,13 @@ def hypotheses(
     place: dict[str, int],
     anonymous: bool,
 ) -> dict[str, Any]:
-    """One kind of lists, as columns over all kept hypotheses.
+    """The N-best lists of one first pass, as columns over all kept hypotheses.
 
     Returns:
-        `start` (U + 1) where each utterance's hypotheses begin; `rank`, `errors`, `text`, `counted`
-        (the normalised text; None where normalising does not change it, and None in place of all
-        where it changes none) and every score column over them (None for -inf); `left_out`, how
-        many hypotheses are not shown.
+        `start` (U + 1), where each utterance's hypotheses begin; the columns `rank`, `errors`,
+        `text`, `counted` (the normalised text; None if it is the same as `text`, and None instead
+        of the column if all are the same) and every score (None for -inf); `left_out`, the number
+        of hypotheses that are not shown.
     """
     table = table.assign(place=table["utt"].astype(str).map(place))
     table = table.sort_values(["place", "rank"], kind="stable")
@@ -168,12 +168,14 @@ def chosen_ranks(run: Run, name: str, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def shown(table: pd.DataFrame, chosen: pd.DataFrame, limit: int) -> np.ndarray:
-    """bool (N,): the first ranks, those that a system chose, and the first with fewest errors.
+    """Which hypotheses are shown, bool (N,).
+
+    They are the first ranks, those that a system chose, and the first with the fewest errors.
 
     Args:
         table: Sorted by utterance and rank.
         chosen: `utt` and `rank` of what systems chose.
-        limit: How many first ranks.
+        limit: Number of first ranks.
     """
     within = table.groupby("place").cumcount().to_numpy()
     picked = set(zip(chosen["utt"].astype(str), chosen["rank"].astype(int), strict=True))
@@ -187,7 +189,7 @@ def shown(table: pd.DataFrame, chosen: pd.DataFrame, limit: int) -> np.ndarray:
 
 
 def rounded(column: pd.Series) -> list[float | int | None]:
-    """Scores with few decimals; None for -inf or where there is none."""
+    """Scores with few decimals; None for -inf and for a missing score."""
     values = column.to_numpy(dtype=np.float64)
     finite = np.isfinite(values)
     short = np.where(finite, values, 0.0).round(DIGITS)
@@ -200,8 +202,8 @@ def tokens(run: Run, split: str, place: dict[str, int]) -> dict[str, list[Any]] 
     """Log-probs of the tokens of chosen hypotheses.
 
     Returns:
-        By the utterance's place: `[column, text, pieces, logprobs]` of each scored text; None
-        where the folder has none.
+        For each utterance, by its place, `[column, text, pieces, logprobs]` of each scored text;
+        None if the folder has no log-probs of tokens.
     """
     if run.pieces is None:
         return None
@@ -216,7 +218,7 @@ def tokens(run: Run, split: str, place: dict[str, int]) -> dict[str, list[Any]] 
 
 
 def audio_links(run: Run, first: pd.DataFrame, page: Path) -> list[str | None] | None:
-    """Links from the page's folder to audio files that exist; None without any."""
+    """Links from the page's folder to the audio files that exist; None if there are none."""
     if "audio" not in first:
         return None
     links = [None if pd.isna(p) else audio_link(str(p), run.folder, page) for p in first["audio"]]
@@ -224,13 +226,13 @@ def audio_links(run: Run, first: pd.DataFrame, page: Path) -> list[str | None] |
 
 
 def audio_link(path: str, folder: Path, page: Path) -> str | None:
-    """A relative link to an audio file, looked for from the results folder and from here."""
+    """A relative link to an audio file, whose path may start at `folder` or the current folder."""
     for base in (folder, Path()):
         file = base / path
         if file.is_file():
             try:
                 relative = os.path.relpath(file.resolve(), page.resolve())
-            except ValueError:  # another drive of Windows
+            except ValueError:  # on Windows, the file is on another drive
                 return None
             return quote(Path(relative).as_posix())
     return None

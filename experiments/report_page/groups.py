@@ -11,7 +11,7 @@ from experiments.breakdown import TAG, by_group, confusions, most_frequent, natu
 from experiments.report_page.run import Run
 
 MOST_GROUPS = 24
-RESAMPLES = 1_000  # of the intervals of groups; the table of systems has its own
+RESAMPLES = 1_000  # for the intervals of groups; the table of systems has its own number
 CONFUSIONS = 15  # of each kind
 COUNTED = ("utterances", "ref_words", "errors")
 
@@ -19,7 +19,7 @@ COUNTED = ("utterances", "ref_words", "errors")
 def split_groups(run: Run, split: str) -> list[dict[str, Any]]:
     """Error counts of every system by every tag's values, with bootstrap intervals.
 
-    Tags that tell nearly every utterance apart are left out: they are names, not groups.
+    A tag with a different value for nearly every utterance is left out: it is a name, not a group.
 
     Returns:
         For each tag: its name, the groups, and for each system the utterances, words, errors and
@@ -28,14 +28,14 @@ def split_groups(run: Run, split: str) -> list[dict[str, Any]]:
     rows = with_classes(run.utterances[run.utterances["split"] == split])
     named = [str(c) for c in rows.columns if str(c).startswith(TAG)]
     found = [tag_errors(rows, column, run.labels) for column in named]
-    # The classes that every run has come first.
+    # First the classes that every run has, then the tags.
     classes = [f"{TAG}{name}" for name in ("length", "unknown words", "chosen rank")]
     order = sorted(zip(named, found, strict=True), key=lambda pair: pair[0] not in classes)
     return [group for _, group in order if group is not None]
 
 
 def tag_errors(rows: pd.DataFrame, column: str, labels: Sequence[str]) -> dict[str, Any] | None:
-    """One tag, see `split_groups`; None where it groups nothing."""
+    """One tag, see `split_groups`; None if the tag has one value only or too many."""
     sizes = rows.drop_duplicates(["utt", column])[column].dropna().astype(str).value_counts()
     if len(sizes) < 2 or len(sizes) > max(2, rows["utt"].nunique() // 2):
         return None

@@ -1,5 +1,5 @@
 "use strict";
-// Puts the sections together and keeps them right when split, theme or width change.
+// Shows the sections, and updates them when the split, the theme or the width changes.
 
 const app = {
   ...readJson("data"),

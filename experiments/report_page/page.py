@@ -1,4 +1,7 @@
-"""One self-contained HTML file: data as JSON, style sheet, scripts, a policy without network."""
+"""Makes one HTML file with the data as JSON, the style sheet and the scripts.
+
+Its content security policy forbids all use of the network.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +21,16 @@ SCRIPTS = ("dom.js", "align.js", "plots.js", "sections.js", "explorer.js", "deta
 
 
 def html_page(title: str, data: dict[str, Any], explorers: Sequence[Sequence[Any]]) -> str:
-    """The page.
+    """The text of the page.
 
-    Texts reach the page as JSON in script elements that are never run, with every `<` escaped, so
-    that none can end its element; the page's scripts show them as text nodes only. The content
-    security policy allows no network, and no script but the two whose hashes it names.
+    The data are JSON in script elements that are never run. Every `<` in them is escaped, so that
+    no text can end its element, and the page's scripts show texts only as text nodes. The content
+    security policy forbids the network and all scripts except two, which it names by their hashes.
 
     Args:
-        title: title of the window and first heading.
-        data: What the page shows at once.
-        explorers: For each run, the explorer's data of each split; parsed when looked at.
+        title: Title of the window and first heading.
+        data: What the page shows when it is opened.
+        explorers: For each run, the explorer's data of each split; parsed when they are shown.
     """
     plots = script_text(get_plotlyjs())
     ours = script_text("\n".join(read(name) for name in SCRIPTS))
@@ -42,29 +45,29 @@ def html_page(title: str, data: dict[str, Any], explorers: Sequence[Sequence[Any
         "plotly": plots,
         "script": ours,
     }
-    # All at once, so that nothing is looked for in what was put in.
+    # One pass over the template, so that names in the inserted texts are not replaced.
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match.group(1)], read("page.html"))
 
 
 def read(name: str) -> str:
-    """One of the page's parts."""
+    """The text of one of the page's files."""
     return (FOLDER / name).read_text(encoding="utf-8")
 
 
 def data_block(name: str, value: Any) -> str:
-    """A value as JSON in an element that is not run."""
+    """A value as JSON in a script element that is not run."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     safe = text.replace("<", "\\u003c")
     return f'<script type="application/json" id="{name}">{safe}</script>'
 
 
 def script_text(source: str) -> str:
-    """A script in the form in which a page may hold it.
+    """A script as it is put into the page.
 
-    Line ends are those that the browser's parser makes of them, on which the hash depends.
+    Line ends are `\\n`, as after the browser's parser, because the hash depends on them.
 
     Raises:
-        ValueError: It would end its own element.
+        ValueError: The script has a text that would end its element.
     """
     if re.search(r"</script|<!--", source, re.IGNORECASE):
         raise ValueError("the script holds </script or <!--, so it cannot be put into a page")
@@ -72,7 +75,7 @@ def script_text(source: str) -> str:
 
 
 def policy(scripts: Sequence[str]) -> str:
-    """The content security policy: these scripts, styles of the page, audio beside it, no more."""
+    """The content security policy: only these scripts, the page's styles and local audio."""
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'"
         for s in scripts

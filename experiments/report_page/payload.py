@@ -1,4 +1,4 @@
-"""All that the page shows, as plain values for JSON."""
+"""The data that the page shows, as plain values for JSON."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from experiments.report_page.run import Run
 from experiments.report_page.sweep_points import sweep_columns
 from experiments.report_page.trust import split_reliability
 
-# What an anonymous report shows of meta.json: nothing that could hold somebody's words.
+# The keys of meta.json that an anonymous report shows; none of them can have texts of speakers.
 KNOWN_META = (
     *("signature", "signatures", "versions", "python", "machine", "commit", "config", "inputs"),
     *("stage_seconds", "tuned", "failed", "seconds"),
 )
-# Settings of a decoder that are texts of their own.
+# Settings of a decoder that are words.
 WORDS_IN_CONFIG = ("hotwords",)
 
 
 def summary(run: Run, anonymous: bool) -> dict[str, Any]:
-    """One run without its utterances."""
+    """The data of one run, without its utterances."""
     meta = dict(run.meta)
     if anonymous:
         meta = {key: without_words(value) for key, value in meta.items() if key in KNOWN_META}
@@ -61,7 +61,7 @@ def explorers(run: Run, page: Path, anonymous: bool) -> list[dict[str, Any]]:
 
 
 def without_words(value: Any) -> Any:
-    """Meta data with settings that are texts replaced by how many there are."""
+    """Metadata in which each setting that has words is replaced by their number."""
     if isinstance(value, Mapping):
         return {
             key: f"{len(part)} left out" if key in WORDS_IN_CONFIG and part else without_words(part)
@@ -73,7 +73,7 @@ def without_words(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """NumPy and pandas values as JSON has them; what is no finite number becomes null."""
+    """Converts NumPy and pandas values for JSON; NaN and infinite numbers become null."""
     if isinstance(value, str | bool | int) or value is None:
         return value
     if isinstance(value, float | np.floating):

@@ -1,13 +1,13 @@
 "use strict";
-// Plots by plotly. Labels are escaped: plotly reads a little markup in texts.
+// Plots made with plotly. Labels are escaped, because plotly interprets some HTML in texts.
 
-const drawn = []; // what must be drawn again when colours or the width change
+const drawn = []; // plots, to draw them again when the colours or the width change
 
 function plain(text) {
   return String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 }
 
-// make() gives {data, layout}; it is called anew for other colours.
+// make() returns {data, layout}; it is called again when the colours change.
 function plot(make, height, label) {
   const holder = el("div", { class: "plot", role: "img", "aria-label": label, style: `height:${height}px` });
   drawn.push({ holder, make, height });
@@ -32,7 +32,7 @@ function plotConfig() {
   return {
     responsive: true,
     displaylogo: false,
-    // Without a pointer that hovers, the buttons would always cover something.
+    // On a touch screen the buttons would always be visible and cover part of the plot.
     displayModeBar: window.matchMedia("(hover: hover)").matches ? "hover" : false,
     showSendToCloud: false, // the button that uploads a chart, which newer versions show by default
     plotlyServerURL: "",
@@ -45,7 +45,7 @@ function draw(entry) {
   entry.done = true;
   const { data, layout } = entry.make();
   const whole = merged(baseLayout(entry.height), layout);
-  if (printing) whole.width = entry.holder.clientWidth; // responsive plots know the window only
+  if (printing) whole.width = entry.holder.clientWidth; // responsive plots use the width of the window
   Plotly.react(entry.holder, data, whole, plotConfig());
 }
 
@@ -86,7 +86,7 @@ function times100(rate) {
   return rate === null || rate === undefined ? null : 100 * rate;
 }
 
-// Word error rates with their intervals; the oracle as a hollow mark.
+// Word error rates with their intervals; a hollow mark shows the oracle.
 function intervalPlot(rows) {
   const make = () => {
     const names = rows.map((row) => plain(row.name));

@@ -1,4 +1,4 @@
-"""One results folder as the report needs it: tables whose labels name the points of a sweep."""
+"""Reads results folders for the report; labels of systems name the points of a sweep."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from experiments.report_page.sweep_points import (
 from experiments.results import SWEEP, load_results
 from lm.errors import InputError
 
-REMEDY = "run `secondpass compare` again with this version to get it"
+REMEDY = "run `secondpass compare` again with this version to write it"
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,15 @@ class Run:
 
     Attributes:
         name: name of the run, unique among those of one report.
-        folder: Where it lies.
-        meta: Config, versions, input hashes, seconds by stage.
-        systems: Rows of `systems.parquet`; `label` names a system and its point of a sweep.
-        utterances: Rows of `utterances.parquet`, with `label`.
-        hypotheses: Rows of `hypotheses.parquet`, `lists` with its point of a sweep; None where the
-            folder has none.
-        pieces: Rows of `pieces.parquet`; None where the folder has none.
-        lists: Name of the N-best lists by system label, where known.
-        missing: What the folder lacks and what the report leaves out for it, as sentences.
+        folder: path of the folder.
+        meta: config, versions, hashes of the inputs, seconds of each stage.
+        systems: rows of `systems.parquet`; `label` names a system and its point of a sweep.
+        utterances: rows of `utterances.parquet`, with `label`.
+        hypotheses: rows of `hypotheses.parquet`; `lists` names N-best lists and their point of a
+            sweep; None if the folder has none.
+        pieces: rows of `pieces.parquet`; None if the folder has none.
+        lists: name of the N-best lists of each system, by label, if it is known.
+        missing: sentences that say which files are missing and what the report leaves out.
     """
 
     name: str
@@ -63,17 +63,17 @@ class Run:
         return list(dict.fromkeys(self.systems["label"]))
 
     def weights(self, label: str) -> dict[str, float] | None:
-        """A system's weights; None where it takes the first pass's own order."""
+        """A system's weights; None if it keeps the order of the first pass."""
         written = self.systems.loc[self.systems["label"] == label, "weights"].iloc[0]
         return json.loads(written) if isinstance(written, str) else None
 
 
 def read_run(folder: str | Path, name: str | None = None) -> Run:
-    """Reads a results folder; hypotheses and words may be missing, as in older ones.
+    """Reads a results folder; hypotheses and pieces may be missing, as in older results.
 
     Args:
         folder: The results folder.
-        name: name of the run; by default the config's, else the folder's.
+        name: Name of the run; by default the name in the config or else that of the folder.
 
     Raises:
         InputError: The folder holds no results, or a table lacks a column.
@@ -124,7 +124,7 @@ def read_run(folder: str | Path, name: str | None = None) -> Run:
 
 
 def read_runs(folders: list[Path]) -> list[Run]:
-    """Several results folders, names made unique by number.
+    """Reads several results folders; runs with the same name get numbers.
 
     Raises:
         InputError: As `read_run`.
@@ -143,10 +143,10 @@ def read_runs(folders: list[Path]) -> list[Run]:
 
 
 def checked(path: Path, table: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame | None:
-    """A table that older results lack; None where it is not there.
+    """Checks a table that older results lack; returns None if it is missing.
 
     Raises:
-        InputError: It lacks a column.
+        InputError: The table lacks a column.
     """
     if not len(table.columns):
         return None
@@ -162,15 +162,15 @@ def lists_of(
     config: Mapping[str, Any],
     lists_keys: Mapping[str, Sequence[str]],
 ) -> dict[str, str]:
-    """Which N-best lists each system picks from, by label.
+    """The name of the N-best lists that each system chooses from, by label.
 
-    The config says so; without it, a folder with one kind of lists leaves no doubt.
+    The config has the name. Without it, the name is known if all systems have the same lists.
 
     Args:
         systems: rows of `systems.parquet`.
-        relevant: by system, the swept settings that make a difference to it.
+        relevant: swept settings that change a system, by system.
         config: the run's config.
-        lists_keys: by first pass, the swept settings that make a difference to its lists.
+        lists_keys: swept settings that change the N-best lists of a first pass, by first pass.
     """
     found: dict[str, str] = {}
     for row in systems.to_dict("records"):

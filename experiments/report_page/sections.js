@@ -1,11 +1,12 @@
 "use strict";
-// Everything but the explorer: each function makes one section, or null where it has no data.
+// All sections except the explorer. Each function makes one section, or null if it has no data.
 
 function systemName(app, run, label) {
   return app.runs.length > 1 ? `${run.name}: ${label}` : label;
 }
 
-// A system's number decides its colour and mark everywhere; runs share those of a name.
+// A system's number decides its colour and mark in all plots; systems of several runs with the same
+// name have the same number.
 function numbersOf(app) {
   const labels = [...new Set(app.runs.flatMap((run) => run.labels))];
   return (label) => labels.indexOf(label);
@@ -38,7 +39,7 @@ function systemsSection(app) {
     })));
     const sizes = [...new Set(rows.map((row) => `${count(row.utterances)} utterances, ${count(row.ref_words)} words`))];
     const dev = app.runs.some((run) => run.dev.includes(split));
-    const note = sizes.join("; ") + (dev ? ". Weights were tuned on this split, so the rates of tuned systems are too good." : "");
+    const note = sizes.join("; ") + (dev ? ". Weights were tuned on this split, so the error rates of tuned systems are probably lower here than on new data." : "");
     return card(split, note, systemTable(app, rows), intervalPlot(rows));
   });
   const drawn = [...new Set(app.runs.map((run) => (run.meta.config || {}).intervals || "utterances"))].join(" or ");
@@ -46,16 +47,16 @@ function systemsSection(app) {
   const notes = [...new Set(app.runs.map((run) => run.note).filter((note) => note))];
   return section("systems", "Systems",
     el("p", { class: "note" },
-      `Word error rates in per cent. Intervals: 95 %, bootstrap over ${drawn}. Δ and p: against `,
+      `Word error rates in per cent. Intervals: 95 %, bootstrap over ${drawn}. Δ and p: comparison with `,
       [...new Set(first)].join(", "), app.runs.length > 1 ? " of the same run" : "",
-      "; matched pairs (MAPSSWE), adjusted for several systems (Holm). Gap: share of the errors between rank 1 and the oracle that the system avoids."),
+      "; p is from the matched-pairs test (MAPSSWE), adjusted for several systems (Holm). Gap: share of the difference in errors between rank 1 and the oracle that the system removes."),
     notes.map((note) => el("p", { class: "note" }, note)),
     el("div", { class: "stack" }, blocks));
 }
 
 function systemTable(app, rows) {
   const best = Math.min(...rows.map((row) => row.wer ?? Infinity));
-  const heads = ["system", ["WER %", "n"], ["95 % interval", "n"], ["Δ WER", "n"], ["its interval", "n"], ["p", "n"],
+  const heads = ["system", ["WER %", "n"], ["95 % interval", "n"], ["Δ WER", "n"], ["interval of Δ", "n"], ["p", "n"],
     ["S / D / I", "n"], ["CER %", "n"], ["SER %", "n"], ["oracle %", "n"], ["gap %", "n"], ["seconds", "n"], "weights"];
   return table(heads, rows.map((row) => ({
     class: row.wer === best ? "best" : null,
@@ -81,7 +82,7 @@ function trustSection(app, split) {
     if (!found.length) return null;
     const heads = ["system", ["normalised cross-entropy", "n"], ["calibration error", "n"]];
     const rows = found.map((entry) => [entry.system, entry.nce === null ? NONE : entry.nce.toFixed(3), entry.ece.toFixed(3)]);
-    return card("Reliability", "Mean confidence of the words in each tenth, and the share of them that is right. On the line, words of confidence 0.8 are right in four of five cases.",
+    return card("Reliability", "For words grouped by confidence: mean confidence, and share of the words that are right. On the dotted line the two are equal: of words with confidence 0.8, 80 % are right.",
       reliabilityPlot(found, numbersOf(app)), el("details", {}, el("summary", {}, "Numbers"), table(heads, rows)));
   });
   return body && section("trust", "Confidence of words", body);
@@ -143,7 +144,7 @@ function groupsSection(app, split) {
       const first = group.systems[0];
       const alike = group.systems.every((s) => s.utterances.every((n, k) => n === first.utterances[k]));
       const rate = (s, k) => (s.words[k] ? percent(s.errors[k] / s.words[k]) : NONE);
-      // Where every system has its own utterances in a group, each cell says how many.
+      // If the systems have different utterances in a group, each cell shows their number.
       const heads = [group.tag, ...(alike ? [["utterances", "n"], ["words", "n"]] : []), ...group.systems.map((s) => [`${s.system} %`, "n"])];
       const rows = group.values.map((value, k) => [value, ...(alike ? [count(first.utterances[k]), count(first.words[k])] : []),
         ...group.systems.map((s) => (alike ? rate(s, k) : `${rate(s, k)} (${count(s.utterances[k])})`))]);

@@ -1,4 +1,4 @@
-"""Reliability of word confidences: what they say against the share of right words."""
+"""Reliability of word confidences: mean confidence against the share of words that are right."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def split_reliability(run: Run, split: str) -> list[dict[str, Any]]:
     """The reliability diagram of every system whose words have confidences.
 
     Returns:
-        For each: its name, `nce`, `ece`, and over the bins that hold words the mean `confidence`,
-        the share `right` and the number of `words`.
+        For each system: its name, `nce`, `ece`, and for each bin that has words the mean
+        `confidence`, the share `right` and the number of `words`.
     """
     if "confidence" not in run.utterances:
         return []
