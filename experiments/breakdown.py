@@ -1,7 +1,7 @@
-"""Where the errors are: results folders' tables taken apart by group, by N and by word.
+"""Where the errors are: error rates by group of utterances, by N and by word.
 
-Tidy frames for notebooks and the report; rates are fractions, and counts are summed before a rate
-is taken.
+The tables are for notebooks and the report. Rates are fractions; a rate is calculated from the sums
+of the counts.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ UNKNOWN = (0, 1)
 
 
 def with_classes(utterances: pd.DataFrame) -> pd.DataFrame:
-    """The utterances of a results folder with what every group needs.
+    """Adds classes and counts, for `by_group`, to the utterances of a results folder.
 
     Returns:
-        Further columns `errors`, `ref_words`, `tag.length` (class of the reference's length),
-        `tag.chosen rank` (its class) and, where n-gram models were used,
+        The table with the columns `errors`, `ref_words`, `tag.length` (class of the reference's
+        length), `tag.chosen rank` (class of the rank) and, if n-gram models were used,
         `tag.unknown words` (class of the number of reference words that these do not know).
     """
     wrong = utterances["substitutions"] + utterances["deletions"]
@@ -42,7 +42,7 @@ def with_classes(utterances: pd.DataFrame) -> pd.DataFrame:
 
 
 def class_of(number: float, ends: Iterable[int], unit: str = "", first: int = 0) -> str | None:
-    """The class that a count falls in, `6–10 words`; None of what is not known."""
+    """The class of a count, such as `6–10 words`; None if the count is not known."""
     if pd.isna(number):
         return None
     low = first
@@ -54,7 +54,7 @@ def class_of(number: float, ends: Iterable[int], unit: str = "", first: int = 0)
 
 
 def natural(value: str) -> tuple[int, float, str]:
-    """Sorts numbers by size and before other texts; a leading number counts."""
+    """Sort key: texts that start with a number come first, by that number."""
     head = value.split("–")[0].split()[0] if value.split() else ""
     try:
         return 0, float(head), value
@@ -69,13 +69,14 @@ def by_group(
 
     Args:
         utterances: Rows of one split, from `with_classes`.
-        column: What groups them, `tag.speaker` say; utterances without a value are left out.
-        resamples: number of bootstrap samples over utterances, for the intervals.
+        column: The column that gives the group, for example `tag.speaker`; utterances without a
+            value are left out.
+        resamples: Number of bootstrap samples over utterances, for the intervals.
         system: The column that names the system.
 
     Returns:
-        `system, group, utterances, ref_words, errors, wer, wer_low, wer_high, ser`, systems in
-        their order, groups in natural order; the interval is NaN for a single utterance.
+        `system, group, utterances, ref_words, errors, wer, wer_low, wer_high, ser`, systems in the
+        order of the table, groups sorted by `natural`; the interval is NaN for one utterance.
     """
     known = utterances[utterances[column].notna()]
     groups = known[column].astype(str)
@@ -104,11 +105,11 @@ def by_group(
 
 
 def oracle_by_n(hypotheses: pd.DataFrame, ref_words: int) -> pd.DataFrame:
-    """The oracle's error rate when only the first N hypotheses of each list count.
+    """The oracle's error rate with only the first N hypotheses of each N-best list.
 
     Args:
         hypotheses: Rows of one split, with `lists, utt, rank, errors`.
-        ref_words: Words of its references.
+        ref_words: Number of reference words of the split.
 
     Returns:
         `lists, n, errors, wer`, for every N up to the longest list.
@@ -116,7 +117,7 @@ def oracle_by_n(hypotheses: pd.DataFrame, ref_words: int) -> pd.DataFrame:
     found = []
     for name, table in hypotheses.groupby("lists", sort=False):
         wide = table.pivot(index="utt", columns="rank", values="errors")
-        # A shorter list has no more to offer than its last hypothesis does.
+        # Beyond the end of a shorter list, its fewest errors stay the same.
         fewest = wide.cummin(axis=1).ffill(axis=1).sum()
         errors = fewest.to_numpy().astype(np.int64)
         n = fewest.index.to_numpy()
@@ -129,7 +130,7 @@ def oracle_by_n(hypotheses: pd.DataFrame, ref_words: int) -> pd.DataFrame:
 def confusions(
     references: Iterable[str], hypotheses: Iterable[str], alignment: Method = "jiwer"
 ) -> dict[str, Counter]:
-    """Which words were recognised as which, by the alignment that the errors are counted with.
+    """Counts which words were recognised as which, by the alignment that counts the errors.
 
     Returns:
         `substitutions` by (reference word, hypothesis word), `deletions` by (reference word,) and
@@ -154,16 +155,16 @@ def confusions(
 
 
 def most_frequent(counts: Counter, most: int) -> list[tuple[tuple[str, ...], int]]:
-    """The most frequent entries; equals in alphabetical order."""
+    """The most frequent entries; those with equal counts are in alphabetical order."""
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most]
 
 
 def unknown_words(text: str, models: Iterable[Callable[[str], bool]]) -> int:
-    """How many words of a text no model knows, as they are or in another case.
+    """Number of words of a text that no model knows, in this case or another.
 
     Args:
-        text: Words at white space.
-        models: Each says whether it knows a word.
+        text: Words, separated by white space.
+        models: Functions that say whether a model knows a word.
     """
     models = list(models)
     return sum(

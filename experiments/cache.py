@@ -91,7 +91,8 @@ def chosen(scopes: Sequence[Scope], arguments: argparse.Namespace) -> list[Scope
         return []
     from experiments.comparison.stages import fingerprint
 
-    # A path or hub name stands for what is there; a model that is gone, for its last part.
+    # A path or hub name means the model that is there, or, if it is gone, every model whose name
+    # is the last part.
     wanted = {arguments.remove, fingerprint(arguments.remove)}
     found = []
     for scope in scopes:

@@ -1,4 +1,4 @@
-"""The results folder of one run: written whole, read back as tidy tables."""
+"""The results folder of one run: writes it, and reads it as tables."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from lm.errors import InputError
 from lm.files import whole_file, write_text
 
 SCHEMA = 2
-READABLE = (1, 2)  # 1 has no hypotheses and no pieces
+READABLE = (1, 2)  # schema 1 has no hypotheses and no pieces
 TABLES = ("systems", "utterances", "hypotheses", "pieces")
 SWEEP = "sweep."
-# Columns of `systems` that came later; results without them have NaN there.
+# Columns of `systems` that older results lack; they are filled with NaN.
 LATER = ("ser", "gap_recovered", "choice", "nce", "ece")
 PACKAGES = (
     *("secondpass", "torch", "transformers", "numba", "pyctcdecode", "kenlm", "jiwer"),
@@ -34,17 +34,17 @@ class Results:
     """A results folder.
 
     Attributes:
-        systems: One row a system and split; rates are fractions.
-        utterances: One row a system, split and utterance; error counts and raw scores.
-        hypotheses: One row a hypothesis of a list: `split, lists, utt, rank, text`, the text as
-            `counted` (normalised), `errors` and its raw scores; empty where it was not written.
-        pieces: One row a token of a transcript on which systems differ: `split, column, utt, text,
-            position, piece, logprob`; empty where it was not written.
-        meta: Resolved config, versions, input hashes, seconds by stage.
-        folder: Where it lies.
+        systems: one row for each system and split; rates are fractions.
+        utterances: one row for each system, split and utterance: error counts and raw scores.
+        hypotheses: one row for each hypothesis of an N-best list: `split, lists, utt, rank, text`,
+            `counted` (the normalised text), `errors` and raw scores; empty if the folder has none.
+        pieces: one row for each token of a transcript on which systems differ: `split, column,
+            utt, text, position, piece, logprob`; empty if the folder has none.
+        meta: resolved config, versions, hashes of the inputs, seconds of each stage.
+        folder: path of the folder.
 
-    The results of a sweep have a column `sweep.KEY.PATH` for each setting that was swept in
-    `systems` and `utterances`; each point's own folder is below `points`.
+    In the results of a sweep, `systems` and `utterances` have a column `sweep.KEY.PATH` for each
+    swept setting; each point has its own folder below `points`.
     """
 
     systems: pd.DataFrame
@@ -56,7 +56,7 @@ class Results:
 
     @property
     def swept(self) -> list[str]:
-        """The columns of what was swept."""
+        """The columns of the swept settings."""
         return [name for name in self.systems.columns if name.startswith(SWEEP)]
 
 
@@ -65,7 +65,7 @@ def write_results(
 ) -> None:
     """Writes the tables as `NAME.parquet`, and `meta.json`; each file appears when it is complete.
 
-    A table that is not given is removed: it would be of another run.
+    The file of a table that is not given is removed, because it is from an earlier run.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in TABLES:
@@ -94,8 +94,8 @@ def load_results(folder: str | Path) -> Results:
         ) from error
     if meta.get("schema") not in READABLE:
         raise InputError(
-            f"{folder}: results of schema {meta.get('schema')}, this version reads "
-            f"{', '.join(map(str, READABLE))}; run the comparison again"
+            f"{folder}: the results have schema {meta.get('schema')}, but this version "
+            f"reads {', '.join(map(str, READABLE))}; run the comparison again"
         )
     tables = {name: _read(folder / f"{name}.parquet", name in TABLES[:2]) for name in TABLES}
     systems = tables["systems"]
@@ -104,7 +104,7 @@ def load_results(folder: str | Path) -> Results:
 
 
 def _read(path: Path, needed: bool) -> pd.DataFrame:
-    """A table of a results folder; an empty one where it may be missing."""
+    """A table of a results folder; an empty table if the file is missing and not `needed`."""
     if not needed and not path.exists():
         return pd.DataFrame()
     try:
@@ -116,14 +116,14 @@ def _read(path: Path, needed: bool) -> pd.DataFrame:
 
 
 def value_text(value: object) -> str:
-    """A swept value as a person writes it: `16`, which a table with gaps holds as 16.0."""
+    """A swept value as in the config: `16`, which a column with gaps holds as 16.0."""
     if isinstance(value, float):
         return f"{value:g}" if value == value else "null"
     return "null" if value is None else str(value)
 
 
 def installed(packages: Iterable[str]) -> dict[str, str | None]:
-    """Versions of packages, None of those that are not installed."""
+    """Versions of packages; None for a package that is not installed."""
     versions: dict[str, str | None] = {}
     for name in packages:
         try:
@@ -134,7 +134,7 @@ def installed(packages: Iterable[str]) -> dict[str, str | None]:
 
 
 def provenance() -> dict[str, Any]:
-    """Versions of what computes, the machine's kind, and the project's commit."""
+    """Versions of Python and packages, the type of machine, and the project's commit."""
     return {
         "versions": installed(PACKAGES),
         "python": platform.python_version(),
@@ -144,7 +144,7 @@ def provenance() -> dict[str, Any]:
 
 
 def git_commit() -> str | None:
-    """The commit of the project's checkout, with `+` where files differ from it."""
+    """The commit of the project's checkout, with `+` if files were changed since."""
     here = Path(__file__).resolve().parent
     try:
         commit = subprocess.run(

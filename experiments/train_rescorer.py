@@ -44,15 +44,16 @@ class RescorerTraining(MWERTraining):
             scores of the N-best lists are kept beside it, in a folder that ends in `.stages`.
         splits: N-best lists with references. Do not use lists on which you report results.
         columns: Language models by name, as in a comparison.
-        system: Columns that are weighted, among them `acoustic` and the one that is trained.
+        system: Columns whose weighted sum chooses a hypothesis, among them `acoustic` and the
+            column that is trained.
         train: Name of the column whose model is trained.
         speaker: Regular expression whose first group is the speaker. It must match the whole name
             of an utterance; an utterance whose name does not match is a speaker of its own.
         shares: Share of the N-best lists (by utterances) that trains, and share that tunes; the
-            rest compares.
+            rest compares the models.
         normaliser: Normaliser that is applied to references and hypotheses before words are
             counted.
-        cache: File in which scores are kept between runs; null keeps none.
+        cache: File in which scores are kept between runs; null if they are not kept.
     """
 
     output: str
@@ -70,12 +71,12 @@ class RescorerTraining(MWERTraining):
         if self.train not in self.columns or self.train not in self.system:
             raise InputError(
                 f"`train` is {self.train!r}; it must be one of `columns` "
-                f"({', '.join(self.columns)}) and in `system` ({', '.join(self.system)})"
+                f"({', '.join(self.columns)}) and of `system` ({', '.join(self.system)})"
             )
         if min(self.shares) <= 0 or sum(self.shares) >= 1:
             raise InputError(
-                f"`shares` are {self.shares}; give two above 0 that leave "
-                "a part on which the models are compared"
+                f"`shares` are {self.shares}; give two numbers above 0 "
+                "with a sum below 1; the models are compared on the rest"
             )
         if any(split.nbest is None for split in self.splits.values()):
             raise InputError("`splits` must be N-best lists; write them with `secondpass decode`")
@@ -87,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Trains the model, compares it with what it was before, and prints both word error rates."""
+    """Trains the model, and prints the word error rates before and after training."""
     settings = load_config(RescorerTraining, arguments.config, arguments.overrides)
     # pandas, torch and transformers take seconds to import.
     from experiments.comparison.counting import Counting
@@ -104,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lm.training.resume import Run
 
     output = Path(settings.output)
-    Run(output, arguments.resume)  # what is wrong there should not be said after hours of scoring
+    Run(output, arguments.resume)  # reports a wrong output folder before hours of scoring
     models = Models(ScoreCache.open(settings.cache) if settings.cache else None)
     stages = output.with_name(f"{output.name}.stages")
     table, texts = load_lists(settings.splits, settings.columns, settings.system, stages, models)

@@ -1,6 +1,6 @@
 """How good the texts are.
 
-alignment     which hypothesis word stands for which reference word
+alignment     which hypothesis word is aligned with which reference word
 sclite        the alignment of NIST's sclite
 wer           word and character errors, and the oracle of N-best lists
 significance  whether a difference in error rate is more than chance

@@ -1,7 +1,7 @@
 """Settings: frozen dataclasses filled from a YAML file and `key.path=value` overrides.
 
 An unknown key is an error that names the nearest valid one, which is why this is not left to a
-configuration library: those we looked at reject the key without a suggestion.
+configuration library: the libraries that we tried reject the key without a suggestion.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def load_config(cls: type[T], path: str | Path | None, overrides: Sequence[str] 
         overrides: `key.path=value`, or `--key.path value` as two items; values are YAML.
 
     Raises:
-        InputError: The file is missing or no YAML mapping, a key is unknown (the nearest valid
-            one is named), a required key is missing, or a value has the wrong type.
+        InputError: The file is missing or is not a YAML mapping, a key is unknown (the message
+            names the nearest valid one), a required key is missing, or a value has the wrong type.
     """
     data, where = read_with_overrides(path, overrides)
     return build(cls, data, where, "")
@@ -42,7 +42,7 @@ def load_config(cls: type[T], path: str | Path | None, overrides: Sequence[str] 
 def read_with_overrides(
     path: str | Path | None, overrides: Sequence[str]
 ) -> tuple[dict[str, Any], str]:
-    """A config's mapping as YAML gives it, overrides applied, and what to call it in messages."""
+    """A config's mapping after the overrides, and the name of the config for messages."""
     data: dict[str, Any] = {}
     where = "command line"
     if path is not None:
@@ -74,7 +74,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def expand(text: str, path: Path) -> str:
-    """Fills `${here}` (the config file's folder) and `${NAME:-default}` (environment) in.
+    """Replaces `${here}` by the config file's folder and `${NAME:-default}` by the variable NAME.
 
     All other paths in a config are relative to the current folder, as on the command line.
     """
@@ -104,7 +104,7 @@ def parse_overrides(items: Sequence[str]) -> list[tuple[list[str], Any]]:
                     raise InputError(f"{item}: a value must follow")
                 value = rest.pop(0)
         elif not equals:
-            raise InputError(f"{item!r} is no override; write key.path=value")
+            raise InputError(f"{item!r} is not an override; write key.path=value")
         try:
             parsed.append((key.split("."), yaml.safe_load(value)))
         except yaml.YAMLError as error:
@@ -113,7 +113,7 @@ def parse_overrides(items: Sequence[str]) -> list[tuple[list[str], Any]]:
 
 
 def set_path(data: dict[str, Any], path: Sequence[str], value: Any) -> None:
-    """Sets `data[path[0]][path[1]]… = value`, making mappings on the way."""
+    """Sets `data[path[0]][path[1]]… = value`, and creates the mappings that are missing."""
     for key in path[:-1]:
         inner = data.get(key)
         if not isinstance(inner, dict):
@@ -123,7 +123,7 @@ def set_path(data: dict[str, Any], path: Sequence[str], value: Any) -> None:
 
 
 def build(cls: Any, value: Any, where: str, key: str) -> Any:
-    """`value`, as YAML gave it, as an instance of the type `cls`."""
+    """Converts a value that was read from YAML to the type `cls`."""
     origin = typing.get_origin(cls)
     arguments = typing.get_args(cls)
     if cls is Any:
@@ -172,7 +172,7 @@ def build_dataclass(cls: Any, value: Any, where: str, key: str) -> Any:
             field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         )
         if required and name not in value:
-            raise InputError(f"{where}: `{f'{key}.{name}'.lstrip('.')}` is missing; please set it")
+            raise InputError(f"{where}: `{f'{key}.{name}'.lstrip('.')}` is missing; set it")
     filled = {
         name: build(hints[name], v, where, f"{key}.{name}".lstrip(".")) for name, v in value.items()
     }
@@ -180,7 +180,7 @@ def build_dataclass(cls: Any, value: Any, where: str, key: str) -> Any:
 
 
 def build_union(choices: Sequence[Any], value: Any, where: str, key: str) -> Any:
-    """The first of several types that takes the value."""
+    """Converts a value to the first of several types that accepts it."""
     if value is None and type(None) in choices:
         return None
     errors = []

@@ -1,4 +1,4 @@
-"""How words are counted and rates compared: the same for every system of a table."""
+"""How words are counted and how rates are compared, the same for every system of a table."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Unit = Literal["utterances", "speakers"]
 
 @dataclass(frozen=True)
 class Counting:
-    """What is done to texts before words are counted, and how rates get their intervals.
+    """How texts are normalised before words are counted, and how rates get their intervals.
 
     Attributes:
-        normalise: what is applied to references and hypotheses.
+        normalise: normaliser of references and hypotheses.
         alignment: how hypotheses are aligned, see `asr.evaluation.alignment.WordIds`.
         intervals: what the bootstrap draws. Utterances of one speaker have similar errors, so
-            intervals over speakers are wider; they say what to expect of new speakers.
+            intervals over speakers are wider; they show what to expect for new speakers.
         resamples: number of bootstrap samples.
         seed: random seed for the bootstrap and the search for weights.
     """
@@ -37,15 +37,15 @@ class Counting:
     seed: int = 0
 
     def aligned(self, references: Sequence[str], hypotheses: Sequence[str]) -> list[Alignment]:
-        """Alignments of texts as they are counted."""
+        """Alignments of texts with the method by which errors are counted."""
         return align(references, hypotheses, self.alignment)
 
     def interval(self, errors: np.ndarray, words: np.ndarray) -> tuple[float, float]:
-        """95 % interval of an error rate, NaN where there is none.
+        """95 % interval of an error rate, NaN if there is none.
 
         Args:
-            errors: (G,) of each utterance or speaker.
-            words: (G,) of the references.
+            errors: (G,) number of errors of each utterance or speaker.
+            words: (G,) number of reference words.
         """
         found = bootstrap_interval(errors, words, resamples=self.resamples, seed=self.seed)
         return found or (np.nan, np.nan)
@@ -53,26 +53,27 @@ class Counting:
     def difference(
         self, system: np.ndarray, baseline: np.ndarray, words: np.ndarray
     ) -> tuple[float, float]:
-        """95 % interval of a difference in error rate, paired; NaN where there is none."""
+        """95 % interval of a difference in error rate, paired; NaN if there is none."""
         found = delta_interval(system, baseline, words, resamples=self.resamples, seed=self.seed)
         return found or (np.nan, np.nan)
 
     def units(self, utts: Sequence[str], tags: pd.DataFrame | None, split: str) -> np.ndarray:
-        """What the bootstrap draws: an integer by utterance, the same for those drawn together.
+        """The group of each utterance, as an integer; the bootstrap draws whole groups.
 
         Raises:
-            InputError: Speakers are asked for, and not all are known.
+            InputError: Intervals over speakers are requested, and not all speakers are known.
         """
         if self.intervals == "utterances":
             return np.arange(len(utts))
         speakers = pd.Series(index=pd.Index(utts), dtype=object)
         if tags is not None and SPEAKER in tags:
             speakers = tags[SPEAKER].reindex(list(utts))
-        if speakers.isna().any():
+        unknown = speakers.index[speakers.isna()]
+        if len(unknown):
             raise InputError(
-                f"{split}: intervals over speakers, but {int(speakers.isna().sum())} of "
-                f"{len(utts)} utterances have none (first: {speakers.index[speakers.isna()][0]}); "
-                "the manifest's `speaker` or the split's `speaker` pattern gives it, or set "
+                f"{split}: intervals over speakers need the speaker of every utterance, but "
+                f"{len(unknown)} of {len(utts)} have none (first: {unknown[0]}); "
+                "set `speaker` in the manifest or a `speaker` pattern for the split, or set "
                 "`intervals: utterances`"
             )
         return pd.factorize(speakers)[0]
@@ -81,15 +82,16 @@ class Counting:
 def same_utterances(
     tables: Mapping[str, pd.DataFrame], where: str, intersect: bool = False
 ) -> dict[str, pd.DataFrame]:
-    """N-best tables that hold the same utterances, each in the order of the first.
+    """N-best tables with the same utterances, each in the order of the first table.
 
     Args:
-        tables: By name.
-        where: The split, for messages.
-        intersect: Leave out what some table lacks, instead of refusing.
+        tables: N-best tables by name.
+        where: Name of the split, for messages.
+        intersect: Removes the utterances that a table lacks; otherwise they are an error.
 
     Raises:
-        InputError: The tables hold different utterances (the message names them), or share none.
+        InputError: The tables have different utterances (the message names them), or have none in
+            common.
     """
     sets = {name: set(table["utt"]) for name, table in tables.items()}
     shared = set.intersection(*sets.values())
@@ -101,8 +103,8 @@ def same_utterances(
     if lacking and not intersect:
         raise InputError(
             f"{where}: the systems were scored on different utterances: {'; '.join(lacking)}; "
-            "only rates on the same utterances can be compared. Complete the lists, or use "
-            "--intersect to compare on what all have"
+            "only rates on the same utterances can be compared. Add the N-best lists that are "
+            "missing, or use --intersect to compare on the utterances that all systems have"
         )
     if not shared:
         raise InputError(f"{where}: the systems have no utterance in common")

@@ -1,4 +1,4 @@
-"""The dev splits as one: what weights are tuned on, and what they give on lists left out."""
+"""All dev splits joined: the N-best lists on which weights are tuned and cross-validated."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from lm.rerank.cross_validation import cross_validate
 
 @dataclass(frozen=True)
 class Dev:
-    """Lists of all dev splits together.
+    """The N-best lists of all dev splits together.
 
-    Utterances have the split's name before their own, `dev_clean/1272-128104-0000`: the splits may
-    be the same utterances under several conditions.
+    The name of an utterance starts with that of its split, `dev_clean/1272-128104-0000`, because
+    several splits may have the same utterances under different conditions.
 
     Attributes:
-        tables: N-best table by first pass; empty where there is no dev split.
+        tables: N-best table of each first pass; empty if there is no dev split.
         references: the references of all of them.
-        groups: by utterance its speaker or, where not all speakers are known, its own name.
+        groups: speaker of each utterance; if not all speakers are known, its name without the
+            split.
         grouped_by: `speaker` or `utterance`.
     """
 
@@ -46,9 +47,9 @@ class Dev:
         """Joins the dev splits.
 
         Args:
-            splits: Their names.
-            data: All splits.
-            kept: Tables by split and first pass, without what failed.
+            splits: Names of the dev splits.
+            data: Data of all splits.
+            kept: N-best tables by split and first pass, without the utterances that failed.
             counting: How words are counted.
         """
         found: dict[str, list[pd.DataFrame]] = {}
@@ -73,11 +74,11 @@ class Dev:
         )
 
     def validated(self, system: System, folds: int, seed: int) -> dict[str, Any]:
-        """What tuning gives on lists that were left out of it.
+        """Cross-validates a system: tunes on all folds but one and counts errors on that one.
 
         Returns:
-            `words` of the references, `validated_errors`, `folds` and `groups` (what is never in
-            two folds); the errors are None where nothing was left out.
+            `words` of the references, `validated_errors`, `folds` and `groups` (`speaker` or
+            `utterance`; no group is in two folds). The errors are None without cross-validation.
         """
         table = self.tables[system.lists]
         counts = self.references.counts(table)

@@ -1,7 +1,7 @@
 """The stages of one split, from utterances to N-best tables with every LM's column.
 
-Each stage is run by `stages`, so one whose inputs and settings have not changed is read back
-instead.
+`stages` runs each stage. If the inputs and settings of a stage have not changed, its result is
+read from disk instead.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from lm.combine import score_column
 from lm.errors import InputError
 from lm.files import write_text
 
-# Raised whenever the log-probs of the same audio, or the lists of the same log-probs, change.
+# Increase these numbers when a change of the code changes the log-probs of the same audio, or the
+# N-best lists of the same log-probs.
 EMIT_FORM = 1
 DECODE_FORM = 1
 
@@ -41,18 +42,19 @@ def load_split(
     acoustic: Acoustic | None = None,
     workers: int | None = None,
 ) -> SplitData:
-    """Runs (or reads back) every stage of one split.
+    """Runs every stage of one split, or reads its result.
 
     Args:
         given: what the split starts from.
-        lists: the N-best lists that are needed; imported lists are those of every name.
+        lists: the N-best lists that are needed, by name; an imported table is used for every name.
         root: folder of the stages.
         models: loads the language models.
-        acoustic: the acoustic stage; imported lists need none.
+        acoustic: settings of the acoustic stage; imported N-best lists need none.
         workers: threads or processes of the decoder.
 
     Raises:
-        InputError: Audio has no acoustic model, lists lack a column, or a stage cannot be run.
+        InputError: There is audio but no acoustic model, N-best lists lack a column, or a stage
+            cannot be run.
     """
     name = given.name
     stages: dict[str, Stage] = {}
@@ -106,10 +108,10 @@ def load_split(
 
 
 def check_columns(table: pd.DataFrame, lists: Mapping[str, ListsPlan], split: str) -> None:
-    """Checks that lists have the scores that no language model makes.
+    """Checks that N-best lists have the scores that do not come from a language model.
 
     Raises:
-        InputError: They lack one.
+        InputError: A score is missing.
     """
     for column in dict.fromkeys(column for plan in lists.values() for column in plan.given):
         try:
@@ -127,7 +129,7 @@ def emit_stage(
     root: Path,
     fingerprints: Fingerprints | None = None,
 ) -> Stage:
-    """Audio to log-probs on disk; utterances that fail are noted, the others continue."""
+    """Writes the log-probs of audio; an utterance that fails is reported, the others continue."""
     recipe = emit_recipe(name, utterances, acoustic, fingerprints or Fingerprints())
 
     def make(folder: Path) -> dict[str, Any]:
@@ -141,7 +143,7 @@ def emit_stage(
 def emit_recipe(
     name: str, utterances: Sequence[Utterance], acoustic: Acoustic, fingerprints: Fingerprints
 ) -> Recipe:
-    """What the log-probs of a split are made from."""
+    """The recipe of the log-probs of a split."""
     inputs = {
         "model": fingerprints.of(acoustic.model),
         "utterances": [audio_identity(u) for u in utterances],
@@ -152,7 +154,7 @@ def emit_recipe(
 
 
 def audio_identity(utterance: Utterance) -> dict[str, Any]:
-    """What an utterance's emissions depend on; a file is known by its size and time of change."""
+    """What an utterance's emissions depend on; size and time of change identify a file."""
     path = Path(utterance.audio_filepath)
     stat = path.stat() if path.is_file() else None
     return {
@@ -171,7 +173,7 @@ def audio_identity(utterance: Utterance) -> dict[str, Any]:
 def decode_recipe(
     split: str, label: str, options: DecoderOptions, emissions: str, fingerprints: Fingerprints
 ) -> Recipe:
-    """What the N-best lists of one first pass are made from; `emissions` is that stage's key."""
+    """The recipe of the N-best lists of one first pass; `emissions` is the key of that stage."""
     inputs = {
         "emissions": emissions,
         "options": asdict(options),
@@ -187,7 +189,7 @@ def decode_stage(
     root: Path,
     workers: int | None,
 ) -> Stage:
-    """Log-probs to N-best lists on disk."""
+    """Decodes log-probs to N-best lists on disk."""
 
     def make(folder: Path) -> dict[str, Any]:
         path = folder / "nbest.parquet"

@@ -1,4 +1,4 @@
-"""Results made again: whether the numbers agree, and what is different if they do not."""
+"""Compares the results of a second run with those of the first, and reports differences."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from experiments.comparison.experiment import Comparison
 from experiments.results import Results
 from lm.errors import InputError
 
-# What must be the same; rates follow from counts.
+# The columns that must be the same; rates are calculated from these counts.
 COUNTS = ("substitutions", "deletions", "insertions", "ref_words", "utterances")
 
 
@@ -19,13 +19,13 @@ def config_of(results: Results) -> Comparison:
     """The resolved config of a results folder.
 
     Raises:
-        InputError: The folder has no config, or one that this version does not know.
+        InputError: The folder has no config, or a config that this version cannot read.
     """
     config = results.meta.get("config")
     where = f"{results.folder / 'meta.json'}"
     if not isinstance(config, dict) or "splits" not in config:
         raise InputError(
-            f"{where}: there is no config of a comparison in it; give a folder that "
+            f"{where}: the file has no config of a comparison; give a folder that "
             "`secondpass compare` wrote"
         )
     found: Comparison = build(Comparison, config, where, "")
@@ -33,9 +33,9 @@ def config_of(results: Results) -> Comparison:
 
 
 def agreement(old: Results, new: Results) -> tuple[bool, list[str]]:
-    """Whether two results of the same config have the same numbers, and what to report.
+    """Whether two results of the same config have the same numbers, and the lines to print.
 
-    Inputs and versions that differ are reported where the numbers differ.
+    If the numbers differ, the lines also name the inputs and versions that differ.
     """
     keys = ["split", "system"]
     both = old.systems.merge(new.systems, on=keys, suffixes=(" old", " new"), how="outer")

@@ -1,4 +1,7 @@
-"""The second pass as a stage: models loaded when they are needed, one column of scores each."""
+"""The second pass as a stage: each language model adds one column of scores.
+
+A model is loaded only when it must score a text.
+"""
 
 from __future__ import annotations
 
@@ -23,19 +26,19 @@ from lm.scorer import LOADING, Scorer, ScorerOptions
 from lm.text.normalisers import normaliser_file
 
 Load = Callable[[str, ScorerOptions], Scorer]
-# Raised whenever the scores of the same model and texts change.
+# Increase this number when a change of the code changes the scores of the same model and texts.
 RESCORE_FORM = 1
 
 
 class Models:
-    """The models of one run, each loaded when a text must be scored, and once for all settings.
+    """The models of one run; each is loaded once, when it must score a text.
 
     Args:
-        cache: where scores are kept between runs; None keeps none.
-        load: loads a model.
+        cache: where scores are kept between runs; None if they are not kept.
+        load: function that loads a model.
 
     Attributes:
-        cache: as given.
+        cache: where scores are kept between runs.
         fingerprints: hashes of the models' files.
     """
 
@@ -46,7 +49,7 @@ class Models:
         self._loaded: dict[tuple[Any, ...], Scorer] = {}
 
     def scorer(self, model: str | Path, options: ScorerOptions) -> Scorer:
-        """The model behind the cache."""
+        """The model with the cache in front of it."""
         if self.cache is None:
             return self._load(str(model), options)
         scope = score_scope(model, options, self.fingerprints)
@@ -54,7 +57,7 @@ class Models:
         return CachedScorer(lambda: self._load(str(model), options), scope, self.cache, by_list)
 
     def loaded(self, model: str | Path, options: ScorerOptions) -> Scorer:
-        """The model itself."""
+        """The model without the cache."""
         return self._load(str(model), options)
 
     def _load(self, model: str, options: ScorerOptions) -> Scorer:
@@ -67,7 +70,7 @@ class Models:
 def score_scope(
     model: str | Path, options: ScorerOptions, fingerprints: Fingerprints | None = None
 ) -> str:
-    """What tells a model's scores from those of all others, texts and contexts aside."""
+    """The key of a model's scores in the cache: the model and every setting that changes scores."""
     facts = {"model": (fingerprints or Fingerprints()).of(model), **options.identity()}
     if options.dtype is None and not is_ngram(model) and plugin_file(model) is None:
         from lm.neural.pretrained import (  # torch takes seconds to import
@@ -112,7 +115,7 @@ def add_column(
     root: Path,
     models: Models,
 ) -> Stage:
-    """Scores of one LM for every hypothesis of a table, row by row, unless they are there."""
+    """Scores every hypothesis of a table with one LM, or reads the scores if they exist."""
 
     def make(folder: Path) -> Mapping[str, Any]:
         scored = score(table, models, name, column, f"{split}: rescore {lists} with {name}")
@@ -125,7 +128,7 @@ def add_column(
 def column_recipe(
     split: str, lists: str, table: pd.DataFrame, name: str, column: Column, models: Models
 ) -> Recipe:
-    """What the scores of one column are made from."""
+    """The recipe of the scores of one column."""
     inputs = {"texts": texts_hash(table), "name": name, **identity_of(column, models.fingerprints)}
     return Recipe(f"rescore-{split}-{lists}-{name}", inputs, RESCORE_FORM)
 

@@ -1,4 +1,4 @@
-"""One evaluation set: where its data come from, and what is known of it after its stages."""
+"""One evaluation set: where its data come from, and the results of its stages."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Split:
-    """One evaluation set: audio to recognise, or N-best lists that exist already.
+    """One evaluation set: audio to recognise, or existing N-best lists.
 
     Attributes:
         manifest: JSONL manifest, LibriSpeech folder, CSV/TSV or folder of audio, with references.
         nbest: N-best lists of another system, or a Parquet table of this project.
         format: format of `nbest`, see `secondpass import-nbest`; `parquet` for a table of this
             project.
-        references: reference texts, where the N-best lists do not have them.
-        speaker: regular expression that finds the speaker at the start of an utterance's id (its
-            first group, where it has one), where nothing else gives speakers.
-        limit: use only the first N utterances.
+        references: file with the reference texts, if the N-best lists do not have them.
+        speaker: regular expression that finds the speaker at the start of an utterance's id; if it
+            has a group, the first group is the speaker. It is used if the data have no speakers.
+        limit: number of utterances to use, from the start; by default all are used.
     """
 
     manifest: str | None = None
@@ -37,37 +37,37 @@ class Split:
 
     def __post_init__(self) -> None:
         if (self.manifest is None) == (self.nbest is None):
-            raise InputError("a split needs either `manifest` (audio) or `nbest` (lists)")
+            raise InputError("a split needs either `manifest` (audio) or `nbest` (N-best lists)")
         if self.limit is not None and self.limit < 1:
             raise InputError(f"a split's `limit` is {self.limit}; use at least 1 utterance")
         try:
             re.compile(self.speaker or "")
         except re.error as error:
             raise InputError(
-                f"a split's `speaker` is {self.speaker!r}, no regular expression: {error}"
+                f"a split's `speaker` is {self.speaker!r}, not a regular expression: {error}"
             ) from error
 
 
 def _no_tags() -> pd.DataFrame:
-    import pandas as pd  # takes most of a second, which help need not wait for
+    import pandas as pd  # the import takes most of a second; --help should not wait for it
 
     return pd.DataFrame()
 
 
 @dataclass(frozen=True)
 class SplitData:
-    """What is known of a split after its stages have run.
+    """The data of a split after its stages have run.
 
     Attributes:
-        references: Reference text by utterance.
-        tables: N-best table by first pass, with all columns.
-        failures: Reason by utterance that failed in any stage.
-        seconds: Wall time by stage (`emit`, `decode.NAME`, `rescore.NAME.COLUMN`).
-        audio_seconds: Length of the audio; 0 where there is none.
-        hashes: Content hash by input.
-        tags: Speaker, the manifest's tags and the audio's file, one row an utterance, indexed by
-            `utt`.
-        made: what made each stage, see `Stage.made`.
+        references: reference text of each utterance.
+        tables: N-best table of each first pass, with all columns.
+        failures: reason for each utterance that failed in a stage.
+        seconds: wall time of each stage (`emit`, `decode.NAME`, `rescore.NAME.COLUMN`).
+        audio_seconds: length of the audio; 0 if there is none.
+        hashes: hash of the content of each input.
+        tags: speaker, the manifest's tags and the audio file, one row for each utterance, indexed
+            by `utt`.
+        made: what each stage was made with, see `Stage.made`.
     """
 
     references: Mapping[str, str]

@@ -1,6 +1,6 @@
-"""Grids over settings: a list where a single value is expected means each of its values in turn.
+"""Grids over settings: one run for each value of a list, where a single value is expected.
 
-Where a setting is a list itself, a list of lists means this.
+For a setting that is itself a list, give a list of lists.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Point(Generic[T]):
     """One point of a grid.
 
     Attributes:
-        values: The swept settings' values by `key.path`, lists and mappings as one text; empty
-            where nothing is swept.
-        config: The whole config with them.
+        values: values of the swept settings by `key.path`, lists and mappings as one text; empty
+            if nothing is swept.
+        config: the whole config with these values.
     """
 
     values: Mapping[str, Any]
@@ -42,7 +42,7 @@ class Point(Generic[T]):
 def load_points(
     cls: type[T], path: str | Path | None, overrides: Sequence[str] = ()
 ) -> list[Point[T]]:
-    """Every combination of a config's lists of values; one point where there are none.
+    """Every combination of the values that a config lists; one point if it lists none.
 
     Args:
         cls: A dataclass, as for `experiments.comparison.config.load_config`.
@@ -50,7 +50,8 @@ def load_points(
         overrides: `key.path=value`.
 
     Raises:
-        InputError: As `load_config`, for any point; or a list of values is empty, or has one twice.
+        InputError: As `load_config`, for any point; or a list of values is empty, or has a value
+            twice.
     """
     data, where = read_with_overrides(path, overrides)
     swept = dict(lists_in(cls, data, ()))
@@ -73,7 +74,7 @@ def load_points(
 
 
 def resolved_yaml(cls: type[Any], path: str | Path | None, overrides: Sequence[str] = ()) -> str:
-    """A config as YAML, with all defaults and overrides; it gives the same points again.
+    """A config as YAML, with all defaults and overrides; reading it gives the same points.
 
     Raises:
         InputError: As `load_points`.
@@ -86,16 +87,16 @@ def resolved_yaml(cls: type[Any], path: str | Path | None, overrides: Sequence[s
 
 
 def as_cell(value: Any) -> Any:
-    """A value of a setting as a table can hold it."""
+    """A value of a setting in a form that a table can hold."""
     if isinstance(value, dict):
         return ", ".join(f"{key}={as_cell(part)}" for key, part in value.items())
     return ", ".join(str(as_cell(part)) for part in value) if isinstance(value, list) else value
 
 
 def lists_in(cls: Any, value: Any, keys: Keys) -> Iterator[tuple[Keys, list[Any]]]:
-    """The lists where the type expects a single value, with their keys.
+    """The lists at places where the type expects a single value, with their keys.
 
-    Where it takes one, a list of lists.
+    Where the type expects a list, lists of lists are found.
     """
     origin, arguments = typing.get_origin(cls), typing.get_args(cls)
     if cls is Any:

@@ -1,6 +1,6 @@
-"""The table of systems as a person reads it, printed or as Markdown, LaTeX or CSV.
+"""The table of systems for people to read, printed or as Markdown, LaTeX or CSV.
 
-Rates are in per cent, with intervals, and with what changed against the baseline.
+Rates are in per cent, with their intervals and their differences from the baseline.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HEADINGS = (
     *("system", "WER %", "95 % interval", "S / D / I", "CER %", "oracle %"),
     *("Δ WER", "p", "seconds", "weights"),
 )
-TEXTS = ("system", "weights")  # these are aligned left, numbers right
+TEXTS = ("system", "weights")  # aligned left; numbers are aligned right
 
 
 def print_systems(systems: pd.DataFrame, title: str, note: str | None = None) -> None:
@@ -40,7 +40,7 @@ def print_systems(systems: pd.DataFrame, title: str, note: str | None = None) ->
 
 
 def print_sweep(systems: pd.DataFrame, title: str, note: str | None = None) -> None:
-    """Prints WER by point and system, one table for each split."""
+    """Prints the WER of each system at each point of a sweep, one table for each split."""
     console = Console(width=None if Console().is_terminal else 140)
     swept = [name for name in systems.columns if name.startswith(SWEEP)]
     names = list(dict.fromkeys(systems["system"]))
@@ -64,7 +64,7 @@ def markdown(runs: Mapping[str, pd.DataFrame]) -> str:
     """Tables in Markdown, one for each run and split.
 
     Args:
-        runs: rows of `systems.parquet` by the name of the run; `label`, where it is there, names
+        runs: rows of `systems.parquet` by the name of the run; an optional column `label` names
             the system and its point of a sweep.
     """
     parts = []
@@ -122,14 +122,14 @@ WRITERS: dict[str, Callable[[Mapping[str, pd.DataFrame]], str]] = {
 
 
 def titled(runs: Mapping[str, pd.DataFrame]) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The rows of every run and split with what to call them."""
+    """The rows of every run and split, each with its title."""
     for name, systems in runs.items():
         for split, rows in systems.groupby("split", sort=False):
             yield f"{name}: {heading(str(split), rows)}", rows
 
 
 def heading(split: str, rows: pd.DataFrame) -> str:
-    """A split with its size."""
+    """The name of a split and its size."""
     count, words = int(rows["utterances"].iloc[0]), int(rows["ref_words"].iloc[0])
     return f"{split} ({count:,} utterances, {words:,} words)"
 
@@ -157,7 +157,7 @@ def cells(row: Mapping[Any, Any]) -> list[str]:
 
 
 def escaped(text: str) -> str:
-    """A text as LaTeX takes it."""
+    """A text with the special characters of LaTeX escaped."""
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     marks = {mark: f"\\{mark}" for mark in "&%$#_{}"}
     signs = {"Δ": r"$\Delta$", "–": "--", "<": "$<$", ">": "$>$", "×": r"$\times$"}
@@ -166,7 +166,7 @@ def escaped(text: str) -> str:
 
 
 def text_or_none(value: object) -> str | None:
-    """A cell of text; pandas has NaN where there is none."""
+    """The text of a cell; None for an empty cell, in which pandas has NaN."""
     return value if isinstance(value, str) else None
 
 
@@ -176,19 +176,19 @@ def percent(rate: float) -> str:
 
 
 def spread(low: float, high: float) -> str:
-    """An interval in per cent; a dash where there is none."""
+    """An interval in per cent; a dash if there is none."""
     if pd.isna(low):
         return "–"
     return f"{percent(low)}–{percent(high)}"
 
 
 def p_text(p: float) -> str:
-    """A p-value with three decimals, or that it is smaller."""
+    """A p-value with three decimals, or `<0.001`."""
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def weights_text(weights: object) -> str:
-    """Weights as `name value` pairs; that of `acoustic`, which is always 1, is left out."""
+    """Weights as `name value` pairs, without the weight of `acoustic`, which is always 1."""
     if not isinstance(weights, str):
         return ""
     return ", ".join(

@@ -242,7 +242,7 @@ def make_training(
     noisy: float = 0.5,
     audio_format: str = "flac",
 ) -> None:
-    """Speaks lines of texts until there are so many hours, in this process.
+    """Synthesises lines of texts, in this process, until there are `hours` of audio.
 
     It writes `audio/NNNN/ID.flac` (or `.wav`, both with 16 bits, or `.opus` as in the demo, which
     takes ten times as long), `train.jsonl` and `valid.jsonl` under a folder.

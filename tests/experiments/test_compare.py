@@ -319,7 +319,7 @@ def test_older_results_are_read(command: list[str], tmp_path: Path) -> None:
     results = load_results(folder)
     assert results.hypotheses.empty and results.pieces.empty and len(results.systems) == 8
     (folder / "meta.json").write_text(json.dumps(meta | {"schema": 99}))
-    with pytest.raises(InputError, match="schema 99, this version reads 1, 2"):
+    with pytest.raises(InputError, match="schema 99, but this version reads 1, 2"):
         load_results(folder)
 
 

@@ -237,7 +237,7 @@ def test_a_continued_run_gives_what_a_run_without_a_break_gives(tmp_path: Path) 
     ("change", "message"),
     [
         ("train=other", "must be one of `columns`"),
-        ("shares=[0.9, 0.2]", "leave a part on which"),
+        ("shares=[0.9, 0.2]", "a sum below 1"),
         ("epochs=0", "above 0"),
         ("precision=float8", "choose one of"),
         ("save_dtype=int", "choose one of"),
