@@ -30,7 +30,8 @@ The numbers:
     dev               the splits on which weights are tuned
     spelling          warns if the spelling of N-best lists and references differs
     tuning            how each system decides
-    evaluation        what each system chooses, its error rates, tests against the baseline
+    picking           what each system chooses
+    evaluation        error rates of systems, and tests against the baseline
     token_scores      the log-probs of tokens, where systems differ
     signature         how a number was made, in one line
     run               all of it, for one comparison

@@ -1,4 +1,4 @@
-"""Systems: which hypothesis each one picks, its errors, and how the systems compare."""
+"""The error rates of systems on one split, and tests of each system against the baseline."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from asr.evaluation.alignment import right_words
 from asr.evaluation.significance import holm, mapsswe
 from asr.evaluation.wer import COUNTS, ErrorRate, char_errors
 from experiments.comparison.counting import Counting, same_utterances
+from experiments.comparison.picking import Picked, pick
 from experiments.comparison.references import References
 from experiments.comparison.system import SystemPlan
-from experiments.comparison.tuning import Decision, pool_of
+from experiments.comparison.tuning import Decision
 from lm.rerank.confidence import calibration_error, normalised_cross_entropy
-from lm.rerank.decision import choose, confidences
 
 
 @dataclass(frozen=True)
 class ScoredSplit:
-    """One split with all scores: what systems choose from, and what their choices are held against.
+    """One split with all scores: the N-best lists to choose from, and the references.
 
     Attributes:
         name: the split's name.
-        tables: N-best table by first pass; all hold the same utterances.
-        references: the references; they may be of more utterances than the tables.
-        tags: what else is known of the utterances, indexed by `utt`.
-        seconds: wall time by stage, where it is known, see `SplitData.seconds`.
-        audio_seconds: length of the audio; 0 where there is none.
+        tables: N-best table of each first pass; all have the same utterances.
+        references: the references; they may have more utterances than the tables.
+        tags: speaker and other tags of the utterances, indexed by `utt`.
+        seconds: wall time of each stage, if it is known, see `SplitData.seconds`.
+        audio_seconds: length of the audio; 0 if there is none.
     """
 
     name: str
@@ -43,46 +43,13 @@ class ScoredSplit:
 
 
 @dataclass(frozen=True)
-class Picked:
-    """The choices of one system on one split.
-
-    Attributes:
-        rows: one row an utterance: `utt, text`, the scores of the hypothesis and `total`.
-        counts: word error counts, aligned with `rows`.
-        first_errors: (U,) word errors of each list's rank 1.
-        oracle_errors: (U,) fewest word errors in each list.
-        confidence: confidence of every word of each transcript, U arrays; None where it is not
-            known.
-    """
-
-    rows: pd.DataFrame
-    counts: pd.DataFrame
-    first_errors: np.ndarray
-    oracle_errors: np.ndarray
-    confidence: list[np.ndarray] | None
-
-    @property
-    def errors(self) -> np.ndarray:
-        """(U,) word errors."""
-        found: np.ndarray = self.counts["errors"].to_numpy()
-        return found
-
-    @property
-    def gap_recovered(self) -> float:
-        """Share of the errors between rank 1 and the oracle that the choices avoid; NaN where
-        rank 1 is the oracle."""
-        gap = self.first_errors.sum() - self.oracle_errors.sum()
-        return float((self.first_errors.sum() - self.errors.sum()) / gap) if gap else np.nan
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """All systems on one split, over the utterances that every system has.
 
     Attributes:
-        split: its name.
-        systems: one row a system, the columns of `systems.parquet`.
-        utterances: one row a system and utterance, the columns of `utterances.parquet`.
+        split: name of the split.
+        systems: one row for each system, the columns of `systems.parquet`.
+        utterances: one row for each system and utterance, the columns of `utterances.parquet`.
     """
 
     split: str
@@ -97,9 +64,9 @@ class Truth:
     Attributes:
         counting: how words are counted.
         utts: names of the utterances.
-        texts: their references as they are counted.
-        units: (U,) what the bootstrap draws, see `Counting.units`.
-        words: (D,) words of the references by drawn unit.
+        texts: their normalised references.
+        units: (U,) unit of each utterance that the bootstrap draws, see `Counting.units`.
+        words: (D,) number of reference words of each unit.
     """
 
     counting: Counting
@@ -113,7 +80,8 @@ class Truth:
         """The references of some utterances of a split.
 
         Raises:
-            InputError: A reference is missing, or speakers are to be drawn and not all are known.
+            InputError: A reference is missing, or not all speakers are known and the bootstrap
+                draws speakers.
         """
         counting = split.references.counting
         texts = split.references.of(utts)
@@ -122,54 +90,8 @@ class Truth:
         return cls(counting, utts, texts, units, np.bincount(units, words))
 
     def drawn(self, errors: np.ndarray) -> np.ndarray:
-        """Errors of utterances (U,) as those of units (D,)."""
+        """Errors of units, (D,), from those of utterances, (U,)."""
         return np.bincount(self.units, errors)
-
-
-def pick(
-    plan: SystemPlan,
-    tables: Mapping[str, pd.DataFrame],
-    references: References,
-    decisions: Mapping[str, Decision],
-) -> Picked:
-    """A system's transcript of every utterance, its errors, and what its lists could have given.
-
-    Args:
-        plan: the system.
-        tables: N-best table by first pass, all of the same utterances in the same order.
-        references: the references of these utterances.
-        decisions: how this system and its parts decide, by name.
-    """
-    decision = decisions[plan.name]
-    sources = [tables[lists] for lists in plan.parts.values()]
-    pool = pool_of(plan, tables, decisions)
-    chosen = choose(pool, decision.choice)
-    every = pd.concat(sources, ignore_index=True)
-    begins = np.cumsum([0, *map(len, sources)])
-    rows = begins[pool.system] + pool.row
-    inside = chosen.positions >= 0
-    scores = every.iloc[rows[np.maximum(chosen.positions, 0)]].reset_index(drop=True)
-    scores = scores.drop(columns=["utt", "text"])
-    # A transcript that no list holds has no scores of its own.
-    scores = scores if inside.all() else scores.where(pd.Series(inside))
-    weighted = decision.weights is not None and inside
-    picked = pd.DataFrame(
-        {
-            "utt": pool.utts,
-            "text": [references.spell(text) for text in chosen.texts],
-            "chosen": chosen.texts,
-            "total": np.where(weighted, pool.totals[chosen.positions], np.nan),
-        }
-    ).join(scores)
-    counts = references.counts(picked.assign(text=chosen.texts))
-    errors = references.counts(every)["errors"].to_numpy()[rows]
-    first = np.lexsort((pool.system, pool.rank, pool.owner))[pool.lists[:-1]]
-    confidence = None
-    if decision.trust is not None:
-        confidence = confidences(pool, chosen.texts, decision.trust, decision.choice.shares)
-    return Picked(
-        picked, counts, errors[first], np.minimum.reduceat(errors, pool.lists[:-1]), confidence
-    )
 
 
 def evaluate(
@@ -182,13 +104,13 @@ def evaluate(
 
     Args:
         split: the N-best lists and references.
-        systems: by name.
+        systems: systems by name.
         decisions: how each system decides.
-        baseline: the system that the others are tested against; by default the first.
+        baseline: the system with which the others are compared; by default the first.
 
     Raises:
-        InputError: The systems' tables hold different utterances, a reference is missing, or
-            speakers are to be drawn and not all are known.
+        InputError: The systems' tables have different utterances, a reference is missing, or the
+            bootstrap draws speakers and not all are known.
     """
     used = [plan.system.lists for plan in systems.values() if plan.system.lists]
     tables = same_utterances({lists: split.tables[lists] for lists in used}, split.name)
@@ -227,7 +149,7 @@ def evaluate(
 
 
 def rates(picked: Picked, characters: Sequence[ErrorRate], truth: Truth) -> dict[str, Any]:
-    """A system's error rates and what they come from, as columns of `systems.parquet`."""
+    """A system's error rates and counts, as columns of `systems.parquet`."""
     rate = ErrorRate.total(picked.counts)
     low, high = truth.counting.interval(truth.drawn(picked.errors), truth.words)
     return {
@@ -249,7 +171,7 @@ def rates(picked: Picked, characters: Sequence[ErrorRate], truth: Truth) -> dict
 def against_baseline(
     picked: Mapping[str, Picked], first: str, truth: Truth
 ) -> dict[str, dict[str, float]]:
-    """Every system against the baseline: difference, its interval and the p-value.
+    """Compares every system with the baseline: difference, its interval and the p-value.
 
     All are NaN for the baseline itself. The p-values are of the matched-pairs test (MAPSSWE),
     adjusted for the number of systems by Holm's method.
@@ -284,7 +206,7 @@ def against_baseline(
 def utterance_rows(
     split: str, system: str, picked: Picked, characters: Sequence[ErrorRate], truth: Truth
 ) -> pd.DataFrame:
-    """One row an utterance, the columns of `utterances.parquet` without tags."""
+    """One row for each utterance: the columns of `utterances.parquet` without tags."""
     rows = pd.DataFrame(
         {
             "split": split,
@@ -304,7 +226,7 @@ def utterance_rows(
 
 
 def trusted(picked: Picked, truth: Truth) -> dict[str, float]:
-    """How good the word confidences are: normalised cross-entropy and calibration error."""
+    """The normalised cross-entropy and the calibration error of the word confidences."""
     measured = {"nce": np.nan, "ece": np.nan}
     if picked.confidence is None:
         return measured

@@ -15,7 +15,7 @@ from experiments.bench.decoders.tasks import TASKS, bundled
 from experiments.bench.rescoring.lists import Lists, decoded, librispeech
 from experiments.bench.rescoring.ways import BATCH_TOKENS, MERGED, Counted
 from experiments.comparison.counting import Counting
-from experiments.comparison.evaluation import pick
+from experiments.comparison.picking import pick
 from experiments.comparison.references import References
 from experiments.comparison.system import System, resolve
 from experiments.comparison.tuning import Decision, tune_weights
