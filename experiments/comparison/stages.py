@@ -1,4 +1,4 @@
-"""Stages that are run once: each result lies in a folder named by what went into it."""
+"""Stages that run once: the name of a result's folder has a hash of its inputs and settings."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Stage:
     """A finished stage.
 
     Attributes:
-        folder: where its files lie.
-        seconds: wall time that it took when it ran.
-        reused: whether it was found from an earlier run.
+        folder: folder of its files.
+        seconds: wall time of the stage when it ran.
+        reused: whether the result is from an earlier run.
         key: hash of its inputs and settings.
         facts: what the stage reported, JSON values.
-        made: `versions` of packages, `python`, `machine` and `commit` of what made it; empty where
-            an older version of this project made it.
+        made: `versions` of packages, `python`, `machine` and `commit` that made it; empty if
+            it is from an older version of this project.
     """
 
     folder: Path
@@ -44,16 +44,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a stage is made from. Stages of equal recipes have equal results.
+    """Everything that determines the result of a stage; equal recipes have equal results.
 
-    The versions of the code and of packages are not part of it: a new release does not make a
-    day's decoding worthless. The stage records them instead.
+    The versions of the code and of packages are not part of the recipe, so that a new release can
+    use results that took a day to decode. The stage records the versions instead.
 
     Attributes:
         name: readable part of the folder's name.
         inputs: everything that the result depends on, JSON values.
-        form: number of what the stage writes. It is raised by hand whenever the stage's code
-            writes something else for the same inputs.
+        form: number that is increased when a change of the stage's code changes what it writes
+            for the same inputs.
     """
 
     name: str
@@ -62,12 +62,12 @@ class Recipe:
 
     @property
     def plain(self) -> Any:
-        """All of it as JSON values."""
+        """The recipe as JSON values."""
         return to_plain({"stage": self.name, "version": self.form, **self.inputs})
 
     @property
     def key(self) -> str:
-        """Hash of all of it."""
+        """Hash of the recipe."""
         return hashlib.sha256(json.dumps(self.plain, sort_keys=True).encode()).hexdigest()[:16]
 
     def folder(self, root: Path) -> Path:

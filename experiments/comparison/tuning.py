@@ -1,4 +1,4 @@
-"""How each system decides: weights, the way to choose, trust in its words, all from dev."""
+"""Tunes on dev how each system decides: weights, method of choice, and word confidences."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from lm.rerank.tune import Tuned, tune
 
 @dataclass(frozen=True)
 class Decision:
-    """How a system decides, once it is tuned.
+    """How a system decides after tuning.
 
     Attributes:
-        weights: By column; None takes rank 1.
-        choice: The way to choose.
-        trust: In its words; None where nothing is known of their posteriors.
-        tuned: What tuning its weights gave, where they were tuned.
+        weights: weight of each column; None if the system takes rank 1.
+        choice: method of choice and its settings.
+        trust: how posteriors of words become confidences; None if this was not tuned.
+        tuned: result of tuning the weights; None if they were not tuned.
     """
 
     weights: Mapping[str, float] | None = None
@@ -36,7 +36,7 @@ class Decision:
 
     @property
     def description(self) -> str | None:
-        """The way to choose in words; None for the plain weighted sum or rank 1."""
+        """The method of choice as a text; None for the weighted sum and for rank 1."""
         if self.choice.method == "map":
             return None
         parts = [self.choice.method, f"temperature {self.choice.temperature:g}"]
@@ -54,12 +54,12 @@ def decide(
 ) -> dict[str, Decision]:
     """Tunes every system on dev.
 
-    Weights come first; then, with these, the temperature of the posteriors and whatever else the
-    way to choose has; then what a word's posterior says about whether the word is right.
+    First the weights are tuned. With these weights, the temperature of the posteriors and the
+    other settings of the method of choice are tuned, and last the confidences of words.
 
     Args:
-        systems: by name, in any order.
-        dev: dev N-best table by first pass; without any, weights must be fixed.
+        systems: systems by name, in any order.
+        dev: dev N-best table of each first pass; if it is empty, weights must be fixed.
         references: the references of all dev splits.
 
     Raises:
@@ -72,8 +72,8 @@ def decide(
         if system.columns:
             if system.lists not in dev:
                 raise InputError(
-                    f"system {name!r} has `columns` to tune, but there is no dev split to do it "
-                    "on; name one in `dev`, or give the system fixed `weights`"
+                    f"system {name!r} has `columns` to tune, but there is no dev split to "
+                    "tune them on; name one in `dev`, or give the system fixed `weights`"
                 )
             tuned = tune_weights(dev[system.lists], system.columns, references)
             weights = tuned.weights
@@ -81,7 +81,7 @@ def decide(
         if weights is None and not system.systems:
             continue
         if any(lists not in dev for lists in plan.parts.values()):
-            continue  # without dev, the defaults stay
+            continue  # without dev, the defaults are used
         pool = pool_of(plan, dev, found)
         choice = tune_choice(pool, system.choose, counter(pool, references))
         texts = choose(pool, choice).texts
@@ -98,7 +98,7 @@ def decide(
 
 
 def tune_weights(table: pd.DataFrame, columns: Sequence[str], references: References) -> Tuned:
-    """Weights with the fewest word errors on some lists, see `lm.rerank.tune.tune`."""
+    """Weights with the fewest word errors on N-best lists, see `lm.rerank.tune.tune`."""
     errors = references.counts(table)["errors"].to_numpy()
     return tune(table, errors, columns, seed=references.counting.seed)
 
@@ -111,7 +111,7 @@ def pool_of(
     Args:
         plan: the system.
         tables: N-best table by first pass.
-        decisions: by name, how the parts of the system weigh.
+        decisions: decisions of the parts of the system, by name; their weights are used.
     """
     parts = [(tables[lists], decisions[part].weights) for part, lists in plan.parts.items()]
     totals = [total(t, weights) if weights else np.zeros(len(t)) for t, weights in parts]

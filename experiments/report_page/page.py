@@ -30,7 +30,7 @@ def html_page(title: str, data: dict[str, Any], explorers: Sequence[Sequence[Any
     Args:
         title: Title of the window and first heading.
         data: What the page shows when it is opened.
-        explorers: For each run, the explorer's data of each split; parsed when they are shown.
+        explorers: Explorer data of each run and split; the page parses them when they are shown.
     """
     plots = script_text(get_plotlyjs())
     ours = script_text("\n".join(read(name) for name in SCRIPTS))

@@ -253,16 +253,16 @@ def test_words_say_how_sure_the_system_was(browser: Browser, page: Path, folder:
     browser.open(page)
     browser.type_into("#search", "test-0003")
     rows = pd.read_parquet(folder / "utterances.parquet").query("utt == 'test-0003'")
-    told = browser.run(
+    shown = browser.run(
         "return [...document.querySelectorAll('.aligned tr:not(.ref)')].flatMap((r) => "
         "[...r.querySelectorAll('.w.sure')].map((w) => [r.querySelector('th').textContent, "
         "Number(/confidence ([0-9.]+)/.exec(w.title)[1])]))"
     )
-    assert {name for name, _ in told} == {"weighted"}
+    assert {name for name, _ in shown} == {"weighted"}
     sure = rows.loc[rows["system"] == "weighted", "confidence"].iloc[0]
     # Shown to the hundredth, cut off.
-    assert [value for _, value in told] == pytest.approx(np.minimum(0.99, sure), abs=0.0101)
-    assert len({value for _, value in told}) > 1
+    assert [value for _, value in shown] == pytest.approx(np.minimum(0.99, sure), abs=0.0101)
+    assert len({value for _, value in shown}) > 1
 
 
 def test_another_split_and_theme(browser: Browser, page: Path) -> None:

@@ -50,7 +50,7 @@ def matched_pairs(systems: Mapping[str, str], folder: Path) -> Segments:
 
     Args:
         systems: sclite's SGML of each, by name.
-        folder: To write to.
+        folder: Folder in which sc_stats writes its files.
     """
     command = ["sctk", "sc_stats", "-p", "-t", "mapsswe", "-v", "-n", "pair"]
     text = "".join(systems.values())
