@@ -297,7 +297,10 @@ def test_choose_votes_over_two_systems(
     short = tmp_path / "short.parquet"
     write_nbest(build_nbest({"u": [Hypothesis("a b", -1.0)]}), short)
     assert main(["choose", str(lists), str(short), "--method", "vote", "-o", str(out)]) == 2
-    assert "tables 1 and 2 have different utterances: 1 are in one table only" in capsys.readouterr().err
+    assert (
+        "tables 1 and 2 have different utterances: 1 are in one table only"
+        in capsys.readouterr().err
+    )
     weights = tmp_path / "w.json"
     weights.write_text('{"weights": {"gpt2": 1}}')
     assert main(["choose", str(lists), "--weights", str(weights), "-o", str(out)]) == 2
