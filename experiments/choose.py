@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from experiments.score import names_of
 from lm.errors import InputError
 from lm.files import output_file, whole_file
-from lm.rerank.methods import METHODS
+from lm.rerank.methods import METHODS, Method
 from lm.text.normalisers import CHOICES, normaliser
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def weights_for(paths: Sequence[str] | None, names: Sequence[str]) -> dict[str, 
     return {name: read_weights(path) for name, path in zip(names, every, strict=True)}
 
 
-def systems_of(weights: Mapping[str, Mapping[str, float]], method: str) -> dict[str, System]:
+def systems_of(weights: Mapping[str, Mapping[str, float]], method: Method) -> dict[str, System]:
     """The tables as systems by themselves, and what is chosen.
 
     Raises:
@@ -136,11 +136,11 @@ def systems_of(weights: Mapping[str, Mapping[str, float]], method: str) -> dict[
     if len(found) > 1:
         if method == "map":
             raise InputError(f"--method map of {len(found)} tables: use mbr or vote")
-        return {**found, CHOSEN: System(systems=tuple(found), choose=method)}  # type: ignore[arg-type]
+        return {**found, CHOSEN: System(systems=tuple(found), choose=method)}
     (name,) = found
     if method == "map":
         return {CHOSEN: found[name]}
-    return {**found, CHOSEN: System(name, weights=weights[name], choose=method)}  # type: ignore[arg-type]
+    return {**found, CHOSEN: System(name, weights=weights[name], choose=method)}
 
 
 def write_chosen(

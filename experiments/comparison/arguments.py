@@ -169,7 +169,7 @@ def _inner(hint: Any) -> type | None:
     first = _required(hint)[0]
     if _origin(hint) is Mapping:
         first = typing.get_args(first)[1]
-    return first if dataclasses.is_dataclass(first) else None  # type: ignore[return-value]
+    return first if isinstance(first, type) and dataclasses.is_dataclass(first) else None
 
 
 def _kind(hint: Any) -> str:

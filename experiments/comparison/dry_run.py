@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 from asr.nbest import read_nbest
@@ -96,8 +96,8 @@ def print_steps(steps: list[Step], title: str) -> None:
     for split in dict.fromkeys(step.split for step in steps):
         table = Table(title=f"{title}: {split}")
         for heading in ("stage", "what is done", "seconds", "systems"):
-            right = "right" if heading == "seconds" else "left"
-            table.add_column(heading, justify=right, overflow="fold")  # type: ignore[arg-type]
+            side: JustifyMethod = "right" if heading == "seconds" else "left"
+            table.add_column(heading, justify=side, overflow="fold")
         for step in (step for step in steps if step.split == split):
             done = "reuse" if step.reused else "run"
             table.add_row(step.stage, done, seconds_text(step), ", ".join(step.systems))

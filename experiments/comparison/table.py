@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 from experiments.results import SWEEP, value_text
@@ -30,8 +30,8 @@ def print_systems(systems: pd.DataFrame, title: str, note: str | None = None) ->
     for split, rows in systems.groupby("split", sort=False):
         table = Table(title=f"{title}: {heading(str(split), rows)}")
         for name in HEADINGS:
-            right = "left" if name in TEXTS else "right"
-            table.add_column(name, justify=right, no_wrap=name != "weights")  # type: ignore[arg-type]
+            side: JustifyMethod = "left" if name in TEXTS else "right"
+            table.add_column(name, justify=side, no_wrap=name != "weights")
         for row in rows.to_dict("records"):
             table.add_row(*cells(row))
         console.print(table)
