@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lm.files import whole_file, whole_folder, write_text
+from lm.errors import InputError
+from lm.files import output_file, output_folder, whole_file, whole_folder, write_text
 
 
 def test_a_file_appears_at_the_end_with_its_folders(tmp_path: Path) -> None:
@@ -67,3 +68,28 @@ def test_a_folder_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
         with whole_folder(tmp_path / "model") as new:
             (new / name).write_text(name)
     assert os.listdir(tmp_path / "model") == ["b"] and os.listdir(tmp_path) == ["model"]
+
+
+def test_a_file_is_replaced_and_not_written_over(tmp_path: Path) -> None:
+    """Who has the old file open reads it to its end: at no moment is there half a file."""
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with path.open() as reader:
+        write_text(path, "new")
+        assert reader.read() == "old"
+    assert path.read_text() == "new"
+
+
+def test_places_are_checked_before_the_work(tmp_path: Path) -> None:
+    assert output_file(tmp_path / "new" / "a.txt").parent.is_dir()
+    assert output_folder(tmp_path / "model").is_dir()
+    assert os.listdir(tmp_path / "model") == []
+    assert output_file("/dev/null") == Path("/dev/null")
+    (tmp_path / "file").write_text("")
+    for place, check in (("file/a.txt", output_file), ("file/model", output_folder)):
+        with pytest.raises(InputError, match=f"^{tmp_path / place}: cannot be written"):
+            check(tmp_path / place)
+    with pytest.raises(InputError, match="this is a folder"):
+        output_file(tmp_path)
+    with pytest.raises(InputError, match="this is a file"):
+        output_folder(tmp_path / "file")
