@@ -103,11 +103,6 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _beside(path: Path) -> Path:
-    """A hidden name that is not in use, in the same folder and with the same ending."""
-    return path.with_name(f".{secrets.token_hex(4)}.{path.name}")
-
-
 def output_file(path: str | Path) -> Path:
     """The path of a file that a command will write, checked before the work starts.
 
@@ -156,40 +151,3 @@ def _try_to_write(folder: Path, named: Path) -> None:
 def _beside(path: Path) -> Path:
     """A hidden name that is not in use, in the same folder and with the same ending."""
     return path.with_name(f".{secrets.token_hex(4)}.{path.name}")
-
-
-def output_file(path: str | Path) -> Path:
-    """The path of a file that a command will write, checked before the work starts.
-
-    The folder of the file is made.
-
-    Raises:
-        InputError: The path is a folder, or its folder cannot be made or written.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path}: this is a folder; give the name of a file to write")
-    if path.exists() and not path.is_file():
-        return path  # a device or a pipe
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        trial = _beside(Path(os.path.realpath(path)))
-        trial.touch()
-        trial.unlink()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(f"{path}: cannot be written ({reason}); give another place") from error
-    return path
-
-
-def output_folder(path: str | Path) -> Path:
-    """The path of a folder that a command will write, made and checked before the work starts.
-
-    Raises:
-        InputError: The path is a file, or the folder cannot be made or written.
-    """
-    path = Path(path)
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path}: this is a file; give the name of a folder to write")
-    output_file(path / "trial")
-    return path
