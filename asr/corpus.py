@@ -295,10 +295,6 @@ def _kaldi_lines(path: Path) -> Iterator[tuple[int, str, str]]:
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """The lines of a text file, without the byte order mark that spreadsheets write first."""
+    """The lines of a text file."""
     with open_text(path) as lines:
-        try:
-            for number, line in enumerate(lines):
-                yield line if number else line.removeprefix("\ufeff")
-        except (UnicodeDecodeError, EOFError, OSError) as error:
-            raise InputError(f"{path}: not readable as UTF-8 text ({error})") from error
+        yield from lines

@@ -8,7 +8,6 @@ with an error.
 from __future__ import annotations
 
 import json
-import lzma
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 NO_SCORES = ("utt", "rank", "ref", "text", "score", "words")
 # How torch prints a score that was not converted to a number: tensor(-4.06), sometimes with more.
 TENSOR = re.compile(r"tensor\(([^,)]+)[^)]*\)")
-BYTE_ORDER_MARK = "\ufeff"
 TICKS = 1000  # word times are rounded to this fraction of a second
 
 
@@ -72,22 +70,8 @@ def _raw_lines(path: Path) -> Iterator[tuple[int, str]]:
     Raises:
         InputError: The file is missing, damaged, or not UTF-8.
     """
-    number = 0
-    try:
-        with open_text(path) as lines:
-            for number, line in enumerate(lines, 1):
-                yield number, line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
-    except UnicodeDecodeError as error:
-        # Text is decoded in blocks: the lines of the block before the bad one were not read yet.
-        line_number = number + 1 + error.object.count(b"\n", 0, error.start)
-        raise InputError(
-            f"{path}, line {line_number}: not UTF-8 ({error.reason}); convert the file, for "
-            "instance with iconv -f latin1 -t utf-8"
-        ) from error
-    except (EOFError, OSError, lzma.LZMAError) as error:
-        raise InputError(
-            f"{path}: damaged after line {number} ({error}); copy or unpack the file again"
-        ) from error
+    with open_text(path) as lines:
+        yield from enumerate(lines, 1)
 
 
 def lines_of(path: Path) -> Iterator[tuple[str, str]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import lzma
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -158,16 +156,10 @@ def _weights(weights: Sequence[float] | None, texts: int) -> list[int]:
 def _blocks(path: str | Path) -> Iterator[tuple[int, list[str]]]:
     """Yields (number of the first line, lines)."""
     first = 1
-    try:
-        with open_text(path) as file:
-            while lines := list(islice(file, LINES_PER_READ)):
-                yield first, lines
-                first += len(lines)
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error, lzma.LZMAError) as error:
-        raise InputError(
-            f"{path}: cannot be read after line {first - 1}: {error}; give UTF-8 text, plain, "
-            "or complete .gz, .bz2 or .xz files"
-        ) from error
+    with open_text(path) as file:
+        while lines := list(islice(file, LINES_PER_READ)):
+            yield first, lines
+            first += len(lines)
 
 
 def _report_special(path: str | Path, first: int, lines: Sequence[str]) -> None:

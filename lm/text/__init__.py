@@ -1,5 +1,6 @@
 """Text before a model reads it.
 
+unpacked     files of bytes and of UTF-8 text, plain or compressed
 prose        files of printed text, as lines and as sentences
 normalisers  from one system's spelling to another's, by name
 truecase     upper and lower case as each word mostly has them in print

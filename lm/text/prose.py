@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from lm.errors import InputError
+from lm.text.unpacked import open_utf8
 
 # Marks that are used as apostrophes in print, on keyboards and in old e-texts.
 APOSTROPHES = dict.fromkeys(map(ord, "’‘‛ʼ＇´`"), "'")
@@ -55,35 +52,23 @@ def _is_abbreviation(before: str) -> bool:
 
 
 def open_text(path: str | Path) -> IO[str]:
-    """Opens UTF-8 text for reading; its name says whether it is plain, .gz, .bz2 or .xz.
+    """Opens UTF-8 text for reading, plain or compressed by gzip, bzip2 or xz.
+
+    A byte-order mark at the start is left out. Reading raises an InputError with the line if the
+    file is damaged or is not UTF-8 text.
 
     Raises:
-        InputError: There is no such file, or it cannot be opened.
+        InputError: There is no such file, it cannot be opened, or it is compressed in another way.
     """
-    path = Path(path)
-    try:
-        if path.suffix == ".gz":
-            return gzip.open(path, "rt", encoding="utf-8")
-        if path.suffix == ".bz2":
-            return bz2.open(path, "rt", encoding="utf-8")
-        if path.suffix == ".xz":
-            return lzma.open(path, "rt", encoding="utf-8")
-        return path.open(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    return open_utf8(path)
 
 
 def read_text(path: str | Path) -> Iterator[str]:
     """Lines of a text that `open_text` opens, without their ends.
 
     Raises:
-        InputError: The file cannot be read, is damaged, or is not UTF-8.
+        InputError: The file cannot be read, is damaged, or is not UTF-8; the message has the line.
     """
     with open_text(path) as lines:
-        try:
-            for line in lines:
-                yield line.rstrip("\n")
-        except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
-            raise InputError(
-                f"{path}: not readable as UTF-8 text ({error}); convert it, or copy it again"
-            ) from error
+        for line in lines:
+            yield line.rstrip("\n")

@@ -141,7 +141,7 @@ def test_missing_and_empty(tmp_path: Path) -> None:
         read_corpus(tmp_path)
     path = tmp_path / "latin.jsonl"
     path.write_bytes('{"audio_filepath": "ü"}'.encode("latin-1"))
-    with pytest.raises(InputError, match=r"latin\.jsonl: not readable as UTF-8"):
+    with pytest.raises(InputError, match=r"latin\.jsonl, line 1: not UTF-8 \(byte 0xFC after"):
         read_corpus(path)
 
 

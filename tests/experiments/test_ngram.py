@@ -136,7 +136,7 @@ def test_what_it_reports(tmp_path: Path, text: Path, capsys: pytest.CaptureFixtu
         (["--order", "2", "--quantise"], "LM.ngram"),
         (["--order", "2", "--heldout", "gone.txt"], "gone.txt"),
         (["--order", "2", "--models", "a.arpa"], "either texts"),
-        (["BINARY", "--order", "3"], "cannot be read after line"),
+        (["BINARY", "--order", "3"], "binary.txt, line 1: not text (a zero byte)"),
         (["EMPTY", "--order", "3"], "no words in"),
         (["FOLDER", "--order", "3"], "cannot be read"),
         (["gone.txt", "--order", "3"], "gone.txt"),

@@ -107,7 +107,7 @@ def test_command_learns_from_novels(shared_data: Path, tmp_path: Path) -> None:
         (None, "cannot be read"),
         (b"Boston 3 4\n", "not a truecasing model"),
         (f"{HEADER}\nBoston\t3\t3\nParis\n".encode(), "line 3"),
-        (f"{HEADER}\n\xff".encode("latin-1"), "not readable as UTF-8"),
+        (f"{HEADER}\n\xff".encode("latin-1"), "line 2: not UTF-8"),
     ],
 )
 def test_wrong_models(tmp_path: Path, content: bytes | None, message: str) -> None:

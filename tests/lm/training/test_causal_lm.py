@@ -281,7 +281,7 @@ def test_command_prints_figures_and_what_was_cut(
         ({"valid": "missing.txt"}, r"missing\.txt"),
         ({"valid": "EMPTY"}, r"empty\.txt: no text is left.*validate on"),
         ({"texts": ("EMPTY",), "vocab_size": 258}, r"empty\.txt: no text is left.*train on"),
-        ({"valid": "BINARY"}, r"binary\.txt: not readable as UTF-8"),
+        ({"valid": "BINARY"}, r"binary\.txt, line 1: not UTF-8 \(byte 0xFF after 'the cat'\)"),
         ({"vocab_size": 100}, "`vocab_size` is 100, but.*at least 258"),
         ({"max_tokens": 200}, "`max_tokens` is 200, but the model reads at most 128"),
         ({"max_tokens": 2}, "`max_tokens` is 2; use"),
