@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr.evaluation.alignment import METHODS
+from asr.evaluation.significance import TESTS
 from lm.errors import InputError
 from lm.files import output_folder
 from lm.text.normalisers import CHOICES, normaliser
@@ -49,6 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="align words as jiwer does, or as NIST sclite does (default: %(default)s)",
     )
     parser.add_argument(
+        "--significance",
+        choices=TESTS,
+        default="mapsswe",
+        help="p-values of the matched-pairs test: by the normal distribution, or by the exact "
+        "permutation test (default: %(default)s)",
+    )
+    parser.add_argument(
         "--intersect", action="store_true", help="compare on the utterances that all tables have"
     )
     parser.add_argument(
@@ -74,7 +82,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out:
         output_folder(arguments.out)
     systems, tables = systems_of(arguments.nbest, arguments.weights)
-    counting = Counting(normaliser(arguments.normaliser), arguments.alignment)
+    counting = Counting(
+        normaliser(arguments.normaliser),
+        arguments.alignment,
+        significance=arguments.significance,
+    )
     references = References(read_references(arguments.refs), counting)
     decisions = {name: Decision(system.weights) for name, system in systems.items()}
     held = set.union(*(set(table["utt"]) for table in tables.values()))
@@ -94,6 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
             "systems": to_plain(systems),
             "normaliser": arguments.normaliser,
             "alignment": arguments.alignment,
+            "significance": arguments.significance,
         }
         lists = [
             hypotheses_of(arguments.split, name, table, references)

@@ -3,5 +3,6 @@
 alignment     which hypothesis word is aligned with which reference word
 sclite        the alignment of NIST's sclite
 wer           word and character errors, and the oracle of N-best lists
+permutation   the exact p-value of paired differences
 significance  whether a difference in error rate is more than chance
 """

@@ -1,14 +1,20 @@
-"""Whether a difference in word error rate is more than chance: bootstrap, MAPSSWE, Holm."""
+"""Whether a difference in word error rate is more than chance: bootstrap, matched pairs, Holm."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
 from asr.evaluation.alignment import Alignment
+from asr.evaluation.permutation import sign_flip
+from lm.errors import InputError
+
+Test = Literal["mapsswe", "permutation"]
+TESTS: tuple[Test, ...] = get_args(Test)
 
 RESAMPLES = 10_000
 LEVEL = 0.95
@@ -18,20 +24,23 @@ BUFFER = 2
 
 
 @dataclass(frozen=True)
-class Mapsswe:
+class MatchedPairs:
     """The result of the matched-pairs test of a system against a baseline.
 
     Attributes:
         segments: number of segments in which at least one of the two systems has errors.
         mean: mean over segments of errors(system) - errors(baseline); negative: fewer errors.
         z: the mean in units of its standard error; 0.0 where no variance can be estimated.
-        p_value: two-sided, from the normal distribution.
+        p_value: two-sided.
+        test: where the p-value comes from: the normal distribution (`mapsswe`), or all signs of
+            the differences (`permutation`).
     """
 
     segments: int
     mean: float
     z: float
     p_value: float
+    test: Test
 
 
 def bootstrap_interval(
@@ -96,17 +105,25 @@ def delta_interval(
     return _interval(system.astype(np.int64) - baseline, words, resamples, level, seed)
 
 
-def mapsswe(
-    system: Sequence[Alignment], baseline: Sequence[Alignment], buffer: int = BUFFER
-) -> Mapsswe:
+def matched_pairs(
+    system: Sequence[Alignment],
+    baseline: Sequence[Alignment],
+    test: Test = "mapsswe",
+    buffer: int = BUFFER,
+) -> MatchedPairs:
     """Matched-pairs sentence-segment word error test (Gillick & Cox, ICASSP 1989).
 
     Segments are those of NIST sc_stats. A segment begins with an error of either system and ends
     at the first `buffer` reference words in a row that are right in both systems, with no insertion
     between them, or at the end of the utterance. Segments without errors are not counted. With
-    d = errors(system) - errors(baseline) of each of n segments, z = mean(d) / (sd(d) / sqrt(n)),
-    where sd divides by n - 1, and p = erfc(|z| / sqrt(2)). If all d are equal (identical systems,
-    no or one segment), the variance cannot be estimated: z is 0 and p is 1, as in sc_stats.
+    d = errors(system) - errors(baseline) of each of n segments, `mapsswe` has
+    z = mean(d) / (sd(d) / sqrt(n)), where sd divides by n - 1, and p = erfc(|z| / sqrt(2)).
+    `permutation` is the exact test of the same d, see `asr.evaluation.permutation.sign_flip`; it
+    assumes no normal distribution.
+
+    If all d are equal (one system has the same number of errors more in every segment, or there is
+    one segment, or the systems are identical), their variance cannot be estimated: z is 0, and the
+    p-value is that of the permutation test under either name. sc_stats prints p = 1 there.
 
     With sclite's alignments (see `asr.evaluation.alignment`) segments, mean and z are those that
     sc_stats prints. With jiwer's alignments an error is sometimes at another place.
@@ -114,11 +131,15 @@ def mapsswe(
     Args:
         system: alignments of the system by utterance, from `asr.evaluation.alignment.align`.
         baseline: alignments of the baseline on the same utterances in the same order.
+        test: where the p-value comes from.
         buffer: reference words right in both that end a segment, at least 1.
 
     Raises:
         ValueError: different numbers of utterances, different references, or buffer below 1.
+        InputError: There is no such test.
     """
+    if test not in TESTS:
+        raise InputError(f"there is no significance test {test!r}; use {' or '.join(TESTS)}")
     if buffer < 1:
         raise ValueError(f"buffer is {buffer}; a segment ends after one right word or more")
     if len(system) != len(baseline):
@@ -129,15 +150,24 @@ def mapsswe(
     for ours, theirs in zip(system, baseline, strict=True):
         pairs.extend(segments(ours, theirs, buffer))
     count = len(pairs)
-    difference = np.array([ours - theirs for ours, theirs in pairs], dtype=np.float64)
+    difference = np.array([ours - theirs for ours, theirs in pairs], dtype=np.int64)
     mean = float(difference.mean()) if count else 0.0
-    spread = float(difference.std(ddof=1)) if count > 1 else 0.0
-    z = mean / (spread / math.sqrt(count)) if spread > 0.0 else 0.0
-    return Mapsswe(count, mean, z, math.erfc(abs(z) / math.sqrt(2.0)))
+    varies = bool((difference != difference[0]).any()) if count else False
+    z = mean / (float(difference.std(ddof=1)) / math.sqrt(count)) if varies else 0.0
+    if varies and test == "mapsswe":
+        return MatchedPairs(count, mean, z, math.erfc(abs(z) / math.sqrt(2.0)), "mapsswe")
+    return MatchedPairs(count, mean, z, sign_flip(difference), "permutation")
+
+
+def mapsswe(
+    system: Sequence[Alignment], baseline: Sequence[Alignment], buffer: int = BUFFER
+) -> MatchedPairs:
+    """The matched-pairs test with its usual p-value, see `matched_pairs`."""
+    return matched_pairs(system, baseline, "mapsswe", buffer)
 
 
 def segments(system: Alignment, baseline: Alignment, buffer: int = BUFFER) -> list[tuple[int, int]]:
-    """Errors of both systems in each segment of one utterance, as `mapsswe` defines segments.
+    """Errors of both systems in each segment of one utterance, as `matched_pairs` defines segments.
 
     Raises:
         ValueError: the two alignments have references of different lengths.

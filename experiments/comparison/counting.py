@@ -10,7 +10,14 @@ import numpy as np
 import pandas as pd
 
 from asr.evaluation.alignment import Alignment, Method, align
-from asr.evaluation.significance import RESAMPLES, bootstrap_interval, delta_interval
+from asr.evaluation.significance import (
+    RESAMPLES,
+    MatchedPairs,
+    Test,
+    bootstrap_interval,
+    delta_interval,
+    matched_pairs,
+)
 from lm.errors import InputError
 
 SPEAKER = "tag.speaker"
@@ -28,6 +35,7 @@ class Counting:
             intervals over speakers are wider; they show what to expect for new speakers.
         resamples: number of bootstrap samples.
         seed: random seed for the bootstrap and the search for weights.
+        significance: where p-values come from, see `asr.evaluation.significance.matched_pairs`.
     """
 
     normalise: Callable[[str], str] = str
@@ -35,10 +43,15 @@ class Counting:
     intervals: Unit = "utterances"
     resamples: int = RESAMPLES
     seed: int = 0
+    significance: Test = "mapsswe"
 
     def aligned(self, references: Sequence[str], hypotheses: Sequence[str]) -> list[Alignment]:
         """Alignments of texts with the method by which errors are counted."""
         return align(references, hypotheses, self.alignment)
+
+    def tested(self, system: Sequence[Alignment], baseline: Sequence[Alignment]) -> MatchedPairs:
+        """The matched-pairs test of a system against the baseline."""
+        return matched_pairs(system, baseline, self.significance)
 
     def interval(self, errors: np.ndarray, words: np.ndarray) -> tuple[float, float]:
         """95 % interval of an error rate, NaN if there is none.

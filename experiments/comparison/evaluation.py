@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from asr.evaluation.alignment import right_words
-from asr.evaluation.significance import holm, mapsswe
+from asr.evaluation.significance import holm
 from asr.evaluation.wer import COUNTS, ErrorRate, char_errors
 from experiments.comparison.counting import Counting, same_utterances
 from experiments.comparison.picking import Picked, pick
@@ -170,22 +170,22 @@ def rates(picked: Picked, characters: Sequence[ErrorRate], truth: Truth) -> dict
 
 def against_baseline(
     picked: Mapping[str, Picked], first: str, truth: Truth
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, Any]]:
     """Compares every system with the baseline: difference, its interval and the p-value.
 
-    All are NaN for the baseline itself. The p-values are of the matched-pairs test (MAPSSWE),
-    adjusted for the number of systems by Holm's method.
+    All are NaN for the baseline itself. The p-values are of the matched-pairs test, adjusted for
+    the number of systems by Holm's method; `p_test` says where each comes from.
     """
     alignments = {
         name: truth.counting.aligned(truth.texts, choice.rows["text"].tolist())
         for name, choice in picked.items()
     }
-    p_values = holm(
-        [
-            np.nan if name == first else mapsswe(alignments[name], alignments[first]).p_value
-            for name in picked
-        ]
-    )
+    tests = {
+        name: truth.counting.tested(alignments[name], alignments[first])
+        for name in picked
+        if name != first
+    }
+    p_values = holm([tests[name].p_value if name in tests else np.nan for name in picked])
     base = truth.drawn(picked[first].errors)
     base_rate = ErrorRate.total(picked[first].counts).rate
     found = {}
@@ -199,6 +199,7 @@ def against_baseline(
             "delta_low": low,
             "delta_high": high,
             "p_value": p_value,
+            "p_test": tests[name].test if name in tests else None,
         }
     return found
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from asr.evaluation.alignment import Method
-from asr.evaluation.significance import RESAMPLES
+from asr.evaluation.significance import RESAMPLES, Test
 from asr.options import Acoustic, DecoderOptions
 from experiments.comparison.column import Column
 from experiments.comparison.counting import Counting, Unit
@@ -36,6 +36,8 @@ class Comparison:
         alignment: alignment of hypotheses with references: `jiwer`, or `sclite` as NIST's tool
             does it.
         intervals: what the bootstrap draws, `utterances` or `speakers`.
+        significance: where p-values come from: `mapsswe`, the matched-pairs test as NIST's tool
+            does it, or `permutation`, the exact test of the same segments.
         note: a text that is printed below the table.
         seed: random seed for tuning and the bootstrap.
         resamples: number of bootstrap samples.
@@ -56,6 +58,7 @@ class Comparison:
     normaliser: str = "librispeech"
     alignment: Method = "jiwer"
     intervals: Unit = "utterances"
+    significance: Test = "mapsswe"
     baseline: str | None = None
     note: str | None = None
     seed: int = 1
@@ -101,4 +104,6 @@ class Comparison:
             InputError: There is no such normaliser.
         """
         clean = normaliser(self.normaliser)
-        return Counting(clean, self.alignment, self.intervals, self.resamples, self.seed)
+        return Counting(
+            clean, self.alignment, self.intervals, self.resamples, self.seed, self.significance
+        )

@@ -150,7 +150,7 @@ def cells(row: Mapping[Any, Any]) -> list[str]:
         percent(row["cer"]),
         percent(row["oracle_wer"]),
         "" if pd.isna(row["delta_wer"]) else f"{100 * row['delta_wer']:+.2f}",
-        "" if pd.isna(row["p_value"]) else p_text(row["p_value"]),
+        "" if pd.isna(row["p_value"]) else p_text(row["p_value"], row.get("p_test")),
         f"{row['seconds']:.1f}",
         "; ".join(filter(None, [weights_text(row["weights"]), text_or_none(row.get("choice"))])),
     ]
@@ -182,9 +182,9 @@ def spread(low: float, high: float) -> str:
     return f"{percent(low)}–{percent(high)}"
 
 
-def p_text(p: float) -> str:
-    """A p-value with three decimals, or `<0.001`."""
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+def p_text(p: float, test: object = None) -> str:
+    """A p-value with three decimals, or `<0.001`; one of the permutation test is marked."""
+    return ("<0.001" if p < 0.001 else f"{p:.3f}") + (" (exact)" if test == "permutation" else "")
 
 
 def weights_text(weights: object) -> str:

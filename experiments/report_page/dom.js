@@ -44,9 +44,9 @@ function range(low, high, show = percent) {
   return low === null || low === undefined ? NONE : `${show(low)} to ${show(high)}`;
 }
 
-function pValue(p) {
+function pValue(p, test) {
   if (p === null || p === undefined) return "";
-  return p < 0.001 ? "<0.001" : p.toFixed(3);
+  return (p < 0.001 ? "<0.001" : p.toFixed(3)) + (test === "permutation" ? " (exact)" : "");
 }
 
 function count(number) {

@@ -49,7 +49,7 @@ function systemsSection(app) {
     el("p", { class: "note" },
       `Word error rates in per cent. Intervals: 95 %, bootstrap over ${drawn}. Δ and p: comparison with `,
       [...new Set(first)].join(", "), app.runs.length > 1 ? " of the same run" : "",
-      "; p is from the matched-pairs test (MAPSSWE), adjusted for several systems (Holm). Gap: share of the difference in errors between rank 1 and the oracle that the system removes."),
+      "; p is from the matched-pairs test (MAPSSWE), or where it is marked as exact, from all signs of the same differences; it is adjusted for several systems (Holm). Gap: share of the difference in errors between rank 1 and the oracle that the system removes."),
     notes.map((note) => el("p", { class: "note" }, note)),
     el("div", { class: "stack" }, blocks));
 }
@@ -63,7 +63,7 @@ function systemTable(app, rows) {
     cells: [
       el("span", {}, el("i", { class: "dot", style: `--dot:${LIGHT[row.number % 8]};--dot-dark:${DARK[row.number % 8]}` }), row.name),
       percent(row.wer), range(row.wer_low, row.wer_high), signed(row.delta_wer),
-      row.delta_wer === null ? "" : range(row.delta_low, row.delta_high, (x) => signed(x) || "0.00"), pValue(row.p_value),
+      row.delta_wer === null ? "" : range(row.delta_low, row.delta_high, (x) => signed(x) || "0.00"), pValue(row.p_value, row.p_test),
       `${count(row.substitutions)} / ${count(row.deletions)} / ${count(row.insertions)}`,
       percent(row.cer), percent(row.ser), percent(row.oracle_wer), share(row.gap_recovered), row.seconds ? row.seconds.toFixed(1) : NONE,
       [weightsText(row.weights ? JSON.parse(row.weights) : null), row.choice].filter((part) => part).join("; "),

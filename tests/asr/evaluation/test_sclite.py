@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from asr.evaluation.alignment import METHODS, Alignment, WordIds, align, word_pairs
-from asr.evaluation.significance import Mapsswe, mapsswe, segments
+from asr.evaluation.significance import MatchedPairs, mapsswe, segments
 from asr.evaluation.wer import ErrorRate, row_errors
 from lm.errors import InputError
 from tests.asr.evaluation.test_wer import librispeech
@@ -102,7 +102,7 @@ def test_random_matched_pairs_are_sc_stats(tmp_path: Path, seed: int) -> None:
     check(found, mapsswe(first, second), pairs(first, second))
 
 
-def check(found, ours: Mapsswe, differences: np.ndarray) -> None:  # type: ignore[no-untyped-def]
+def check(found, ours: MatchedPairs, differences: np.ndarray) -> None:  # type: ignore[no-untyped-def]
     assert ours.segments == found.segments
     assert ours.mean == pytest.approx(found.mean, abs=6e-4)
     assert differences.std(ddof=1) == pytest.approx(found.deviation, abs=6e-4)
