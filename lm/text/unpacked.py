@@ -242,7 +242,9 @@ class Utf8(io.RawIOBase):
         # The first bytes of a character may have been at the end of the block before.
         known = content
         try:
-            self._decoder.decode(content, final=not content)
+            # Decoding takes longer than to see that all bytes are ASCII.
+            if not content.isascii() or not content or self._decoder.getstate()[0]:
+                self._decoder.decode(content, final=not content)
         except UnicodeDecodeError as error:
             wrong = error.object[error.start]
             known = error.object[: error.start]
@@ -266,7 +268,9 @@ class Utf8(io.RawIOBase):
 
     def _count(self, content: bytes) -> tuple[int, bool]:
         """Number of ends of lines up to the end of `content`, and whether a return is the last."""
-        ends = content.count(b"\n") + content.count(b"\r") - content.count(b"\r\n")
+        ends = content.count(b"\n")
+        if b"\r" in content:
+            ends += content.count(b"\r") - content.count(b"\r\n")
         ends -= self._after_return and content.startswith(b"\n")
         last = content.endswith(b"\r") if content else self._after_return
         return self._lines + ends, last
