@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -28,13 +29,17 @@ from asr.hypothesis import Hypothesis
 from asr.options import DecoderOptions
 from asr.vocabulary import WORD_START, Vocabulary, check_spelling
 from lm.errors import InputError
-from lm.ngram.arpa import GZIP_MAGIC, MARKS, open_arpa
+from lm.ngram.arpa import MARKS, open_arpa
 from lm.ngram.model import NgramModel
 from lm.ngram.store import is_store
+from lm.text.unpacked import BYTE_ORDER_MARK
 
 # An invisible character after the `▁` of a piece that is nothing else, because the search never
 # joins the next label to one that ends with `▁`.
 JOINER = "\u2060"
+# The header of a model that KenLM reads.
+KENLM_HEADER = re.compile(rb"\s*\\data\\\s*?\n(ngram [^\n]*\n)+\s*?\n")
+HEADER_BYTES = 1 << 12
 
 
 class WordModel(LanguageModel):
@@ -203,14 +208,26 @@ def load_kenlm(model: NgramModel) -> Any:
 
 @contextmanager
 def _plain(path: Path) -> Iterator[Path]:
-    """The file, or a temporary unpacked copy: the KenLM that pip installs does not read gzip."""
+    """The file, or a temporary copy as the KenLM that pip installs needs it.
+
+    It reads no compressed files, no text before `\\data\\`, and no header without a blank line at
+    its end.
+    """
     with open(path, "rb") as file:
-        gzipped = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-    if not gzipped:
-        yield path
-        return
+        if KENLM_HEADER.match(file.read(HEADER_BYTES)):
+            yield path
+            return
     with tempfile.TemporaryDirectory(prefix="secondpass-") as folder:
         copy = Path(folder) / "plain.arpa"
-        with open_arpa(path) as packed, open(copy, "wb") as file:
-            shutil.copyfileobj(packed, file, 1 << 20)
+        with open_arpa(path) as found, open(copy, "wb") as file:
+            for line in found:
+                if line.removeprefix(BYTE_ORDER_MARK).strip() == b"\\data\\":
+                    break
+            file.write(b"\\data\\\n")
+            for line in found:
+                if line.startswith(b"\\"):
+                    file.write(b"\n" + line)
+                    break
+                file.write(line if line.strip() else b"")
+            shutil.copyfileobj(found, file, 1 << 20)
         yield copy

@@ -16,7 +16,7 @@ from lm.plugin import load_plugin, plugin_file
 from lm.scorer import Adjustable, Progress, Scorer, ScorerOptions, TextError, Texts, checked, parts
 from lm.text.normalisers import normaliser as normaliser_of
 
-NGRAM_ENDINGS = (".arpa", ".arpa.gz", ".ngram")
+NGRAM_ENDINGS = (".arpa", ".arpa.gz", ".arpa.bz2", ".arpa.xz", ".ngram")
 TEXTS_AT_ONCE = 50_000
 
 

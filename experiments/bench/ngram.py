@@ -15,7 +15,6 @@ order). It prints how long reading takes, and how much memory reading and openin
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import math
 import os
@@ -35,7 +34,7 @@ from rich.table import Table
 
 from lm.errors import InputError
 from lm.files import cache_home
-from lm.ngram.arpa import GZIP_MAGIC
+from lm.ngram.arpa import open_arpa
 from lm.ngram.batch_query import score_in_lanes, score_in_turn
 from lm.ngram.model import NgramModel
 from lm.ngram.words import number_texts
@@ -187,9 +186,7 @@ def beside_kenlm(lm: Path, text: Path, words: int, trie: Path | None) -> int:
     """Prints the table of one model."""
     with tempfile.TemporaryDirectory(prefix="secondpass-") as folder:
         plain = Path(folder) / "plain.arpa"
-        with open(lm, "rb") as file:
-            packed = file.read(2) == GZIP_MAGIC
-        with gzip.open(lm) if packed else open(lm, "rb") as source, open(plain, "wb") as target:
+        with open_arpa(lm) as source, open(plain, "wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
         small = Path(folder) / "small.arpa"
         write_random(small, 2, words=8)

@@ -2,13 +2,12 @@
 
 The format (Doug Paul's, as SRILM and KenLM write it): a `\\data\\` header with the number of
 n-grams of each order, one section per order with lines of `log10 probability, n-gram, log10
-back-off weight`, and `\\end\\`.
+back-off weight`, and `\\end\\`. Text before `\\data\\` is no part of the model.
 """
 
 from __future__ import annotations
 
 import gzip
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,12 +18,20 @@ import numpy as np
 
 from lm.errors import InputError
 from lm.files import whole_file
+from lm.text.unpacked import UTF_16_AND_32, open_bytes
 
 UNKNOWN, BOS, EOS = "<unk>", "<s>", "</s>"
 MARKS = (UNKNOWN, UNKNOWN.upper(), BOS, EOS)  # these are not words that can be spelled
 UNKNOWN_IN_CAPITALS = "<UNK>"  # KenLM takes this as `<unk>` in a model that has no other
 KENLM_BINARY = b"mmap lm http://kheafield.com"
-GZIP_MAGIC = b"\x1f\x8b"
+# How other toolkits' files of n-gram models begin.
+BINARIES = {
+    KENLM_BINARY: "a KenLM binary, which does not have its vocabulary",
+    b"SRILM_BINARY_NGRAM": "a binary model of SRILM",
+    b"blmt": "a binary model of IRSTLM",
+    b"Qblmt": "a binary model of IRSTLM",
+    b"\xd6\xfd\xb2\x7e": "a model as a finite-state transducer of OpenFst",
+}
 REMEDY = "the file is damaged or incomplete: make or copy it again"
 LINES_PER_WRITE = 100_000
 
@@ -97,30 +104,32 @@ def write_arpa(model: Arpa, path: str | Path) -> None:
 
 @contextmanager
 def open_arpa(path: str | Path) -> Iterator[IO[bytes]]:
-    """Opens ARPA text for reading as bytes; gzipped text is decompressed, whatever its name.
+    """Opens ARPA text for reading as bytes; gzip, bzip2 and xz are unpacked, whatever its name.
+
+    Reading raises an OSError if compressed data are damaged.
 
     Raises:
-        InputError: There is no such file, or it is KenLM's binary format.
+        InputError: There is no such file, it is compressed in another way, or it is a binary file
+            of another toolkit.
     """
-    try:
-        with open(path, "rb") as raw:
-            magic = raw.read(len(KENLM_BINARY))
-            raw.seek(0)
-            if magic == KENLM_BINARY:
-                raise InputError(
-                    f"{path}: this is a KenLM binary, which does not have its vocabulary; "
-                    "give the ARPA file that it was made from"
-                )
-            if magic.startswith(GZIP_MAGIC):
-                # Iteration over lines of GzipFile runs in Python; a buffer around it does so in C.
-                with gzip.GzipFile(fileobj=raw) as text, io.BufferedReader(text, 1 << 20) as lines:
-                    yield lines
-            else:
-                yield raw
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; give the path of an ARPA model") from error
-    except (IsADirectoryError, PermissionError) as error:
-        raise InputError(f"{path}: {error.strerror}; give the path of an ARPA model") from error
+    if not Path(path).exists():
+        raise InputError(f"{path}: no such file; give the path of an ARPA model")
+    if Path(path).is_dir():
+        raise InputError(f"{path}: is a directory; give the path of an ARPA model")
+    with open_bytes(path) as file:
+        try:
+            start = file.peek(len(KENLM_BINARY))
+        except OSError:  # whoever reads the file reports it with its line
+            start = b""
+        for begin, what in BINARIES.items():
+            if start.startswith(begin):
+                raise InputError(f"{path}: this is {what}; give the ARPA file that it was made of")
+        if start.startswith(UTF_16_AND_32):
+            raise InputError(
+                f"{path}: is UTF-16 or UTF-32; convert it, for instance with iconv -f utf-16 -t "
+                "utf-8"
+            )
+        yield file
 
 
 @contextmanager

@@ -6,8 +6,6 @@ split block by block in machine code, which returns to Python at a line with an 
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,11 +17,14 @@ from typing import IO
 import numpy as np
 
 from lm.errors import InputError
-from lm.ngram.arpa import REMEDY, Arpa, Section, open_arpa
+from lm.ngram.arpa import BOS, REMEDY, Arpa, Section, open_arpa
 from lm.ngram.arpa_parser import BACKSLASH, MORE, NOT_WORD, SECTION_ENDS, TOO_MANY, parse
 from lm.ngram.words import Words, hashed, text_of
+from lm.text.unpacked import BYTE_ORDER_MARK
 
 BLOCK = 8 << 20
+DIGITS = 15  # of a number of n-grams
+NEVER = -99.0  # log10 probability of a sentence start, which no model predicts, as SRILM writes it
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,8 @@ def line_of(path: str | Path, order: int, row: int) -> tuple[int, str]:
     title = b"\\%d-grams:" % order
     with open_arpa(path) as file:
         lines = enumerate(file, 1)
-        next(number for number, line in lines if line.strip() == title)
+        for wanted in (b"\\data\\", title):
+            next(line for _, line in lines if line.removeprefix(BYTE_ORDER_MARK).strip() == wanted)
         filled = ((number, line.split()) for number, line in lines if line.strip())
         number, fields = next(islice(filled, row, None))
     return number, text_of(b" ".join(fields[1 : order + 1]))
@@ -144,15 +146,16 @@ class Lines:
         self.at = 0
         self.number = 0
         self._rest = b""
+        self._started = False
 
     def fill(self) -> bool:
         """Reads the next block if this one has been read; False at the end of the file."""
         while self.at >= len(self.content):
             try:
-                read = self.file.read(self.size)
-            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+                read = self._read()
+            except OSError as error:
                 self.number += 1
-                raise self.error(f"gzip data ends or breaks here; {REMEDY}") from error
+                raise self.error(f"{error.strerror or error}; {REMEDY}") from error
             if not read and not self._rest:
                 return False
             joined = self._rest + read
@@ -160,6 +163,14 @@ class Lines:
             self.content, self._rest, self.at = joined[:cut], joined[cut:], 0
             self.block = np.frombuffer(self.content, np.uint8)
         return True
+
+    def _read(self) -> bytes:
+        """The next bytes of the file, without a byte-order mark at its start."""
+        if self._started:
+            return self.file.read(self.size)
+        self._started = True
+        mark = self.file.read(len(BYTE_ORDER_MARK))
+        return (b"" if mark == BYTE_ORDER_MARK else mark) + self.file.read(self.size)
 
     def next(self) -> bytes | None:
         """The next line; None at the end of the file."""
@@ -185,23 +196,26 @@ class Lines:
 
 
 def read_counts(lines: Lines) -> list[int]:
-    """Reads the header up to the blank line after it."""
+    """Reads the header up to the title of the unigrams, and skips the text before `\\data\\`."""
     while (text := lines.next_text()) != b"\\data\\":
         if text is None:
             raise InputError(f"{lines.path}: has no \\data\\ line: this is not an ARPA model")
-        if not text.startswith(b"#"):
-            raise lines.error("expected \\data\\: this is not an ARPA model")
     counts: list[int] = []
-    while (line := lines.next()) is not None:
-        if not line.strip():
-            if counts:
-                return counts
-            raise lines.error(f"no `ngram 1=…` after \\data\\; {REMEDY}")
-        order, equals, count = line.strip().removeprefix(b"ngram").strip().partition(b"=")
+    while lines.fill() and lines.block[lines.at] != BACKSLASH:
+        text = (lines.next() or b"").strip()
+        if not text:
+            continue
+        order, equals, count = text.removeprefix(b"ngram").strip().partition(b"=")
         if not (equals and order.strip() == b"%d" % (len(counts) + 1) and count.strip().isdigit()):
             raise lines.error(f"expected `ngram {len(counts) + 1}=…`; {REMEDY}")
+        if len(count.strip()) > DIGITS:
+            raise lines.error(f"no model has so many n-grams; {REMEDY}")
         counts.append(int(count))
-    raise lines.error(f"ends within the header; {REMEDY}")
+    if not lines.fill():
+        raise lines.error(f"ends within the header; {REMEDY}")
+    if not counts:
+        raise lines.error(f"no `ngram 1=…` after \\data\\; {REMEDY}")
+    return counts
 
 
 def read_title(lines: Lines, order: int) -> None:
@@ -245,6 +259,8 @@ def numbers_of(lines: Lines, fields: Sequence[bytes], order: int) -> tuple[float
         backoff = float(fields[-1]) if len(fields) == order + 2 else 0.0
     except ValueError as error:
         raise lines.error(f"{error}; {REMEDY}") from error
+    if logprob == -np.inf and fields[1 : order + 1] == [BOS.encode()]:
+        logprob = NEVER
     if not -np.inf < logprob <= 0:
         raise lines.error("a log10 probability must be 0 or less, and finite")
     if not abs(backoff) < np.inf:

@@ -57,7 +57,7 @@ class NgramModel:
 
     @classmethod
     def load(cls, path: str | Path, quantise: bool = False) -> NgramModel:
-        """Opens an ARPA file, plain or gzipped, or a file in our own format.
+        """Opens an ARPA file, plain or compressed, or a file in our own format.
 
         The arrays of an ARPA file are kept in the cache folder (see `lm.files.cache_home`) as long
         as the file does not change, so that only the first time takes long. If that folder cannot

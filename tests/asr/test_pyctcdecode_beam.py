@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import math
 from pathlib import Path
 
@@ -13,11 +14,14 @@ from asr.options import DecoderOptions
 from asr.vocabulary import Vocabulary
 from experiments.cli import main
 from lm.errors import InputError
+from lm.ngram.model import NgramModel
+from tests.support.arpas import two_words
 from tests.support.enumeration import certain, enumerated, random_log_probs
 
 kenlm = pytest.importorskip("kenlm")
 pyctcdecode = pytest.importorskip("pyctcdecode")
 PyctcdecodeBeam = pytest.importorskip("asr.pyctcdecode_beam").PyctcdecodeBeam
+load_kenlm = pytest.importorskip("asr.pyctcdecode_beam").load_kenlm
 
 CHARACTERS = Vocabulary.from_labels(["<pad>", "<s>", "|", "A", "B"], blank=0, special=[1])
 PIECES = Vocabulary.from_labels(["▁", "B", "▁A", "<unk>", "A", "<blank>"], blank=5, special=[3])
@@ -186,3 +190,20 @@ def test_no_language_model_stays_in_the_package(arpa: Path) -> None:
     before = dict(pyctcdecode.BeamSearchDecoderCTC.model_container)
     PyctcdecodeBeam.build(CHARACTERS, DecoderOptions(lm=str(arpa)))
     assert before == pyctcdecode.BeamSearchDecoderCTC.model_container
+
+
+@pytest.mark.parametrize("how", ["xz", "text before", "no blank line"])
+def test_kenlm_gets_models_of_other_tools_as_it_needs_them(tmp_path: Path, how: str) -> None:
+    plain = two_words(tmp_path / "plain.arpa")
+    text = plain.read_bytes()
+    other = tmp_path / "other.arpa"
+    other.write_bytes(
+        {
+            "xz": lzma.compress(text),
+            "text before": b"\xef\xbb\xbfMade by hand.\n" + text,
+            "no blank line": text.replace(b"\n\n\\1", b"\n\\1"),
+        }[how]
+    )
+    expected, found = (load_kenlm(NgramModel.load(path)) for path in (plain, other))
+    for words in ("the cat", "cat the the", "dog", ""):
+        assert found.score(words) == expected.score(words)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,9 @@ import pytest
 from lm.errors import InputError
 from lm.ngram.arpa import Arpa, Section, write_arpa
 from lm.ngram.arpa_reader import read_arpa
+from lm.ngram.store import compile_arpa
 from tests.support.arpas import small_model
+from tests.support.damage import refusals
 
 # Written by hand after the format's description, with a comment, CRLF-free, one missing back-off.
 SMALL = """# a comment
@@ -64,6 +69,86 @@ def test_reads_other_white_space(tmp_path: Path, old: str, new: str) -> None:
     for found, section in zip(model.sections, expected.sections, strict=True):
         for name in ("words", "logprob", "backoff"):
             np.testing.assert_array_equal(getattr(found, name), getattr(section, name))
+
+
+OTHER_TOOLS: dict[str, Callable[[str], bytes]] = {
+    "byte-order mark": lambda text: b"\xef\xbb\xbf" + text.encode(),
+    "byte-order mark, first line": lambda text: b"\xef\xbb\xbf" + cut_before(text).encode(),
+    "text before": lambda text: b"Made from 3 sentences.\n\\2-grams:\n\n" + text.encode(),
+    "nothing before": lambda text: cut_before(text).encode(),
+    "no blank line": lambda text: text.replace("\n\n\\1", "\n\\1").encode(),
+    "no blank lines": lambda text: text.replace("\n\n", "\n").encode(),
+    "blank lines in the header": lambda text: text.replace("ngram 2", "\n \nngram  2").encode(),
+    "spaces around =": lambda text: text.replace("=", " = ").encode(),
+    "infinite": lambda text: text.replace("0\t<s>", "-inf\t<s>").encode(),
+    "gzip": lambda text: gzip.compress(text.encode()),
+    "bzip2": lambda text: bz2.compress(text.encode()),
+    "xz": lambda text: lzma.compress(text.encode()),
+    "xz, text before": lambda text: lzma.compress(b"Once\r\n" + text.encode()),
+}
+
+
+def cut_before(text: str) -> str:
+    """The file from `\\data\\`."""
+    return text[text.index("\\data\\") :]
+
+
+@pytest.mark.parametrize("how", OTHER_TOOLS)
+def test_reads_models_as_other_tools_write_them(tmp_path: Path, how: str) -> None:
+    expected = read_arpa(_write(tmp_path, SMALL))
+    path = tmp_path / "other.arpa"
+    path.write_bytes(OTHER_TOOLS[how](SMALL))
+    for block in (1, 5, 1 << 20):
+        model = read_arpa(path, block)
+        assert model.vocabulary == expected.vocabulary
+        for found, section in zip(model.sections, expected.sections, strict=True):
+            np.testing.assert_array_equal(found.words, section.words)
+            np.testing.assert_array_equal(found.backoff, section.backoff)
+            never = model.vocabulary.index("<s>")
+            probable = found.words[:, -1] != never
+            np.testing.assert_array_equal(found.logprob[probable], section.logprob[probable])
+            assert (found.logprob[~probable] == (-99 if how == "infinite" else 0)).all()
+
+
+def test_a_line_with_an_error_keeps_its_number_after_other_text(tmp_path: Path) -> None:
+    path = tmp_path / "lm.arpa"
+    bigrams = SMALL.replace("\n-0.3\tÉTÉ </s>", "\n-0.1\t<s> ÉTÉ")
+    path.write_bytes(b"\xef\xbb\xbfMade by hand.\n\\2-grams:\n" + bigrams.encode())
+    with pytest.raises(InputError, match=r"lm\.arpa:18: '<s> ÉTÉ' is listed a second time"):
+        compile_arpa(path)
+    path.write_bytes(b"\xef\xbb\xbf" + SMALL.replace("-0.2\tÉTÉ", "x\tÉTÉ").encode())
+    with pytest.raises(InputError, match=r"lm\.arpa:15: "):
+        compile_arpa(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"\x28\xb5\x2f\xfd\x04", "is compressed by zstd"),
+        (b"PK\x03\x04", "is a zip archive"),
+        (b"SRILM_BINARY_NGRAM_002\n", "binary model of SRILM"),
+        (b"blmt 3 4\n", "binary model of IRSTLM"),
+        (b"\xd6\xfd\xb2\x7e\x06\0\0\0vector", "OpenFst"),
+        (gzip.compress(b"mmap lm http://kheafield.com/code format version 5\n\0"), "KenLM binary"),
+        (SMALL.encode("utf-16"), "UTF-16"),
+        (b"", "not an ARPA model"),
+    ],
+)
+def test_other_kinds_of_files_are_named(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / "lm.arpa"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=says) as raised:
+        read_arpa(path)
+    assert str(raised.value).startswith(str(path))
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, lzma.compress])
+def test_a_damaged_model_is_refused_or_read(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "lm.arpa"
+    path.write_bytes(pack(SMALL.encode()))
+    messages = refusals(compile_arpa, path)
+    assert len(messages) > 150
+    assert all(message.startswith(str(path)) for message in messages)
 
 
 def test_reads_blocks_of_any_size(tmp_path: Path) -> None:
@@ -135,19 +220,20 @@ def test_every_truncation_of_a_gzipped_model_is_found(tmp_path: Path) -> None:
         ("ngram 2=3", "ngram 3=3", 5, "expected `ngram 2=…`"),
         ("ngram 2=3", "ngram 2=x", 5, "expected `ngram 2=…`"),
         ("\\2-grams:", "\\3-grams:", 13, "expected \\2-grams:"),
-        ("# a comment", "Once upon a time", 1, "not an ARPA"),
+        ("\\data\\", "\\dbta\\", None, "has no \\data\\ line: this is not an ARPA"),
+        ("ngram 1=4\nngram 2=3\n", "", 4, "no `ngram 1=…`"),
         ("-0.75\tÉTÉ\t-0.125", "-0.75", 11, "not a 1-gram"),
     ],
 )
 def test_damage_is_named_with_its_line(
-    tmp_path: Path, old: str, new: str, line: int, says: str
+    tmp_path: Path, old: str, new: str, line: int | None, says: str
 ) -> None:
     assert old in SMALL
     path = _write(tmp_path, SMALL.replace(old, new))
     with pytest.raises(InputError) as raised:
         read_arpa(path)
     message = str(raised.value)
-    assert message.startswith(f"{path}:{line}: ")
+    assert message.startswith(f"{path}:{line}: " if line else f"{path}: ")
     assert says in message
     assert "\n" not in message
 
@@ -161,6 +247,7 @@ def test_damage_is_named_with_its_line(
         ("-0.2\tÉTÉ ÉTÉ", "0.2\tÉTÉ ÉTÉ", 15),
         ("-0.75\tÉTÉ", "-0.75\t</s>", 11),
         ("-0.75\tÉTÉ", "-inf\tÉTÉ", 11),
+        ("-0.5\t</s>", "-inf\t</s>", 10),
         ("-0.75\tÉTÉ", "nan\tÉTÉ", 11),
     ],
 )
