@@ -122,7 +122,9 @@ def oracle_by_n(hypotheses: pd.DataFrame, ref_words: int) -> pd.DataFrame:
         errors = fewest.to_numpy().astype(np.int64)
         n = fewest.index.to_numpy()
         found.append(
-            pd.DataFrame({"lists": name, "n": n, "errors": errors, "wer": errors / ref_words})
+            pd.DataFrame(
+                {"lists": name, "n": n, "errors": errors, "wer": errors / (ref_words or np.nan)}
+            )
         )
     return pd.concat(found, ignore_index=True)
 

@@ -149,22 +149,26 @@ def write_chosen(
     decisions: Mapping[str, Decision],
     path: str,
 ) -> None:
-    """Writes `utt, text, confidence` and, where they are known, the times of the words."""
+    """Writes `utt, text, confidence` and, where they are known, the times of the words.
+
+    `confidence` is empty where no hypothesis is possible.
+    """
     import numpy as np
     import pandas as pd
 
     from asr.nbest import TIMES
+    from experiments.comparison.picking import known_only, warn_of_impossible
     from experiments.comparison.tuning import pool_of
     from lm.rerank.decision import Trust, choose, confidences
 
     decision = decisions[CHOSEN]
     pool = pool_of(plan, tables, decisions)
     chosen = choose(pool, decision.choice)
+    warn_of_impossible(CHOSEN, pool)
     trust = decision.trust or Trust(decision.choice.temperature)
     table = pd.DataFrame({"utt": pool.utts, "text": chosen.texts})
-    table["confidence"] = pd.Series(
-        confidences(pool, chosen.texts, trust, decision.choice.shares), dtype=object
-    )
+    sure = confidences(pool, chosen.texts, trust, decision.choice.shares)
+    table["confidence"] = pd.Series(known_only(sure), dtype=object)
     sources = [tables[name] for name in tables]
     if all(set(TIMES) <= set(source.columns) for source in sources):
         for column in TIMES:

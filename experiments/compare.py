@@ -257,6 +257,9 @@ def write_outcome(found: Outcome, out: Path) -> int:
 
 def footer(plan: Plan, found: Outcome, failed: int, out: Path) -> str:
     """What a reader must know beside the table."""
+    from asr.evaluation.wer import rate
+    from experiments.comparison.table import percent
+
     meta, comparison = found.meta, plan.comparison
     dev = " + ".join(comparison.dev)
     tuned = f"Weights are tuned on {dev} only. " if dev else ""
@@ -269,8 +272,8 @@ def footer(plan: Plan, found: Outcome, failed: int, out: Path) -> str:
     checked = {n: t for n, t in meta["tuned"].items() if t["validated_errors"] is not None}
     if checked:
         rates = [
-            f"{name} {100 * t['errors'] / t['words']:.2f} / "
-            f"{100 * t['validated_errors'] / t['words']:.2f}"
+            f"{name} {percent(rate(t['errors'], t['words']))} / "
+            f"{percent(rate(t['validated_errors'], t['words']))}"
             for name, t in checked.items()
         ]
         facts = next(iter(checked.values()))

@@ -71,9 +71,14 @@ class ErrorRate:
 
         Without reference words it is infinite if there are errors, and else 0.0.
         """
-        if self.ref_words:
-            return self.errors / self.ref_words
-        return math.inf if self.errors else 0.0
+        return rate(self.errors, self.ref_words)
+
+
+def rate(errors: int, words: int) -> float:
+    """Errors per reference word; without reference words infinite if there are errors, else 0."""
+    if words:
+        return errors / words
+    return math.inf if errors else 0.0
 
 
 def word_errors(reference: str, hypothesis: str) -> ErrorRate:

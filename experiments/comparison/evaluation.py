@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,13 +13,15 @@ import pandas as pd
 
 from asr.evaluation.alignment import right_words
 from asr.evaluation.significance import holm
-from asr.evaluation.wer import COUNTS, ErrorRate, char_errors
+from asr.evaluation.wer import COUNTS, ErrorRate, char_errors, rate
 from experiments.comparison.counting import Counting, same_utterances
-from experiments.comparison.picking import Picked, pick
+from experiments.comparison.picking import Picked, known_only, pick
 from experiments.comparison.references import References
 from experiments.comparison.system import SystemPlan
 from experiments.comparison.tuning import Decision
 from lm.rerank.confidence import calibration_error, normalised_cross_entropy
+
+LOG = logging.getLogger("secondpass")
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,12 @@ def evaluate(
     }
     first = baseline or next(iter(systems))
     truth = Truth.of(split, picked[first].rows["utt"].tolist())
+    if not truth.words.any():
+        LOG.warning(
+            f"{split.name}: the references of all {len(truth.utts)} utterances are empty, so there "
+            "is no error rate; every word of a hypothesis is an insertion. Check the references "
+            "and the normaliser"
+        )
     compared = against_baseline(picked, first, truth)
     summary, details = [], []
     for name, choice in picked.items():
@@ -150,20 +159,20 @@ def evaluate(
 
 def rates(picked: Picked, characters: Sequence[ErrorRate], truth: Truth) -> dict[str, Any]:
     """A system's error rates and counts, as columns of `systems.parquet`."""
-    rate = ErrorRate.total(picked.counts)
+    total = ErrorRate.total(picked.counts)
     low, high = truth.counting.interval(truth.drawn(picked.errors), truth.words)
     return {
-        "wer": rate.rate,
+        "wer": total.rate,
         "wer_low": low,
         "wer_high": high,
         "cer": sum(characters, ErrorRate()).rate,
         "ser": float((picked.errors > 0).mean()),
-        "substitutions": rate.substitutions,
-        "deletions": rate.deletions,
-        "insertions": rate.insertions,
-        "ref_words": rate.ref_words,
+        "substitutions": total.substitutions,
+        "deletions": total.deletions,
+        "insertions": total.insertions,
+        "ref_words": total.ref_words,
         "utterances": len(truth.utts),
-        "oracle_wer": picked.oracle_errors.sum() / max(rate.ref_words, 1),
+        "oracle_wer": rate(int(picked.oracle_errors.sum()), int(picked.oracle_words.sum())),
         "gap_recovered": picked.gap_recovered,
     }
 
@@ -192,7 +201,8 @@ def against_baseline(
     for (name, choice), p_value in zip(picked.items(), p_values, strict=True):
         delta = low = high = np.nan
         if name != first:
-            delta = ErrorRate.total(choice.counts).rate - base_rate
+            own_rate = ErrorRate.total(choice.counts).rate
+            delta = own_rate - base_rate if np.isfinite([own_rate, base_rate]).all() else np.nan
             low, high = truth.counting.difference(truth.drawn(choice.errors), base, truth.words)
         found[name] = {
             "delta_wer": delta,
@@ -220,7 +230,7 @@ def utterance_rows(
             "ref_chars": [rate.ref_words for rate in characters],
             "first_errors": picked.first_errors,
             "oracle_errors": picked.oracle_errors,
-            "confidence": picked.confidence,
+            "confidence": None if picked.confidence is None else known_only(picked.confidence),
         }
     )
     return rows.join(picked.rows.drop(columns=["utt", "text"]))
@@ -235,6 +245,7 @@ def trusted(picked: Picked, truth: Truth) -> dict[str, float]:
     right = right_words(truth.texts, texts, truth.counting.alignment)
     confidence = np.concatenate(picked.confidence or [np.zeros(0)])
     if len(right) == len(confidence):
-        measured["nce"] = normalised_cross_entropy(confidence, right)
-        measured["ece"] = calibration_error(confidence, right)
+        known = ~np.isnan(confidence)
+        measured["nce"] = normalised_cross_entropy(confidence[known], right[known])
+        measured["ece"] = calibration_error(confidence[known], right[known])
     return measured

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,10 @@ from experiments.comparison.references import References
 from experiments.comparison.system import SystemPlan
 from experiments.comparison.tuning import Decision, pool_of
 from lm.rerank.decision import choose, confidences
+from lm.rerank.pool import Pool
+
+LOG = logging.getLogger("secondpass")
+EXAMPLES = 5
 
 
 @dataclass(frozen=True)
@@ -23,20 +28,28 @@ class Picked:
         counts: word error counts, aligned with `rows`.
         first_errors: (U,) word errors of each list's rank 1.
         oracle_errors: (U,) fewest word errors in each list.
-        confidence: confidence of every word of each transcript, U arrays; None if it is not
-            known.
+        oracle_words: (U,) number of reference words of the hypothesis with the fewest errors.
+        confidence: confidence of every word of each transcript, U arrays, NaN where no hypothesis
+            is possible; None if it is not known.
     """
 
     rows: pd.DataFrame
     counts: pd.DataFrame
     first_errors: np.ndarray
     oracle_errors: np.ndarray
+    oracle_words: np.ndarray
     confidence: list[np.ndarray] | None
 
     @property
     def errors(self) -> np.ndarray:
         """(U,) word errors of the choices."""
         found: np.ndarray = self.counts["errors"].to_numpy()
+        return found
+
+    @property
+    def words(self) -> np.ndarray:
+        """(U,) number of reference words with which the choices were compared."""
+        found: np.ndarray = ref_words(self.counts)
         return found
 
     @property
@@ -67,6 +80,7 @@ def pick(
     sources = [tables[lists] for lists in plan.parts.values()]
     pool = pool_of(plan, tables, decisions)
     chosen = choose(pool, decision.choice)
+    warn_of_impossible(plan.name, pool)
     every = pd.concat(sources, ignore_index=True)
     begins = np.cumsum([0, *map(len, sources)])
     rows = begins[pool.system] + pool.row
@@ -85,11 +99,39 @@ def pick(
         }
     ).join(scores)
     counts = references.counts(picked.assign(text=chosen.texts))
-    errors = references.counts(every)["errors"].to_numpy()[rows]
+    every_counts = references.counts(every)
+    errors, words = every_counts["errors"].to_numpy()[rows], ref_words(every_counts)[rows]
     first = np.lexsort((pool.system, pool.rank, pool.owner))[pool.lists[:-1]]
+    oracle = np.lexsort((pool.system, pool.rank, errors, pool.owner))[pool.lists[:-1]]
     confidence = None
     if decision.trust is not None:
         confidence = confidences(pool, chosen.texts, decision.trust, decision.choice.shares)
-    return Picked(
-        picked, counts, errors[first], np.minimum.reduceat(errors, pool.lists[:-1]), confidence
-    )
+    return Picked(picked, counts, errors[first], errors[oracle], words[oracle], confidence)
+
+
+def ref_words(counts: pd.DataFrame) -> np.ndarray:
+    """(N,) number of reference words of each row of a table of word error counts."""
+    found: np.ndarray = counts[["hits", "substitutions", "deletions"]].sum(axis=1).to_numpy()
+    return found
+
+
+def known_only(confidence: Sequence[np.ndarray]) -> list[np.ndarray | None]:
+    """Confidences for a table: None for the words of an utterance where they are NaN."""
+    return [None if np.isnan(sure).any() else sure for sure in confidence]
+
+
+def warn_of_impossible(name: str, pool: Pool) -> None:
+    """Warns of lists in which no hypothesis is possible, because nothing speaks for the choice.
+
+    Args:
+        name: name of the system.
+        pool: the lists that it chooses from.
+    """
+    dead = [utt for utt, hopeless in zip(pool.utts, pool.hopeless, strict=True) if hopeless]
+    if dead:
+        shown = ", ".join(dead[:EXAMPLES]) + (", …" if len(dead) > EXAMPLES else "")
+        LOG.warning(
+            f"{name}: all hypotheses of {len(dead)} of {len(pool.utts)} utterances have a total "
+            f"score of -inf ({shown}), so rank 1 is taken there and its words have no confidence. "
+            "Look for -inf in the columns of these lists, or give their weights the value 0"
+        )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -171,13 +172,13 @@ def text_or_none(value: object) -> str | None:
 
 
 def percent(rate: float) -> str:
-    """A fraction in per cent, two decimals."""
-    return f"{100 * rate:.2f}"
+    """A fraction in per cent, two decimals; a dash where there are no reference words."""
+    return f"{100 * rate:.2f}" if math.isfinite(rate) else "–"
 
 
 def spread(low: float, high: float) -> str:
     """An interval in per cent; a dash if there is none."""
-    if pd.isna(low):
+    if pd.isna(low) or pd.isna(high):
         return "–"
     return f"{percent(low)}–{percent(high)}"
 

@@ -24,7 +24,9 @@ def split_reliability(run: Run, split: str) -> list[dict[str, Any]]:
     alignment = run.meta.get("config", {}).get("alignment", "jiwer")
     found = []
     for label, part in rows.groupby("label", sort=False):
-        if part["confidence"].isna().any():
+        # An utterance without possible hypotheses has words, but no confidences.
+        part = part[part["confidence"].notna()]
+        if part.empty:
             continue
         sure = np.concatenate([np.asarray(c, dtype=np.float64) for c in part["confidence"]])
         right = right_words(part["ref"].tolist(), part["hyp"].tolist(), alignment)

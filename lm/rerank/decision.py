@@ -145,11 +145,15 @@ def confidences(
     """The confidence of every word of each transcript, U arrays.
 
     It is the calibrated posterior mass of the word in its slot of the utterance's confusion
-    network.
+    network; NaN for the words of an utterance that is `Pool.hopeless`.
     """
     built = networks(pool, pool.posterior(trust.temperature, shares))
-    masses = [n.confidences(text) for n, text in zip(built, texts, strict=True)]
-    return [trust.calibration(mass) if len(mass) else mass for mass in masses]
+    found = []
+    for network, text, hopeless in zip(built, texts, pool.hopeless, strict=True):
+        mass = network.confidences(text)
+        known = trust.calibration(mass) if len(mass) else mass
+        found.append(np.full(len(mass), np.nan) if hopeless else known)
+    return found
 
 
 def tune_trust(
@@ -164,13 +168,15 @@ def tune_trust(
         shares: shares of several systems.
 
     Returns:
-        The identity at temperature 1 if all words are right, or all wrong.
+        The identity at temperature 1 if all words are right, or all wrong. Words whose confidence
+        is not known are left out.
     """
     best, most = Trust(), -np.inf
     for temperature in TEMPERATURES[::2]:  # the calibration does the rest
         raw = np.concatenate(confidences(pool, texts, Trust(temperature), shares))
-        calibration = Calibration.fit(raw, right)
-        gain = normalised_cross_entropy(calibration(raw), right)
+        known = ~np.isnan(raw)
+        calibration = Calibration.fit(raw[known], right[known])
+        gain = normalised_cross_entropy(calibration(raw[known]), right[known])
         if gain > most:
             best, most = Trust(temperature, calibration), gain
     return best

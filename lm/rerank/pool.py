@@ -104,6 +104,18 @@ class Pool:
         """int (N,), the number of each hypothesis's utterance."""
         return np.repeat(np.arange(len(self.utts)), np.diff(self.lists))
 
+    @property
+    def hopeless(self) -> np.ndarray:
+        """bool (U,), whether all hypotheses of one of an utterance's lists have a total of -inf.
+
+        Such totals do not say which hypothesis is better, nor how sure a word is.
+        """
+        systems = int(self.system.max()) + 1
+        group = self.owner * systems + self.system
+        alive = np.bincount(group, self.totals > -np.inf, minlength=len(self.utts) * systems)
+        dead: np.ndarray = (alive.reshape(-1, systems) == 0).any(axis=1)
+        return dead
+
     def posterior(self, temperature: float = 1.0, shares: Sequence[float] = ()) -> np.ndarray:
         """Probability of every hypothesis among those of its utterance.
 

@@ -155,7 +155,27 @@ def test_impossible_empty_and_single_hypotheses() -> None:
         found = choose(pool, Choice(method))  # type: ignore[arg-type]
         assert found.texts == ["a b", "", "only one", "b"]
     sure = confidences(pool, ["a b", "", "only one", "b"], Trust())
-    assert [c.round(3).tolist() for c in sure] == [[1.0, 1.0], [], [1.0, 1.0], [1.0]]
+    assert np.isnan(sure[0]).tolist() == [True, True]  # and nothing says how sure its words are
+    assert [c.round(3).tolist() for c in sure[1:]] == [[], [1.0, 1.0], [1.0]]
+    assert pool.hopeless.tolist() == [True, False, False, False]
+
+
+def test_one_list_of_two_without_possible_hypotheses_is_hopeless() -> None:
+    tables = [table_of([[("a", 0.0)], [("b", 0.0)]])] * 2
+    pool = Pool.of(tables, [np.array([-1.0, -np.inf]), np.array([-2.0, -1.0])])
+    assert pool.hopeless.tolist() == [False, True]
+    sure = confidences(pool, ["a", "b"], Trust())
+    assert sure[0] == [pytest.approx(1.0, abs=1e-3)] and np.isnan(sure[1]).all()
+
+
+def test_trust_is_learned_from_known_confidences_alone() -> None:
+    rng = np.random.default_rng(0)
+    lists = [[("a", float(rng.normal())), ("b", float(rng.normal()))] for _ in range(40)]
+    right = rng.random(40) < 0.7
+    alone = tune_trust(pool_of(lists), ["a"] * 40, right)
+    dead = [[("a", -np.inf), ("b", -np.inf)]] * 5
+    more = np.concatenate([right, np.zeros(5, dtype=bool)])
+    assert tune_trust(pool_of([*lists, *dead]), ["a"] * 45, more) == alone
 
 
 def test_the_order_of_utterances_and_rows_does_not_matter() -> None:
