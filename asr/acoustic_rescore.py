@@ -28,6 +28,7 @@ from asr.vocabulary import Vocabulary, spellings
 from lm.errors import InputError, SecondpassError
 from lm.rescore import check_name
 from lm.scorer import Progress
+from lm.text.loss import TextLoss, normalised
 from lm.text.normalisers import normaliser as normaliser_of
 
 CONTRACT = (
@@ -169,6 +170,11 @@ def rescore_ctc(
             f"{folder}: no text of the table has a probability; the labels are {letters!r}, the "
             f"first text is {found.table['text'].iloc[0][:60]!r}: choose a --normaliser"
         )
+    known, clean = set("".join(spellings(vocabulary)[0])), normaliser_of(normaliser)
+    loss = TextLoss(known.__contains__, f"the labels of {folder}", "Choose a --normaliser")
+    for text in table["text"].unique():
+        loss.add(clean(text))
+    loss.warn("hypotheses")
     return found
 
 
@@ -220,7 +226,7 @@ def _rescore(
     check_name(table, name, overwrite)
     if workers is not None and workers < 1:
         raise InputError(f"{workers} workers cannot score; use 1 or more")
-    clean = normaliser_of(normaliser)
+    spelled = normalised(table["text"], normaliser_of(normaliser), "hypotheses")
     codes, utts = pd.factorize(table["utt"])
     order = np.argsort(codes, kind="stable")
     lists = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1) if len(order) else []
@@ -228,7 +234,7 @@ def _rescore(
 
     def one(rows: np.ndarray) -> np.ndarray | str:
         utt = str(table["utt"].iloc[rows[0]])
-        places, distinct = pd.factorize(np.array([clean(texts[i]) for i in rows], dtype=object))
+        places, distinct = pd.factorize(np.array([spelled[texts[i]] for i in rows], dtype=object))
         try:
             return _checked(score(utt, list(distinct)), len(distinct))[places]
         # torch raises RuntimeError, for example if the memory is full.

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lm.errors import InputError
+from lm.text.prose import APOSTROPHES
+
+LOG = logging.getLogger("secondpass")
 
 WORD_START = "▁"  # what SentencePiece puts before a word's first piece
 DELIMITERS = ("|", " ")
@@ -137,11 +142,20 @@ def spellings(vocabulary: Vocabulary) -> tuple[list[str], list[bool], list[bool]
 def check_spelling(words: Sequence[str], letters: set[str], lm: str) -> None:
     """Checks that a language model's words can be spelled with a vocabulary.
 
+    The search never finds the others: a warning says how many they are, and names some.
+
     Raises:
         InputError: Less than a tenth of them can.
     """
-    spelled = sum(set(word) <= letters for word in words)
+    strange = [word for word in words if not set(word) <= letters]
+    spelled = len(words) - len(strange)
     if spelled >= LEAST_SPELLED * len(words):
+        if strange:
+            LOG.warning(
+                f"{lm}: {len(strange):,} of {len(words):,} words cannot be spelled with the "
+                f"acoustic model's labels, such as {', '.join(strange[:3])}; the search never "
+                f"finds them{_spelling_hint(strange, letters)}"
+            )
         return
     cased = "".join(filter(str.isalpha, letters))
     case = "upper case" if cased.isupper() else "lower case" if cased.islower() else "mixed case"
@@ -155,3 +169,19 @@ def check_spelling(words: Sequence[str], letters: set[str], lm: str) -> None:
         f"with the acoustic model's labels, which are {case} ({' '.join(sorted(cased)[:8])} …); "
         f"{remedy}"
     )
+
+
+def _spelling_hint(words: Sequence[str], letters: set[str]) -> str:
+    """What would make some words possible to spell, as far as their characters tell."""
+    for reading, what in (
+        (lambda word: word.translate(APOSTROPHES), "have another apostrophe than the labels"),
+        (lambda word: unicodedata.normalize("NFC", word), "have accents as separate characters"),
+        (str.upper, "are in lower case"),
+        (str.lower, "are in upper case"),
+    ):
+        if count := sum(set(reading(word)) <= letters for word in words):
+            return (
+                f". {count:,} of them {what}: estimate the model again from text in the labels' "
+                "spelling (`secondpass ngram --normaliser`)"
+            )
+    return ""

@@ -25,7 +25,7 @@ from experiments.score import names_of
 from lm.errors import InputError
 from lm.files import output_file, whole_file
 from lm.rerank.methods import METHODS, Method
-from lm.text.normalisers import CHOICES, normaliser
+from lm.text.normalisers import CHOICES, DEFAULT, normaliser
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--refs", help="references, to count errors")
     parser.add_argument(
         "--normaliser",
-        default="librispeech",
+        default=DEFAULT,
         metavar="NAME",
         help=f"applied before words are counted: {CHOICES} (default: %(default)s)",
     )

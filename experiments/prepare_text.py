@@ -13,12 +13,14 @@ import argparse
 import logging
 import random
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator
 
 from lm.errors import InputError
 from lm.files import output_file, whole_file
-from lm.text.normalisers import CHOICES, normaliser
-from lm.text.prose import open_text, sentences
+from lm.text.loss import TextLoss
+from lm.text.normalisers import CHOICES, DEFAULT, normaliser
+from lm.text.prose import read_text, sentences
 
 LOG = logging.getLogger("secondpass")
 
@@ -34,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", required=True, metavar="LINES", help="the file to write")
     parser.add_argument(
         "--normaliser",
-        default="lower",
+        default=DEFAULT,
         metavar="NAME",
         help=f"applied to every line: {CHOICES} (default: %(default)s)",
     )
@@ -63,14 +65,22 @@ def run(arguments: argparse.Namespace) -> int:
     clean = normaliser(arguments.normaliser)
     rng = random.Random(arguments.seed)
     output = output_file(arguments.output)
+    loss = TextLoss.of(clean)
     written = 0
     with whole_file(output) as temporary, temporary.open("w", encoding="utf-8") as out:
         for path in arguments.texts:
             for line in prepared(read(path), arguments.running, arguments.join, rng):
-                text = clean(line)
+                composed = unicodedata.normalize("NFC", line)
+                text = clean(composed)
+                loss.add(composed, text)
                 if text:
                     out.write(text + "\n")
                     written += 1
+        loss.check(", ".join(arguments.texts))
+        if not written:
+            raise InputError(
+                f"there are no words in {', '.join(arguments.texts)}; give other texts"
+            )
     LOG.info(f"wrote {output}: {written:,} lines")
     return 0
 
@@ -82,8 +92,7 @@ def read(path: str) -> Iterator[str]:
 
         yield from (u.text for u in read_corpus(path) if u.text is not None)
         return
-    with open_text(path) as lines:
-        yield from lines
+    yield from read_text(path)
 
 
 def prepared(

@@ -21,7 +21,7 @@ from asr.evaluation.alignment import METHODS
 from asr.evaluation.significance import TESTS
 from lm.errors import InputError
 from lm.files import output_folder
-from lm.text.normalisers import CHOICES, normaliser
+from lm.text.normalisers import CHOICES, DEFAULT, normaliser
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", help="write a results folder here")
     parser.add_argument(
         "--normaliser",
-        default="librispeech",
+        default=DEFAULT,
         metavar="NAME",
         help=f"applied before words are counted: {CHOICES} (default: %(default)s)",
     )

@@ -27,6 +27,7 @@ from experiments.comparison.split import Split
 from experiments.train_lm import add_training, print_figures
 from lm.errors import InputError
 from lm.files import SCORES
+from lm.text.normalisers import DEFAULT, normaliser
 from lm.training.settings import MWERTraining
 
 LOG = logging.getLogger("secondpass")
@@ -63,7 +64,7 @@ class RescorerTraining(MWERTraining):
     train: str
     speaker: str = SPEAKER
     shares: tuple[float, float] = (0.6, 0.2)
-    normaliser: str = "librispeech"
+    normaliser: str = DEFAULT
     cache: str | None = str(SCORES)
 
     def __post_init__(self) -> None:
@@ -100,7 +101,6 @@ def run(arguments: argparse.Namespace) -> int:
     from experiments.comparison.tuning import Decision, tune_weights
     from lm.cache import ScoreCache
     from lm.context import contexts
-    from lm.text.normalisers import normaliser
     from lm.training.minimum_wer import train_mwer
     from lm.training.resume import Run
 

@@ -11,7 +11,7 @@ import sys
 
 from lm.errors import InputError
 from lm.files import output_file
-from lm.text.normalisers import CHOICES, normaliser
+from lm.text.normalisers import CHOICES, DEFAULT, normaliser
 
 LOG = logging.getLogger("secondpass")
 
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", required=True, metavar="weights.json")
     parser.add_argument(
         "--normaliser",
-        default="librispeech",
+        default=DEFAULT,
         metavar="NAME",
         help=f"applied before words are counted: {CHOICES} (default: %(default)s)",
     )

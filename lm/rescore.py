@@ -14,6 +14,7 @@ from lm.ngram.model import NgramModel
 from lm.ngram.scorer import NgramScorer
 from lm.plugin import load_plugin, plugin_file
 from lm.scorer import Adjustable, Progress, Scorer, ScorerOptions, TextError, Texts, checked, parts
+from lm.text.loss import normalised
 from lm.text.normalisers import normaliser as normaliser_of
 
 NGRAM_ENDINGS = (".arpa", ".arpa.gz", ".arpa.bz2", ".arpa.xz", ".ngram")
@@ -93,7 +94,7 @@ def rescore(
     """
     check_name(table, name, overwrite)
     clean = normaliser_of(normaliser)
-    spelled = {text: clean(text) for text in table["text"].unique()}
+    spelled = normalised(table["text"], clean, "hypotheses")
     lists = pd.factorize(table["utt"])[0]
     order = np.lexsort((table["rank"].to_numpy(), lists))
     texts = table["text"].map(spelled).to_numpy()

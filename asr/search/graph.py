@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from lm.ngram.model import NgramModel
 from lm.ngram.query import INNER, LEAF, NgramArrays, advance
 from lm.ngram.store import frozen, no_books
 
+LOG = logging.getLogger("secondpass")
 LN10 = 2.302585092994046
 DELIMITER_WORDS = ("|", "<space>", WORD_START, "_")  # a word's end in texts of labels
 
@@ -199,6 +201,12 @@ def label_ids(
                 f"{model.path}: the model knows {seen} of the {used.sum()} labels; a model over "
                 "labels is estimated from text that is split into labels (for a model over words "
                 "remove `lm_unit`)"
+            )
+        if seen < used.sum():
+            lacking = [names[i] for i in np.flatnonzero(used & (ids[:-1, k] == model.unknown))]
+            LOG.warning(
+                f"{model.path}: {len(lacking)} of the {used.sum()} labels are unknown to the "
+                f"model, such as {', '.join(lacking[:3])}"
             )
     return np.ascontiguousarray(ids[:-1]), unseen[:-1]
 

@@ -11,7 +11,7 @@ import json
 import logging
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from asr.training.speech_batches import (
     IGNORED,
     SpeechBatches,
     alignable,
+    check_spelled,
     corpus_digest,
     read_training,
 )
@@ -72,7 +73,8 @@ def train_acoustic(
     held_out = None
     if settings.valid is not None:
         held_out = read_training(settings.valid, settings.normaliser)
-    model, features, tokenizer = load_or_create(settings)
+    model, features, tokenizer = load_or_create(settings, [u.text or "" for u in found])
+    check_spelled([*found, *(held_out or ())], tokenizer)
     contents = {
         "train": corpus_digest(found),
         "valid": None if held_out is None else corpus_digest(held_out),
@@ -108,8 +110,12 @@ def train_acoustic(
     return figures
 
 
-def load_or_create(settings: AcousticTraining) -> tuple[Any, Any, Any]:
+def load_or_create(settings: AcousticTraining, texts: Iterable[str] = ()) -> tuple[Any, Any, Any]:
     """Model, feature extractor and tokenizer that training starts from.
+
+    Args:
+        settings: What to train on, and how.
+        texts: The references; the labels of a new model are their characters.
 
     Raises:
         InputError: There is no such model or architecture, or the feature extractor has no such
@@ -117,7 +123,7 @@ def load_or_create(settings: AcousticTraining) -> tuple[Any, Any, Any]:
     """
     torch.manual_seed(settings.seed)  # of all weights, or of a head that a model to tune lacks
     if settings.model is None:
-        tokenizer: Any = character_tokenizer()
+        tokenizer: Any = character_tokenizer(texts)
         values = {
             "vocab_size": len(tokenizer),
             "pad_token_id": tokenizer.pad_token_id,
@@ -162,9 +168,14 @@ def _check_features(extractor: Any, changes: Mapping[str, Any]) -> None:
             )
 
 
-def character_tokenizer() -> Wav2Vec2CTCTokenizer:
-    """A tokenizer of letters, apostrophe and word delimiter; `<pad>` (id 0) is the CTC blank."""
-    labels = [PAD, DELIMITER, *CHARACTERS, UNKNOWN]
+def character_tokenizer(texts: Iterable[str]) -> Wav2Vec2CTCTokenizer:
+    """A tokenizer of characters and a word delimiter; `<pad>` (id 0) is the CTC blank.
+
+    Its characters are A to Z and the apostrophe if the texts have no others, so that the labels
+    of English models do not depend on a text's size; else they are those of the texts.
+    """
+    found = {c for text in texts for c in text if c != DELIMITER and not c.isspace()}
+    labels = [PAD, DELIMITER, *(CHARACTERS if found <= set(CHARACTERS) else sorted(found)), UNKNOWN]
     with tempfile.TemporaryDirectory() as folder:
         vocabulary = Path(folder) / "vocab.json"
         vocabulary.write_text(json.dumps({label: i for i, label in enumerate(labels)}))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lm.errors import InputError
+from lm.text.normalisers import DEFAULT
 from lm.training.settings import (
     PRECISIONS,
     SAVED_DTYPES,
@@ -67,7 +68,8 @@ class AcousticTraining:
         model: Model to fine-tune, a hub name or a folder; without it, a new model is trained.
         architecture: Settings of a new model: keyword arguments of transformers' AutoConfig, with
             `model_type` among them. Such a model reads Parakeet's log-mel features, and its labels
-            are letters, apostrophe and word delimiter.
+            are the characters of the references (A to Z and the apostrophe if there are no
+            others) and a word delimiter.
         features: Changes to the feature extractor's settings, such as `hop_length` (samples). An
             output frame lasts hop times subsampling; speech of 20 letters a second needs more
             frames than the 25 a second of a hop of 10 ms and a subsampling of 4.
@@ -90,7 +92,7 @@ class AcousticTraining:
     output: str
     train: tuple[str, ...]
     valid: str | None = None
-    normaliser: str = "librispeech"
+    normaliser: str = DEFAULT
     model: str | None = None
     architecture: Mapping[str, Any] = field(default_factory=dict)
     features: Mapping[str, Any] = field(default_factory=dict)

@@ -16,6 +16,8 @@ from asr.corpus import Utterance, load_utterance, read_corpus
 from asr.training.augment import change_signal, mask_features
 from asr.training.settings import AcousticTraining
 from lm.errors import InputError
+from lm.text.letters import is_letter
+from lm.text.loss import TextLoss
 from lm.text.normalisers import normaliser
 from lm.training.resume import digest
 
@@ -26,9 +28,11 @@ def read_training(path: str, normalise: str) -> list[Utterance]:
     """A corpus with normalised references.
 
     Raises:
-        InputError: An utterance has no reference, or there is no utterance.
+        InputError: An utterance has no reference, there is no utterance, or the normaliser removes
+            most letters.
     """
     clean = normaliser(normalise)
+    loss = TextLoss.of(clean)
     found = []
     for utterance in read_corpus(path):
         if utterance.text is None:
@@ -36,10 +40,36 @@ def read_training(path: str, normalise: str) -> list[Utterance]:
                 f"{path}: utterance {utterance.id} has no `text` to train on; add it, or remove "
                 "the utterance"
             )
-        found.append(replace(utterance, text=clean(utterance.text)))
+        text = clean(utterance.text)
+        loss.add(utterance.text, text)
+        found.append(replace(utterance, text=text))
     if not found:
         raise InputError(f"{path}: there are no utterances in it")
+    loss.check(path)
     return found
+
+
+def check_spelled(utterances: Sequence[Utterance], tokenizer: Any) -> None:
+    """Warns of letters of the references that the labels cannot spell.
+
+    Raises:
+        InputError: They are most of the letters.
+    """
+    texts = [utterance.text or "" for utterance in utterances]
+    letters = set(filter(is_letter, "".join(texts)))
+
+    def keeps(letter: str) -> bool:
+        ids = tokenizer(letter, add_special_tokens=False)["input_ids"]
+        return bool(ids) and tokenizer.unk_token_id not in ids
+
+    remedy = "Use a model that has labels for them"
+    for change, spelling in ((str.upper, "librispeech"), (str.lower, "unicode")):
+        if sum(keeps(change(letter)) for letter in letters) > sum(map(keeps, letters)):
+            remedy = f"The labels are in another case: set `normaliser: {spelling}`"
+    loss = TextLoss(keeps, "the tokenizer of the acoustic model", remedy)
+    for text in texts:
+        loss.add(text)
+    loss.check("references")
 
 
 def corpus_digest(utterances: Sequence[Utterance]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,8 +19,10 @@ from asr.evaluation.significance import (
     matched_pairs,
 )
 from lm.errors import InputError
+from lm.text.normalisers import Normaliser, normaliser
 
 SPEAKER = "tag.speaker"
+AS_IT_IS = normaliser("none")
 Unit = Literal["utterances", "speakers"]
 
 
@@ -38,7 +40,7 @@ class Counting:
         significance: where p-values come from, see `asr.evaluation.significance.matched_pairs`.
     """
 
-    normalise: Callable[[str], str] = str
+    normalise: Normaliser = AS_IT_IS
     alignment: Method = "jiwer"
     intervals: Unit = "utterances"
     resamples: int = RESAMPLES

@@ -14,7 +14,7 @@ from experiments.comparison.split import Split
 from experiments.comparison.system import System, resolve
 from lm.errors import InputError
 from lm.files import SCORES
-from lm.text.normalisers import normaliser
+from lm.text.normalisers import DEFAULT, normaliser
 
 N_BEST_COLUMNS = ("acoustic", "ngram", "words", "oov")
 
@@ -55,7 +55,7 @@ class Comparison:
     acoustic: Acoustic | None = None
     first_passes: Mapping[str, DecoderOptions] = field(default_factory=dict)
     columns: Mapping[str, Column] = field(default_factory=dict)
-    normaliser: str = "librispeech"
+    normaliser: str = DEFAULT
     alignment: Method = "jiwer"
     intervals: Unit = "utterances"
     significance: Test = "mapsswe"

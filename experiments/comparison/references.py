@@ -9,6 +9,7 @@ import pandas as pd
 
 from asr.evaluation.wer import COUNTS, check_references, row_errors
 from experiments.comparison.counting import Counting
+from lm.text.loss import TextLoss
 
 
 class References:
@@ -24,6 +25,9 @@ class References:
     Attributes:
         texts: as given.
         counting: as given.
+
+    Raises:
+        InputError: The normaliser leaves nothing of the references, or little.
     """
 
     def __init__(self, texts: Mapping[str, str], counting: Counting) -> None:
@@ -31,7 +35,13 @@ class References:
         self.counting = counting
         self._spelled: dict[str, str] = {}
         self._errors: dict[tuple[str, str], tuple[int, ...]] = {}
+        loss = TextLoss.of(counting.normalise)
+        for text in texts.values():
+            loss.add(text, self.spell(text))
+        loss.check("references")
         self._counted = {utt: self.spell(text) for utt, text in texts.items()}
+        self._hypotheses: set[str] = set()
+        self._loss = TextLoss.of(counting.normalise)
 
     def of(self, utts: Iterable[str]) -> list[str]:
         """References as they are counted.
@@ -50,7 +60,16 @@ class References:
         return self._spelled[text]
 
     def spelled(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The N-best table with every text as it is counted."""
+        """The N-best table with every text as it is counted.
+
+        Raises:
+            InputError: The normaliser leaves nothing of the hypotheses, or little.
+        """
+        for text in table["text"]:
+            if text not in self._hypotheses:
+                self._hypotheses.add(text)
+                self._loss.add(text, self.spell(text))
+        self._loss.check("hypotheses")
         return table.assign(text=[self.spell(text) for text in table["text"]])
 
     def counts(self, table: pd.DataFrame) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from experiments.comparison.split import Split
 from lm.combine import total
 from lm.errors import InputError
 from lm.scorer import Texts
+from lm.text.loss import normalised
 from lm.text.normalisers import normaliser
 from lm.training.nbest_batches import Judged
 
@@ -127,10 +128,9 @@ def judged(
     utts = table["utt"].unique()
     owner = pd.factorize(table["utt"])[0]
     order = np.lexsort((table["rank"].to_numpy(), owner))
-    texts = [
-        spell(text)
-        for text in [*table["text"].to_numpy()[order], *(references.texts[utt] for utt in utts)]
-    ]
+    texts = [*table["text"].to_numpy()[order], *(references.texts[utt] for utt in utts)]
+    spelled = normalised(texts, spell, f"column {name}")
+    texts = [spelled[text] for text in texts]
     said = None
     if before is not None:
         by_list = [tuple(spell(text) for text in before.get(utt, ())) for utt in utts]

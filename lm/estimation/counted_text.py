@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ import numpy as np
 from lm.errors import InputError
 from lm.estimation.external_sort import Tape, Workspace
 from lm.ngram.arpa import BOS, EOS, UNKNOWN
-from lm.text.prose import open_text
+from lm.text.loss import TextLoss
+from lm.text.normalisers import Normaliser
+from lm.text.prose import read_text
 
 SPECIAL = (UNKNOWN, BOS, EOS)
 BOS_ID = SPECIAL.index(BOS)
@@ -53,14 +56,15 @@ class Corpus:
 
 def read_corpus(
     paths: Sequence[str | Path],
-    normalise: Callable[[str], str] | None = None,
+    normalise: Normaliser | None = None,
     weights: Sequence[float] | None = None,
     workspace: Workspace | None = None,
     progress: Progress | None = None,
 ) -> Corpus:
     """Reads texts, one sentence a line, split into words at white space.
 
-    An empty line is a sentence without words, as it is for KenLM's lmplz.
+    Letters are composed (NFC, Unicode Standard Annex #15), so that a word has one spelling. An
+    empty line is a sentence without words, as it is for KenLM's lmplz.
 
     Args:
         paths: Plain, .gz, .bz2 or .xz files of UTF-8 text.
@@ -73,7 +77,7 @@ def read_corpus(
 
     Raises:
         InputError: A file is missing or damaged, `<s>`, `</s>` or `<unk>` occurs as a word, there
-            is no word at all, or the weights are wrong.
+            is no word at all, the normaliser removes most letters, or the weights are wrong.
     """
     checked = _weights(weights, len(paths))
     tokens = Tape(workspace or Workspace(), np.int32)
@@ -84,9 +88,7 @@ def read_corpus(
     counts = np.zeros(1 << 16, np.int64)
     parts = []
     for path, weight in zip(paths, checked, strict=True):
-        for first, lines in _blocks(path):
-            if normalise is not None:
-                lines = [normalise(line) for line in lines]
+        for first, lines in _blocks(path, normalise):
             words = f"{BOS} {f' {EOS} {BOS} '.join(lines)} {EOS}".split()
             block = np.fromiter(map(number_of, words), np.int32, len(words))
             if np.count_nonzero(block < len(SPECIAL)) != 2 * len(lines):
@@ -114,14 +116,13 @@ def read_words(path: str | Path) -> set[str]:
     return {word for _, lines in _blocks(path) for line in lines for word in line.split()}
 
 
-def read_lines(path: str | Path, normalise: Callable[[str], str] | None = None) -> list[str]:
+def read_lines(path: str | Path, normalise: Normaliser | None = None) -> list[str]:
     """Reads a whole text, one sentence a line.
 
     Raises:
-        InputError: The file is missing or damaged.
+        InputError: The file is missing or damaged, or the normaliser removes most letters.
     """
-    lines = [line.rstrip("\n") for _, block in _blocks(path) for line in block]
-    return lines if normalise is None else [normalise(line) for line in lines]
+    return [line for _, block in _blocks(path, normalise) for line in block]
 
 
 def most_frequent(corpus: Corpus, size: int) -> set[str]:
@@ -153,13 +154,25 @@ def _weights(weights: Sequence[float] | None, texts: int) -> list[int]:
     return [int(weight) for weight in weights]
 
 
-def _blocks(path: str | Path) -> Iterator[tuple[int, list[str]]]:
-    """Yields (number of the first line, lines)."""
+def _blocks(
+    path: str | Path, normalise: Normaliser | None = None
+) -> Iterator[tuple[int, list[str]]]:
+    """Yields (number of the first line, lines), composed and normalised."""
     first = 1
-    with open_text(path) as file:
-        while lines := list(islice(file, LINES_PER_READ)):
-            yield first, lines
-            first += len(lines)
+    loss = None if normalise is None else TextLoss.of(normalise)
+    lines = read_text(path)
+    while block := list(islice(lines, LINES_PER_READ)):
+        composed = [unicodedata.normalize("NFC", line) for line in block]
+        if normalise is None or loss is None:
+            yield first, composed
+        else:
+            cleaned = [normalise(line) for line in composed]
+            for line, text in zip(composed, cleaned, strict=True):
+                loss.add(line, text)
+            yield first, cleaned
+        first += len(block)
+    if loss is not None:
+        loss.check(str(path))
 
 
 def _report_special(path: str | Path, first: int, lines: Sequence[str]) -> None:

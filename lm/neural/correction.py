@@ -26,6 +26,7 @@ from lm.neural.causal import CausalLM
 from lm.neural.chat import PROMPT, ChatEncoder
 from lm.neural.pretrained import out_of_memory
 from lm.scorer import Progress, ScorerOptions
+from lm.text.loss import TextLoss, normalised
 from lm.text.normalisers import normaliser as normaliser_of
 
 QUOTES = ('""', "''", "“”", "‘’", "„“", "«»", "``")
@@ -107,24 +108,29 @@ def correct_freely(
     clean, back = normaliser_of(normaliser), normaliser_of(answer_normaliser)
     if guard is not None and not guard >= 0:
         raise InputError(f"guard of {guard}: use a share of words, 0 or more")
+    spelled = normalised(table["text"], clean, "hypotheses")
+    loss = TextLoss.of(back)
     answers: dict[str, str] = {}
     rejected: list[str] = []
     lists = table.sort_values("rank", kind="stable").groupby("utt", sort=False)["text"]
     # All prompts are checked before the first answer, because an answer can take seconds.
     for utt, texts in lists:
         with _named(utt):
-            _question(model, [clean(text) for text in texts])
+            _question(model, [spelled[text] for text in texts])
     for name, texts in lists:
         utt = str(name)
         with _named(utt):
-            question = _question(model, [clean(text) for text in texts])
-            answer = back(cleaned(answer_of(model, *question)))
+            question = _question(model, [spelled[text] for text in texts])
+            said = cleaned(answer_of(model, *question))
+            answer = back(said)
+            loss.add(said, answer)
         if _acceptable(answer, list(texts), guard):
             answers[utt] = answer
         else:
             rejected.append(utt)
         if progress is not None:
             progress(len(texts))
+    loss.warn("answers")
     listed = set(zip(table["utt"], table["text"], strict=True))
     first = table[table["rank"] == 1].set_index("utt")["text"]
     changed = tuple(utt for utt, answer in answers.items() if first[utt] != answer)

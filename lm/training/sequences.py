@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -13,6 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from lm.errors import InputError
+from lm.text.loss import TextLoss
 from lm.text.normalisers import normaliser
 from lm.text.prose import read_text
 
@@ -46,16 +48,21 @@ class Encoded:
 
 
 def read_lines(path: str | Path, normalise: str) -> Iterator[str]:
-    """Normalised, non-empty lines of a text file.
+    """Normalised, non-empty lines of a text file, composed (NFC, Unicode Standard Annex #15).
 
     Raises:
-        InputError: The file cannot be read, or there is no such normaliser.
+        InputError: The file cannot be read, there is no such normaliser, or it removes most
+            letters of the text.
     """
     clean = normaliser(normalise)
+    loss = TextLoss.of(clean)
     for line in read_text(path):
-        text = clean(line)
+        composed = unicodedata.normalize("NFC", line)
+        text = clean(composed)
+        loss.add(composed, text)
         if text:
             yield text
+    loss.check(str(path))
 
 
 def train_tokenizer(lines: Iterator[str], vocab_size: int) -> PreTrainedTokenizerFast:

@@ -81,6 +81,7 @@ def settings(tmp_path: Path, manifest: Path) -> AcousticTraining:
     return AcousticTraining(
         output=str(tmp_path / "model"),
         train=(str(manifest),),
+        normaliser="librispeech",
         architecture=TINY,
         batch_seconds=10.0,
         epochs=3,

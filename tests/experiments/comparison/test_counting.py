@@ -19,6 +19,7 @@ from experiments.comparison.system import System, resolve
 from experiments.comparison.tuning import Decision
 from experiments.results import load_results
 from lm.errors import InputError
+from lm.text.normalisers import Normaliser
 
 REFERENCES = {"a-1": "one two three", "a-2": "four five", "b-1": "six seven eight nine"}
 TRUTH = References(REFERENCES, Counting())
@@ -67,12 +68,14 @@ def test_texts_are_counted_as_they_are_spelled() -> None:
         seen.append(text)
         return text.replace("-", " ").lower()
 
-    references = References({"u": "One-Two three"}, Counting(spell))
+    references = References({"u": "One-Two three"}, Counting(Normaliser("spell", spell)))
     table = lists({"u": ["ONE TWO", "one-two-three", "ONE TWO"]})
     for _ in range(2):
         assert references.counts(table)["errors"].tolist() == [1, 0, 1]
     assert references.of(["u"]) == ["one two three"]
-    assert sorted(seen) == ["ONE TWO", "One-Two three", "one-two-three"]  # each once
+    # Each once; letters are also tried alone, to see whether one is lost.
+    texts = [text for text in seen if len(text) > 1]
+    assert sorted(texts) == ["ONE TWO", "One-Two three", "one-two-three"]
     with pytest.raises(InputError, match=r"no reference for 1 .* v;"):
         references.counts(lists({"v": ["x"]}))
 

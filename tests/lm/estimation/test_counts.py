@@ -14,6 +14,7 @@ from lm.errors import InputError
 from lm.estimation.counted_text import most_frequent, read_corpus
 from lm.estimation.counts import Packing, count_ngrams
 from lm.estimation.external_sort import Workspace
+from lm.text.normalisers import Normaliser
 from tests.support.arpas import write_lines
 
 
@@ -71,7 +72,7 @@ def test_text_formats_are_read_alike(tmp_path: Path) -> None:
         assert (corpus.words, corpus.sentences) == (6, 4)
     both = read_corpus([tmp_path / "a.gz", tmp_path / "a.txt"])
     assert (both.words, both.sentences) == (12, 8)
-    upper = read_corpus([tmp_path / "a.txt"], str.upper)
+    upper = read_corpus([tmp_path / "a.txt"], Normaliser("upper", str.upper))
     assert upper.vocabulary[3] == "ONE"
 
 

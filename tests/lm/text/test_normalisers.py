@@ -92,7 +92,7 @@ def test_unknown_name_gets_the_nearest(name: str, nearest: str) -> None:
     with pytest.raises(InputError, match=f"'{name}' names no normaliser: did you mean '{nearest}'"):
         normaliser(name)
     with pytest.raises(
-        InputError, match="librispeech, lower, none, sentence, whisper, truecase:FILE"
+        InputError, match="librispeech, lower, none, sentence, unicode, whisper, truecase:FILE"
     ):
         normaliser("xyzzy")
 
