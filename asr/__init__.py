@@ -7,6 +7,7 @@ print(model.transcribe("call.wav"))
 In the order in which data pass:
 
 corpus            utterances: manifests, tables, LibriSpeech folders, folders of audio
+containers        whether a file of audio is complete
 audio             files as arrays, resampled; noise
 acoustic          CTC models: audio to log-probs
 vocabulary        what the columns of log-probs stand for

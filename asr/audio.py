@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,13 +10,22 @@ import numpy as np
 import soundfile
 import soxr
 
+from asr.containers import cut_of, finished
 from lm.errors import InputError
+
+LOG = logging.getLogger("secondpass")
 
 RATE = 16_000  # Hz, the sampling rate of nearly every CTC model
 
 # A file may be shorter than the manifest says by this many seconds: manifests round their numbers,
 # and MP3 has padding.
 SLACK = 0.1
+# A decoder may give this many seconds less than a header says, because of the padding of MP3.
+PADDING = 0.25
+BLOCK = 1 << 18  # frames that are read at a time
+UNKNOWN_FRAMES = 1 << 62  # more is the number of frames of a stream without a length
+# Channels cancel each other if their mean has less than this part of the power of independent ones.
+CANCELLED = 0.1
 # The power of each kind of noise falls with the frequency to the power of this number.
 NOISES = {"white": 0.0, "pink": 1.0, "brown": 2.0}
 
@@ -52,22 +62,28 @@ def load_audio(
         offset: Start, seconds.
         duration: Length, seconds; None reads to the end. A file that ends up to a tenth of a
             second early is accepted.
-        channel: Number of the channel, from 0; None averages all channels.
+        channel: Number of the channel, from 0; None averages all channels (see `averaged`).
         claimed_rate: Sampling rate of the file according to the manifest, Hz; it is checked.
 
     Returns:
         (samples,) float32, full scale ±1.
 
     Raises:
-        InputError: The file is missing or unreadable, has no samples there, or is not as the
-            manifest says.
+        InputError: The file is missing or unreadable, has no samples there, is not as the manifest
+            says, or, where it is read to its end, is cut.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such audio file")
     try:
-        with soundfile.SoundFile(path) as file:
-            found = file.samplerate
+        whole = finished(path)
+        if whole is not None:
+            LOG.warning(
+                f"{path}: the header says that there is no audio, but there is; it is read to the "
+                "end of the file, where some may be missing"
+            )
+        with Sequential(whole or path) as file:
+            found, frames = file.samplerate, file.frames
             if claimed_rate is not None and claimed_rate != found:
                 raise InputError(
                     f"{path}: the manifest says {claimed_rate} Hz, the file has {found} Hz; "
@@ -79,17 +95,22 @@ def load_audio(
                     "counted from 0: correct `channel`"
                 )
             start = round(offset * found)
-            if start and start >= file.frames:
+            if start and start >= frames:
                 raise InputError(
                     f"{path}: offset {offset:g} s is after the end of the file "
-                    f"({file.frames / found:.2f} s); correct `offset`"
+                    f"({frames / found:.2f} s); correct `offset`"
                 )
-            file.seek(start)
-            frames = -1 if duration is None else round(duration * found)
-            samples = file.read(frames, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
+            wanted = None if duration is None else round(duration * found)
+            samples = file.part(start, wanted)
+        if duration is None:
+            _check_end(path, start + len(samples), frames, found)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except soundfile.SoundFileError as error:
+        reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
         raise InputError(
-            f"{path}: not readable as audio ({error.error_string}); convert it to WAV or FLAC"
+            f"{path}: not readable as audio ({reason}); copy it again if it is damaged, or convert "
+            "it to WAV or FLAC"
         ) from error
     if not len(samples):
         raise InputError(f"{path}: the file has no samples; remove the utterance")
@@ -98,10 +119,84 @@ def load_audio(
             f"{path}: the manifest says {duration:g} s after {offset:g} s, the file has only "
             f"{len(samples) / found:.2f} s there; correct `duration` or replace the file"
         )
-    mono = samples.mean(axis=1) if channel is None else samples[:, channel]
-    if not np.isfinite(mono).all():
+    if not np.isfinite(samples if channel is None else samples[:, channel]).all():
         raise InputError(f"{path}: some samples are not finite; write the file again")
+    mono = averaged(samples, path) if channel is None else samples[:, channel]
     return resample(mono, found, rate)
+
+
+class Sequential(soundfile.SoundFile):
+    """A file that is read block by block, without soundfile's own seek after each block.
+
+    Some files cannot be sought in, such as GSM 6.10 in WAV, and a header that is damaged or was
+    never finished has a number of frames for which there is no memory.
+    """
+
+    def seekable(self) -> bool:
+        """For soundfile's methods it cannot be sought in."""
+        return False
+
+    def part(self, start: int, frames: int | None) -> np.ndarray:
+        """(F, C) float32, at most `frames` from `start`; None reads to the end of the file."""
+        if start and super().seekable() and self.frames < UNKNOWN_FRAMES:
+            self.seek(start)
+            start = 0
+        last = np.inf if frames is None else start + frames
+        blocks, at = [np.zeros((0, self.channels), np.float32)], 0
+        while at < last:
+            count = int(min(BLOCK, (start if at < start else last) - at))
+            block = self.read(count, dtype="float32", always_2d=True)
+            if at >= start:
+                blocks.append(block)
+            if not len(block):
+                break
+            at += len(block)
+        return np.concatenate(blocks)
+
+
+def _check_end(path: Path, end: int, frames: int, rate: int) -> None:
+    """Checks that a file that was read up to a frame is complete.
+
+    Raises:
+        InputError: Its header or its last page says that it is cut.
+    """
+    cut = cut_of(path)
+    claimed = max(end, frames) if frames < UNKNOWN_FRAMES else end
+    if cut is not None:
+        claimed = max(claimed, round(end * cut.whole)) if cut.whole else claimed
+    lost = (claimed - end) / rate
+    if cut is None and lost <= PADDING:
+        return
+    if cut is not None and cut.whole and lost <= SLACK:
+        LOG.warning(f"{path}: the header says {lost:.3f} s more than the file has; it is read")
+        return
+    said = f"its header says {claimed / rate:.2f} s" if lost > 0 else "its end is missing"
+    raise InputError(
+        f"{path}: the file is cut: {said}, and only {end / rate:.2f} s can be read; copy it again, "
+        "or write a manifest with the `duration` that is there"
+    )
+
+
+def averaged(samples: np.ndarray, path: str | Path) -> np.ndarray:
+    """(F,) the mean of the channels (F, C), or the loudest one where they cancel each other.
+
+    A channel that was recorded with the opposite sign, as in a wrongly wired stereo pair, makes
+    silence of the mean. Independent channels leave 1 / C of their power.
+    """
+    mono: np.ndarray = samples.mean(axis=1)
+    channels = samples.shape[1]
+    if channels == 1:
+        return mono
+    powers = np.square(samples, dtype=np.float64).mean(axis=0)
+    left = np.square(mono, dtype=np.float64).mean()
+    if left >= CANCELLED * powers.mean() / channels:
+        return mono
+    loudest = int(powers.argmax())
+    LOG.warning(
+        f"{path}: its channels cancel each other: they have opposite signs; channel {loudest} is "
+        "read alone (a manifest can name the `channel`)"
+    )
+    return samples[:, loudest]
 
 
 def resample(signal: np.ndarray, source: int, target: int) -> np.ndarray:
