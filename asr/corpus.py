@@ -17,7 +17,6 @@ from lm.errors import InputError
 from lm.files import whole_file
 from lm.text.prose import open_text
 
-MANIFESTS = {".jsonl", ".json", ".csv", ".tsv"}
 STRUCTURED = {"noise", "tags"}  # keys whose values are objects; in tables they are JSON
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".sph"}
 
@@ -253,37 +252,6 @@ def _entry(utterance: Utterance, folder: Path) -> dict[str, Any]:
         "tags": dict(utterance.tags) or None,
     }
     return {key: value for key, value in entry.items() if value is not None}
-
-
-def read_references(path: str | Path) -> dict[str, str]:
-    """Reference texts by utterance.
-
-    Args:
-        path: Anything that `read_corpus` reads, or Kaldi-style text with a line `utt words…` for
-            each utterance; an utterance without words has an empty reference.
-
-    Raises:
-        InputError: As `read_corpus`, or there are no references.
-    """
-    path = Path(path)
-    if path.is_dir() or path.suffix in MANIFESTS or _is_manifest(path):
-        references = {u.id: u.text for u in read_corpus(path) if u.text is not None}
-    else:
-        references = {}
-        for number, utt, text in _kaldi_lines(path):
-            if utt in references:
-                raise InputError(
-                    f"{path}, line {number}: utterance {utt!r} occurs twice; keep one of the lines"
-                )
-            references[utt] = text
-    if not references:
-        raise InputError(f"{path}: there are no references in it; add `text` to its utterances")
-    return references
-
-
-def _is_manifest(path: Path) -> bool:
-    """Whether the first line that is not empty is a JSON object, whatever the file's name."""
-    return next((line.lstrip() for line in _lines(path) if line.strip()), "").startswith("{")
 
 
 def _kaldi_lines(path: Path) -> Iterator[tuple[int, str, str]]:

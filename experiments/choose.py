@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.comparison.arguments import REFERENCES
 from experiments.score import names_of
 from lm.errors import InputError
 from lm.files import output_file, whole_file
@@ -56,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dev", nargs="+", metavar="DEV.parquet", help="dev lists, a file for each table"
     )
     parser.add_argument("--dev-refs", metavar="REFS", help="references of the dev lists")
-    parser.add_argument("--refs", help="references, to count errors")
+    parser.add_argument("--refs", help=f"to count errors; {REFERENCES}")
     parser.add_argument(
         "--normaliser",
         default=DEFAULT,
@@ -71,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     output_file(arguments.output)
     import numpy as np
 
-    from asr.corpus import read_references
+    from asr.formats.references import read_references
     from asr.nbest import read_nbest
     from experiments.comparison.counting import Counting
     from experiments.comparison.evaluation import ScoredSplit, evaluate

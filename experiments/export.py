@@ -51,6 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--utt", help="write only this utterance")
     parser.add_argument("--manifest", help="manifest with speakers and durations, for stm")
+    parser.add_argument(
+        "--escape",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="csv: put an apostrophe before cells that spreadsheets would take for formulas (they "
+        "begin with = + - or @); our commands take it away again. On by default.",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -73,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
 
             about = {utterance.id: utterance for utterance in read_corpus(arguments.manifest)}
             found = [known_more(transcript, about) for transcript in found]
-        write_transcripts(found, arguments.output, arguments.format)
+        write_transcripts(found, arguments.output, arguments.format, arguments.escape)
         written = len(found)
     LOG.info(f"wrote {arguments.output}: {written:,} utterances")
     return 0

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from asr.evaluation.alignment import METHODS
 from asr.evaluation.significance import TESTS
+from experiments.comparison.arguments import REFERENCES
 from lm.errors import InputError
 from lm.files import output_folder
 from lm.text.normalisers import CHOICES, DEFAULT, normaliser
@@ -34,7 +35,7 @@ LOG = logging.getLogger("secondpass")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("nbest", nargs="+", metavar="NBEST.parquet")
-    parser.add_argument("--refs", required=True, help="manifest, or Kaldi text")
+    parser.add_argument("--refs", required=True, help=REFERENCES)
     parser.add_argument("--weights", metavar="weights.json", help="what `secondpass tune` wrote")
     parser.add_argument("--out", metavar="DIR", help="write a results folder here")
     parser.add_argument(
@@ -68,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Counts errors, prints the table."""
     import pandas as pd
 
-    from asr.corpus import read_references
+    from asr.formats.references import read_references
     from experiments.comparison.config import to_plain
     from experiments.comparison.counting import Counting, same_utterances
     from experiments.comparison.evaluation import ScoredSplit, evaluate

@@ -9,6 +9,7 @@ import argparse
 import logging
 import sys
 
+from experiments.comparison.arguments import REFERENCES
 from lm.errors import InputError
 from lm.files import output_file
 from lm.text.normalisers import CHOICES, DEFAULT, normaliser
@@ -19,7 +20,7 @@ LOG = logging.getLogger("secondpass")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("nbest", metavar="NBEST.parquet")
-    parser.add_argument("--refs", required=True, help="manifest, or Kaldi text")
+    parser.add_argument("--refs", required=True, help=REFERENCES)
     parser.add_argument(
         "--columns",
         required=True,
@@ -50,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(
             f"--columns {arguments.columns!r} names no column; give acoustic,ngram,words"
         )
-    from asr.corpus import read_references
+    from asr.formats.references import read_references
     from asr.nbest import read_nbest
     from experiments.comparison.counting import Counting
     from experiments.comparison.references import References

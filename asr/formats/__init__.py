@@ -5,6 +5,9 @@ json_lists          readers of JSON: our own lines, mlm-scoring, Hypo2Trans, Whi
 tabular             reader of tables with commas or tabs
 toolkits            readers of ESPnet's, NeMo's, Kaldi's, icefall's and WeNet's files
 transcript_readers  readers of transcripts: Kaldi's text, and NIST's trn, ctm and stm
-records             what the readers share: lines, checks, lists as a table
+references          the references of any command, from files of any format
+records             what the readers share: lines, and checks of values
+cells               texts in cells of tables, safe for spreadsheets
+checked_lists       lists that were read, checked and made a table
 transcript_writers  transcripts as text, trn, ctm, stm, JSON, CSV, SRT and WebVTT
 """

@@ -6,6 +6,7 @@ The readers are like those in `asr.formats.toolkits`.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,7 @@ from asr.corpus import read_corpus
 from asr.formats.records import (
     NO_SCORES,
     Candidate,
-    Imported,
-    imported,
+    Lists,
     in_order,
     lines_of,
     new_list,
@@ -25,12 +25,13 @@ from asr.formats.records import (
 )
 from lm.errors import InputError
 
+LOG = logging.getLogger("secondpass")
 HYPOTHESIS = re.compile(r"hyp_(\d+)")
 NO_WORDS = "<UNK>"
 JSONL = "each line is a JSON object with utt and hyps, a list of objects with text and score"
 
 
-def read_jsonl(path: Path, manifest: Path | None = None) -> Imported:
+def read_jsonl(path: Path, manifest: Path | None = None) -> Lists:
     """A JSON object a line: {`utt`, `ref`, `hyps`: [{`text`, `score`}, …]}, best first.
 
     Further numbers of a hypothesis are scores, which become columns of that name; `acoustic` is
@@ -57,7 +58,7 @@ def read_jsonl(path: Path, manifest: Path | None = None) -> Imported:
             found.extend(_candidates(entry, f"{where}, utterance {utt}"))
         except InputError as error:
             failures[utt] = str(error)
-    return imported(path, lists, references, failures)
+    return Lists(path, lists, references, failures)
 
 
 def _candidates(entry: dict[str, Any], where: str) -> list[Candidate]:
@@ -67,21 +68,42 @@ def _candidates(entry: dict[str, Any], where: str) -> list[Candidate]:
         InputError: A time is not a time, or there are no hypotheses.
     """
     if "hyps" not in entry and "text" in entry:
-        words = entry.get("words")
-        marks = words if isinstance(words, list) else []
-        times = None
-        if all(isinstance(word, dict) and {"start", "end"} <= word.keys() for word in marks):
-            starts, ends = ([seconds_of(w[k], where) for w in marks] for k in ("start", "end"))
-            if isinstance(entry["text"], str) and len(marks) == len(entry["text"].split()):
-                times = (starts, ends)
-        return [Candidate(entry["text"], 0.0, where, times=times)]
+        return [Candidate(entry["text"], 0.0, where, times=_line_times(entry, where))]
     found = entry.get("hyps")
     if not isinstance(found, list):
         raise InputError(f"{where}: there is no list named hyps; {JSONL}")
     return [candidate_of(one, where) for one in found]
 
 
-def read_mlm_scoring(path: Path, manifest: Path | None = None) -> Imported:
+def _line_times(entry: dict[str, Any], where: str) -> tuple[list[float], list[float]] | None:
+    """Starts and ends of the words of a line; None if they are not known for all words.
+
+    A warning says why if some words have them.
+
+    Raises:
+        InputError: A time is not a time.
+    """
+    words, text = entry.get("words"), entry["text"]
+    listed = words if isinstance(words, list) else []
+    marks = [word if isinstance(word, dict) else {} for word in listed]
+    timed = [word for word in marks if {"start", "end"} & word.keys()]
+    if not isinstance(text, str) or (marks and not timed):
+        return None
+    reason = ""
+    if len(marks) != len(text.split()):
+        reason = f"it has {len(marks)} entries in `words` for {len(text.split())} words"
+    for number, word in enumerate(marks, 1):
+        if missing := [name for name in ("start", "end") if word.get(name) is None]:
+            reason = reason or f"word {number} has no {' and no '.join(missing)}"
+    if not reason:
+        starts, ends = ([seconds_of(w[k], where) for w in marks] for k in ("start", "end"))
+        return starts, ends
+    if timed:
+        LOG.warning(f"{where}: {reason}; the text is kept, and the times of its words are left out")
+    return None
+
+
+def read_mlm_scoring(path: Path, manifest: Path | None = None) -> Lists:
     """mlm-scoring's JSON (Shin et al. 2019; Salazar et al. 2020).
 
     {UTT: {"hyp_1": {"text", "score"}, "hyp_2": …, "ref"}}; the score is the first pass's log-prob.
@@ -103,10 +125,10 @@ def read_mlm_scoring(path: Path, manifest: Path | None = None) -> Imported:
                 ranks[int(match[1])] = candidate_of(hypothesis, f"{where}, {key}")
             elif key == "ref":
                 references[utt] = hypothesis
-    return imported(path, in_order(found), references)
+    return Lists(path, in_order(found), references)
 
 
-def read_hypo2trans(path: Path, manifest: Path | None = None) -> Imported:
+def read_hypo2trans(path: Path, manifest: Path | None = None) -> Lists:
     """Hypo2Trans' and HyPoradise's JSON: a list of {"input": [hypotheses], "output": reference}.
 
     Of the older form {"input1": best, "input2": "second. third. …", "output"} the best hypothesis
@@ -138,10 +160,10 @@ def read_hypo2trans(path: Path, manifest: Path | None = None) -> Imported:
             Candidate(without_mark(text), 0.0, where) for text in texts
         )
         references[utt] = without_mark(entry.get("output"))
-    return imported(path, lists, references)
+    return Lists(path, lists, references)
 
 
-def read_whisper(path: Path, manifest: Path | None = None) -> Imported:
+def read_whisper(path: Path, manifest: Path | None = None) -> Lists:
     """Whisper's JSON (--output_format json): a file, or a folder with a file a recording (1-best).
 
     An utterance has the name of its file, without .json. Words have times if Whisper wrote them
@@ -164,32 +186,51 @@ def read_whisper(path: Path, manifest: Path | None = None) -> Imported:
             lists[utt] = [Candidate(content["text"], 0.0, where, times=times)]
         except InputError as error:
             failures[utt] = str(error)
-    return imported(path, lists, failures=failures)
+    return Lists(path, lists, failures=failures)
 
 
 def whisper_times(content: dict[str, Any], where: str) -> tuple[list[float], list[float]] | None:
     """Starts and ends of the words of a text; None if they are not known for all words.
 
-    An entry of Whisper's that does not begin with a space continues the word before it.
+    An entry of Whisper's that does not begin with a space continues the word before it. A warning
+    says why times are not known if some words have them.
     """
     words: list[str] = []
     starts: list[float] = []
     ends: list[float] = []
     segments = content.get("segments")
-    for segment in segments if isinstance(segments, list) else ():
-        marked = segment.get("words") if isinstance(segment, dict) else None
-        for entry in marked if isinstance(marked, list) else ():
-            if not isinstance(entry, dict) or not isinstance(entry.get("word"), str):
-                return None
-            end = seconds_of(entry.get("end"), where)
-            if words and not entry["word"][:1].isspace():
-                words[-1] += entry["word"].rstrip()
-                ends[-1] = end
-            else:
-                words.append(entry["word"].strip())
-                starts.append(seconds_of(entry.get("start"), where))
-                ends.append(end)
-    return (starts, ends) if words == content["text"].split() else None
+    try:
+        for segment in segments if isinstance(segments, list) else ():
+            marked = segment.get("words") if isinstance(segment, dict) else None
+            for entry in marked if isinstance(marked, list) else ():
+                if not isinstance(entry, dict) or not isinstance(entry.get("word"), str):
+                    raise InputError(f"{where}: {str(entry)[:40]!r} is not a word with its times")
+                start, end = _times_of(entry, f"{where}, word {entry['word'].strip()[:40]!r}")
+                if words and not entry["word"][:1].isspace():
+                    words[-1] += entry["word"].rstrip()
+                    ends[-1] = end
+                else:
+                    words.append(entry["word"].strip())
+                    starts.append(start)
+                    ends.append(end)
+        if words and words != content["text"].split():
+            raise InputError(f"{where}: the words with times are not the words of its text")
+    except InputError as error:
+        LOG.warning(f"{error}; the text is kept, and the times of its words are left out")
+        return None
+    return (starts, ends) if words or not content["text"].split() else None
+
+
+def _times_of(entry: dict[str, Any], where: str) -> tuple[float, float]:
+    """Start and end of a word, seconds.
+
+    Raises:
+        InputError: One of them is missing, or not a time.
+    """
+    missing = [name for name in ("start", "end") if entry.get(name) is None]
+    if missing:
+        raise InputError(f"{where}: it has no {' and no '.join(missing)}")
+    return seconds_of(entry["start"], where), seconds_of(entry["end"], where)
 
 
 def candidate_of(entry: object, where: str) -> Candidate:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from asr.formats import json_lists, tabular, toolkits
-from asr.formats.records import Candidate, Imported, imported, new_list
+from asr.formats.records import Candidate, Imported, Lists, new_list
 from asr.formats.transcript_readers import READERS
 from lm.errors import InputError
 
-Reader = Callable[[Path, Path | None], Imported]
+Reader = Callable[[Path, Path | None], Lists]
 
 
-def import_nbest(path: str | Path, format: str, manifest: str | Path | None = None) -> Imported:
+def import_nbest(
+    path: str | Path,
+    format: str,
+    manifest: str | Path | None = None,
+    negated: Collection[str] = (),
+) -> Imported:
     """Reads another system's N-best lists.
 
     Args:
         path: File (plain, .gz, .bz2 or .xz) or folder.
         format: One of `FORMATS`; the docstring of each reader says what it reads.
         manifest: Manifest of the utterances, for formats without ids.
+        negated: Columns that hold costs in the file and get the other sign; `acoustic` is the
+            system's single score.
 
     Returns:
         The lists; utterances with wrong values are left out, with the reason.
@@ -29,13 +36,16 @@ def import_nbest(path: str | Path, format: str, manifest: str | Path | None = No
     """
     if format not in FORMATS:
         raise InputError(f"N-best format {format!r} is not known; one of {', '.join(FORMATS)}")
-    return FORMATS[format](Path(path), None if manifest is None else Path(manifest))
+    from asr.formats.checked_lists import checked  # pandas takes most of a second to import
+
+    found = FORMATS[format](Path(path), None if manifest is None else Path(manifest))
+    return checked(found, negated)
 
 
 def transcripts_reader(format: str) -> Reader:
     """A reader of transcripts: lists of one hypothesis with score 0, and word times if known."""
 
-    def read(path: Path, manifest: Path | None = None) -> Imported:
+    def read(path: Path, manifest: Path | None = None) -> Lists:
         lists: dict[str, list[Candidate]] = {}
         for found in READERS[format](path):
             where = f"{path}, utterance {found.utt}"
@@ -43,7 +53,7 @@ def transcripts_reader(format: str) -> Reader:
             new_list(lists, found.utt, str(path)).append(
                 Candidate(found.text, 0.0, where, times=times)
             )
-        return imported(path, lists)
+        return Lists(path, lists)
 
     read.__doc__ = READERS[format].__doc__
     return read

@@ -1,4 +1,4 @@
-"""What the readers of other systems' files share: lines with their numbers, checks, tables.
+"""What the readers of other systems' files share: lines with their numbers, and checks of values.
 
 A reader collects candidates as its file has them. If a value of one utterance is wrong, that
 utterance is left out, with a reason. If the file is damaged or has another format, the import ends
@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asr.hypothesis import Hypothesis
 from lm.errors import InputError
 from lm.text.prose import open_text
 
@@ -35,13 +34,33 @@ class Imported:
 
     Attributes:
         table: N-best table; a system's single score is `acoustic`.
-        references: Reference by utterance of the table; None if the format has none.
+        references: Reference by utterance of the table, where the file has one; None if it has
+            none at all.
         failures: Reason for each utterance that was left out.
     """
 
     table: pd.DataFrame
     references: dict[str, str] | None
     failures: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Lists:
+    """N-best lists as a file has them, not checked yet.
+
+    Attributes:
+        path: File or folder, for messages.
+        lists: Candidates by utterance, best first.
+        references: Reference by utterance, where there is one.
+        failures: Reason for each utterance that has failed already.
+        by_score: Whether the file gives no order, so that the scores do.
+    """
+
+    path: Path
+    lists: Mapping[str, Sequence[Candidate]]
+    references: Mapping[str, object] = field(default_factory=dict)
+    failures: Mapping[str, str] = field(default_factory=dict)
+    by_score: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +151,30 @@ def utt_of(value: object, where: str) -> str:
     """An utterance's id.
 
     Raises:
-        InputError: It is missing or empty.
+        InputError: It is missing or empty, or it has several lines.
     """
     if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
         raise InputError(f"{where}: {value!r} is not an utterance id; every utterance needs one")
-    return str(value)
+    utt = encodable(str(value), where)
+    if len(utt.splitlines()) > 1:
+        raise InputError(f"{where}: utterance id {utt!r} has line breaks; rename the utterance")
+    return utt
+
+
+def encodable(text: str, where: str) -> str:
+    """The text itself, if UTF-8 can hold it.
+
+    Raises:
+        InputError: It has half of a surrogate pair, which JSON can hold and no file of text.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{where}: the text has {text[error.start]!a}, half of a character; write it again "
+            "as UTF-8"
+        ) from error
+    return text
 
 
 def number_of(value: object, where: str, name: str = "score") -> float:
@@ -156,19 +194,6 @@ def number_of(value: object, where: str, name: str = "score") -> float:
         ) from error
     if math.isnan(number):
         raise InputError(f"{where}: {name} is NaN, not a number; remove that line or entry")
-    return number
-
-
-def score_of(value: object, where: str, column: str) -> float:
-    """A log-prob, or a count.
-
-    Raises:
-        InputError: It is not a number, or it is NaN or +inf.
-    """
-    name = "score" if column == "acoustic" else column
-    number = number_of(value, where, name)
-    if number == math.inf:
-        raise InputError(f"{where}: {name} inf is not a log-prob; remove that line or entry")
     return number
 
 
@@ -199,95 +224,3 @@ def new_list(lists: dict[str, list[Candidate]], utt: str, where: str) -> list[Ca
 def in_order(found: Mapping[str, Mapping[int, Candidate]]) -> dict[str, list[Candidate]]:
     """Candidates by utterance, in the order of their numbers."""
     return {utt: [ranks[rank] for rank in sorted(ranks)] for utt, ranks in found.items()}
-
-
-def hypothesis_of(found: Candidate) -> Hypothesis:
-    """Checks a candidate; white space becomes single spaces.
-
-    Raises:
-        InputError: Its text is not a text, or a score is not a log-prob.
-    """
-    if not isinstance(found.text, str):
-        raise InputError(f'{found.where}: text {found.text!r} is not a string; use "" for no words')
-    given = found.more if "acoustic" in found.more else {"acoustic": found.score, **found.more}
-    scores = {name: score_of(score, found.where, name) for name, score in given.items()}
-    times = None
-    if found.times is not None:
-        starts, ends = ([round(TICKS * second) for second in side] for side in found.times)
-        times = (starts, ends)
-    acoustic, ngram, oov = (scores.pop(name, 0.0) for name in ("acoustic", "ngram", "oov"))
-    if oov < 0 or oov % 1:
-        raise InputError(f"{found.where}: oov {oov} is not a number of words")
-    text = " ".join(found.text.split())
-    return Hypothesis(text, acoustic, ngram, int(oov), more=scores, times=times)
-
-
-def distinct(found: Sequence[Candidate], where: str) -> list[Hypothesis]:
-    """Hypotheses in their order; of equal texts the first one, which is better.
-
-    Raises:
-        InputError: As `hypothesis_of`, or there is no hypothesis.
-    """
-    kept: dict[str, Hypothesis] = {}
-    for candidate in found:
-        hypothesis = hypothesis_of(candidate)
-        kept.setdefault(hypothesis.text, hypothesis)
-    if not kept:
-        raise InputError(
-            f"{where}: there are no hypotheses; at least one is needed, whose text may be empty"
-        )
-    return list(kept.values())
-
-
-def imported(
-    path: Path,
-    lists: Mapping[str, Sequence[Candidate]],
-    references: Mapping[str, object] | None = None,
-    failures: Mapping[str, str] | None = None,
-) -> Imported:
-    """Makes a table of N-best lists; it has word times if every hypothesis has them.
-
-    Args:
-        path: File or folder of the lists, for messages.
-        lists: Candidates by utterance, best first.
-        references: Reference by utterance; they are used only if every utterance has one.
-        failures: Reason for each utterance that has failed already.
-
-    Raises:
-        InputError: There are no utterances, or all of them fail.
-    """
-    references = references or {}
-    failed = dict(failures or {})
-    kept: dict[str, list[Hypothesis]] = {}
-    texts: dict[str, str] = {}
-    names: list[tuple[str, ...]] = []  # names of further scores, once they are known
-    for utt, found in lists.items():
-        if utt in failed:
-            continue
-        where = f"{path}, utterance {utt}"
-        try:
-            hypotheses = distinct(found, where)
-            reference = references.get(utt)
-            if isinstance(reference, str):
-                texts[utt] = reference
-            elif reference is not None:
-                raise InputError(f"{where}: reference {reference!r} is not a string")
-            names = names or [tuple(hypotheses[0].more or ())]
-            for hypothesis in hypotheses:
-                if other := set(names[0]) ^ set(hypothesis.more or ()):
-                    raise InputError(
-                        f"{where}: some of its hypotheses and of those before have a score "
-                        f"{min(other)}, others do not; give it to all or to none"
-                    )
-            kept[utt] = hypotheses
-        except InputError as error:
-            failed[utt] = str(error)
-    if not kept:
-        first = next(iter(failed.values()), None)
-        reason = f"; all of them failed, the first one: {first}" if first else ""
-        raise InputError(f"{path}: no utterances in it{reason}")
-    from asr.nbest import build_nbest  # pandas takes most of a second to import
-
-    timed = all(h.times is not None for one in kept.values() for h in one)
-    table = build_nbest(kept, 1 / TICKS, names[0], times=timed)
-    return Imported(table, texts if len(texts) == len(kept) else None, failed)

@@ -15,8 +15,7 @@ from pathlib import Path
 from asr.corpus import Utterance, read_corpus
 from asr.formats.records import (
     Candidate,
-    Imported,
-    imported,
+    Lists,
     in_order,
     keyed,
     keyed_once,
@@ -34,7 +33,7 @@ NUMBERED = re.compile(r"(.+)-([1-9]\d*)")
 ICEFALL = re.compile(r"(.+?):\t(ref|hyp)=(.*)")
 
 
-def read_espnet(folder: Path, manifest: Path | None = None) -> Imported:
+def read_espnet(folder: Path, manifest: Path | None = None) -> Lists:
     """ESPnet's decoding folder, `output.N/{K}best_recog/{text,score,token_int}` below it.
 
     The score is what its beam search ranks by: the weighted sum of its scorers' log-probs. Where
@@ -67,7 +66,7 @@ def read_espnet(folder: Path, manifest: Path | None = None) -> Imported:
                 )
             except InputError as error:
                 failures.setdefault(utt, str(error))
-    return imported(folder, in_order(found), failures=failures)
+    return Lists(folder, in_order(found), failures=failures)
 
 
 def _espnet_tokens(places: list[Path]) -> list[str]:
@@ -105,7 +104,7 @@ def _espnet_candidate(utt: str, lines: dict[str, tuple[str, str]]) -> Candidate:
     return Candidate(text, score, f"{where}, utterance {utt}", {"tokens": len(tokens)})
 
 
-def read_nemo(path: Path, manifest: Path | None = None) -> Imported:
+def read_nemo(path: Path, manifest: Path | None = None) -> Lists:
     """NeMo's `preds_out_*.tsv` (eval_beamsearch_ngram_ctc.py): `text TAB score` a line.
 
     The lines are the beams of the manifest's utterances in its order, best first, without ids. The
@@ -144,7 +143,7 @@ def read_nemo(path: Path, manifest: Path | None = None) -> Imported:
         utterance.id: rows[begin:end]
         for utterance, begin, end in zip(utterances, begins, ends, strict=True)
     }
-    return imported(path, lists, texts_of(utterances))
+    return Lists(path, lists, texts_of(utterances))
 
 
 def nemo_begins(scores: list[float], utterances: int, beam: int | None) -> list[int] | None:
@@ -167,7 +166,7 @@ def nemo_begins(scores: list[float], utterances: int, beam: int | None) -> list[
     return None if beam and longest > beam else begins
 
 
-def read_kaldi(path: Path, manifest: Path | None = None) -> Imported:
+def read_kaldi(path: Path, manifest: Path | None = None) -> Lists:
     """Kaldi's N-best text: `UTT-K words…`, K from 1.
 
     A folder that steps/rnnlmrescore.sh made (or its `archives.N`) has `words_text` (else `text`)
@@ -201,7 +200,7 @@ def read_kaldi(path: Path, manifest: Path | None = None) -> Imported:
                 failures.setdefault(utt, str(error))
                 scores = [0.0, 0.0]
             found[utt][rank] = Candidate(text, scores[0], where, {"ngram": scores[1]})
-    return imported(path, in_order(found), failures=failures)
+    return Lists(path, in_order(found), failures=failures)
 
 
 def _kaldi_costs(file: Path | None) -> dict[str, tuple[str, str]] | None:
@@ -228,7 +227,7 @@ def _one_of(folder: Path, *names: str) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-def read_icefall(path: Path, manifest: Path | None = None) -> Imported:
+def read_icefall(path: Path, manifest: Path | None = None) -> Lists:
     """icefall's `recogs-*.txt`: `CUT:TABref=[…]` and `CUT:TABhyp=[…]`, lists of words (1-best)."""
     found: dict[str, dict[str, str]] = {}
     for line, where in lines_of(path):
@@ -249,7 +248,7 @@ def read_icefall(path: Path, manifest: Path | None = None) -> Imported:
         utt: [Candidate(both["hyp"], 0.0, f"{path}, utterance {utt}")]
         for utt, both in found.items()
     }
-    return imported(path, lists, {u: both["ref"] for u, both in found.items() if "ref" in both})
+    return Lists(path, lists, {u: both["ref"] for u, both in found.items() if "ref" in both})
 
 
 def _icefall_text(printed: str, where: str) -> str:
@@ -266,7 +265,7 @@ def _icefall_text(printed: str, where: str) -> str:
         raise InputError(f"{where}: {printed!r} is not a complete list of words") from error
 
 
-def read_wenet(path: Path, manifest: Path | None = None) -> Imported:
+def read_wenet(path: Path, manifest: Path | None = None) -> Lists:
     """WeNet's decoder_main with --output_nbest: `wav UTT`, then `candidate SCORE TEXT` lines.
 
     The score is a natural log; after rescoring it is the weighted sum of CTC and attention. An
@@ -288,7 +287,7 @@ def read_wenet(path: Path, manifest: Path | None = None) -> Imported:
                 "--output_nbest, or use --format text"
             )
     silent = [Candidate("", 0.0, str(path))]
-    return imported(path, {utt: one or silent for utt, one in lists.items()})
+    return Lists(path, {utt: one or silent for utt, one in lists.items()})
 
 
 def texts_of(utterances: Iterable[Utterance]) -> dict[str, str]:

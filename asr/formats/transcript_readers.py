@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from asr.formats.records import keyed, lines_of, number_of, seconds_of
 from asr.formats.transcript_writers import Transcript
 from lm.errors import InputError
 
+# Marks of alternatives in ctm, and how stm and trn write them.
+ALTERNATIVES = {"<ALT_BEGIN>": "{", "<ALT>": "/", "<ALT_END>": "}"}
 IGNORED = "ignore_time_segment_in_scoring"  # NIST's mark of a segment that is not scored
+
+
+class TimedWord(NamedTuple):
+    """A word of a ctm file, or its alternatives.
+
+    Attributes:
+        start: Seconds; NaN for a mark, which has no time.
+        end: Seconds.
+        word: The word.
+        confidence: 0 to 1; None if not known.
+    """
+
+    start: float
+    end: float
+    word: str
+    confidence: float | None
 
 
 def read_text(path: Path) -> list[Transcript]:
@@ -69,27 +89,63 @@ def read_stm(path: Path) -> list[Transcript]:
 def read_ctm(path: Path) -> list[Transcript]:
     """NIST's time-marked words: `UTT CHANNEL START DURATION WORD [CONFIDENCE]`, in any order.
 
-    Such a file does not contain utterances without words.
+    Such a file does not contain utterances without words. Alternatives, which `<ALT_BEGIN>`,
+    `<ALT>` and `<ALT_END>` mark, become `{ a / b }` in the text, as in stm; the words of such an
+    utterance have no times.
     """
-    words: dict[str, list[tuple[float, float, str, float | None]]] = {}
+    words: dict[str, list[TimedWord]] = {}
     channels: dict[str, str] = {}
+    alternatives: dict[str, list[TimedWord]] = {}  # those that are not complete yet
     for line, where in lines_of(path):
         if line.startswith(";;"):
             continue
         parts = line.split()
         if len(parts) not in (5, 6):
             raise InputError(f"{where}: not a line UTT CHANNEL START DURATION WORD [CONFIDENCE]")
-        _one_channel(channels, parts[0], parts[1], where)
+        utt, word = parts[0], parts[4]
+        _one_channel(channels, utt, parts[1], where)
+        mark = ALTERNATIVES.get(word.upper())
+        if mark is not None:
+            if (mark == "{") == (utt in alternatives):
+                raise InputError(
+                    f"{where}: {word} is not within <ALT_BEGIN> and <ALT_END>; complete the marks"
+                )
+            entry = alternatives.setdefault(utt, [])
+            entry.append(TimedWord(math.nan, math.nan, mark, None))
+            if mark == "}":
+                words.setdefault(utt, []).append(_joined(alternatives.pop(utt)))
+            continue
         start, duration = (seconds_of(value, where) for value in parts[2:4])
         sure = number_of(parts[5], where, "confidence") if len(parts) == 6 else None
-        words.setdefault(parts[0], []).append((start, start + duration, parts[4], sure))
-    found = []
-    for utt, marked in words.items():
-        marked.sort(key=lambda entry: entry[0])
-        starts, ends, text, sure_of = zip(*marked, strict=True)
-        confidence = () if None in sure_of else sure_of
-        found.append(Transcript(utt, " ".join(text), starts, ends, confidence))
-    return found
+        found = TimedWord(start, start + duration, word, sure)
+        (alternatives if utt in alternatives else words).setdefault(utt, []).append(found)
+    for utt in alternatives:
+        raise InputError(f"{path}: {utt} has <ALT_BEGIN> without <ALT_END>; complete the marks")
+    return [_transcript(utt, marked) for utt, marked in words.items()]
+
+
+def _joined(alternatives: list[TimedWord]) -> TimedWord:
+    """Alternatives as one entry, at the time of their first word."""
+    timed = [entry for entry in alternatives if not math.isnan(entry.start)]
+    start = min((entry.start for entry in timed), default=0.0)
+    end = max((entry.end for entry in timed), default=0.0)
+    return TimedWord(start, end, " ".join(entry.word for entry in alternatives), None)
+
+
+def _transcript(utt: str, marked: list[TimedWord]) -> Transcript:
+    """The words of an utterance in the order of their starts."""
+    ordered = sorted(marked, key=lambda entry: entry.start)
+    text = " ".join(entry.word for entry in ordered)
+    if len(text.split()) != len(ordered):
+        return Transcript(utt, text)
+    sure = [entry.confidence for entry in ordered if entry.confidence is not None]
+    return Transcript(
+        utt,
+        text,
+        [entry.start for entry in ordered],
+        [entry.end for entry in ordered],
+        sure if len(sure) == len(ordered) else (),
+    )
 
 
 def _one_channel(channels: dict[str, str], utt: str, channel: str, where: str) -> None:

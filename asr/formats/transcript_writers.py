@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from asr.formats.cells import safe_cell
 from lm.errors import InputError
 from lm.files import whole_file
 
@@ -121,12 +122,17 @@ def write_jsonl(transcripts: Iterable[Transcript]) -> Iterator[str]:
         yield json.dumps(content, ensure_ascii=False)
 
 
-def write_csv(transcripts: Iterable[Transcript]) -> Iterator[str]:
-    """A table with the columns `utt` and `text`, separated by commas."""
+def write_csv(transcripts: Iterable[Transcript], escape: bool = True) -> Iterator[str]:
+    """A table with the columns `utt` and `text`, separated by commas.
+
+    A cell that a spreadsheet would take for a formula gets an apostrophe first, which our readers
+    take away; without `escape` cells are as they are.
+    """
     yield "utt,text"
     for found in transcripts:
         line = io.StringIO()
-        csv.writer(line, lineterminator="").writerow([found.utt, found.text])
+        cells = [found.utt, found.text]
+        csv.writer(line, lineterminator="").writerow(map(safe_cell, cells) if escape else cells)
         yield line.getvalue()
 
 
@@ -209,13 +215,16 @@ def one_token(name: str) -> str:
     return name
 
 
-def write_transcripts(transcripts: Iterable[Transcript], path: str | Path, format: str) -> None:
+def write_transcripts(
+    transcripts: Iterable[Transcript], path: str | Path, format: str, escape: bool = True
+) -> None:
     """Writes a file, which appears under its name only when it is complete.
 
     Args:
         transcripts: One transcript an utterance.
         path: The file; its folder is made.
         format: One of `WRITERS`.
+        escape: Whether cells of csv are made safe for spreadsheets, see `write_csv`.
 
     Raises:
         InputError: The format is not known, or it needs what a transcript does not have.
@@ -223,8 +232,9 @@ def write_transcripts(transcripts: Iterable[Transcript], path: str | Path, forma
     """
     if format not in WRITERS:
         raise InputError(f"format {format!r} is not known; one of {', '.join(WRITERS)}")
+    lines = write_csv(transcripts, escape) if format == "csv" else WRITERS[format](transcripts)
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.writelines(f"{line}\n" for line in WRITERS[format](transcripts))
+        file.writelines(f"{line}\n" for line in lines)
 
 
 WRITERS: dict[str, Callable[[Iterable[Transcript]], Iterator[str]]] = {

@@ -28,6 +28,12 @@ WIDEST = 100  # columns of a help text, where the terminal is wider
 NAMES = {str: "text", int: "integer", float: "number", bool: "true or false", Any: "any value"}
 METAVARS = {int: "N", float: "X"}
 
+# What `asr.formats.references` reads, for commands with references.
+REFERENCES = (
+    "references: a manifest; Kaldi text; a file that ends in .trn, .stm or .ctm; a .csv, .tsv or "
+    ".jsonl file with utt and ref or text"
+)
+
 
 def attribute_docs(cls: type) -> dict[str, str]:
     """The meaning of each attribute, from the docstrings of a class and of its base classes.

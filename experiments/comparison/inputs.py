@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from asr.corpus import Utterance, read_corpus, read_references
+from asr.corpus import Utterance, read_corpus
 from asr.formats.nbest_import import import_nbest
+from asr.formats.references import read_references
 from asr.nbest import read_nbest
 from experiments.comparison.counting import SPEAKER
 from experiments.comparison.split import Split

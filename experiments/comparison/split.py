@@ -22,7 +22,8 @@ class Split:
         nbest: N-best lists of another system, or a Parquet table of this project.
         format: format of `nbest`, see `secondpass import-nbest`; `parquet` for a table of this
             project.
-        references: file with the reference texts, if the N-best lists do not have them.
+        references: file with the reference texts, if the N-best lists do not have them: a
+            manifest, Kaldi text, or a .trn, .stm, .ctm, .csv, .tsv or .jsonl file.
         speaker: regular expression that finds the speaker at the start of an utterance's id; if it
             has a group, the first group is the speaker. It is used if the data have no speakers.
         limit: number of utterances to use, from the start; by default all are used.

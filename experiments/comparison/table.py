@@ -16,6 +16,7 @@ import pandas as pd
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
+from asr.formats.cells import safe_cell
 from experiments.results import SWEEP, value_text
 
 HEADINGS = (
@@ -100,7 +101,8 @@ def latex(runs: Mapping[str, pd.DataFrame]) -> str:
 def csv_text(runs: Mapping[str, pd.DataFrame]) -> str:
     """One table in CSV; rates are fractions and columns are named as in `systems.parquet`.
 
-    The column `run` names the run.
+    The column `run` names the run. A name that a spreadsheet would take for a formula gets an
+    apostrophe first.
     """
     tables = [rows.drop(columns="label", errors="ignore") for rows in runs.values()]
     named = [t.assign(run=name) for name, t in zip(runs, tables, strict=True)]
@@ -111,7 +113,8 @@ def csv_text(runs: Mapping[str, pd.DataFrame]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     for row in table[columns].astype(object).itertuples(index=False):
-        writer.writerow(["" if pd.isna(value) else value for value in row])
+        cells = ["" if pd.isna(value) else value for value in row]
+        writer.writerow([safe_cell(cell) if isinstance(cell, str) else cell for cell in cells])
     return text.getvalue()
 
 

@@ -14,8 +14,8 @@ import math
 import sys
 from collections.abc import Sequence
 
-from asr.corpus import read_references
-from asr.formats.nbest_import import import_nbest
+from asr.formats.references import read_references
+from experiments.comparison.arguments import REFERENCES
 from lm.errors import InputError
 from lm.rescore import NgramScorer, load_scorer
 from lm.text.normalisers import normaliser
@@ -36,14 +36,11 @@ def word_perplexity(texts: Sequence[str], model: str, normalise: str) -> tuple[f
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints one line a model."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("refs", help="manifest, Kaldi-style text, or .jsonl.xz N-best lists")
+    parser.add_argument("refs", help=REFERENCES)
     parser.add_argument("models", nargs="+", metavar="MODEL[:NORMALISER]")
     arguments = parser.parse_args(argv)
     try:
-        if arguments.refs.endswith(".jsonl.xz"):
-            references = import_nbest(arguments.refs, "jsonl").references or {}
-        else:
-            references = read_references(arguments.refs)
+        references = read_references(arguments.refs)
         for item in arguments.models:
             model, _, name = item.partition(":")
             found, unknown = word_perplexity(list(references.values()), model, name or "none")

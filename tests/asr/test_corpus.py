@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from asr.audio import Noise
-from asr.corpus import Utterance, read_corpus, read_references, write_manifest
+from asr.corpus import Utterance, read_corpus, write_manifest
+from asr.formats.references import read_references
 from lm.errors import InputError
 
 

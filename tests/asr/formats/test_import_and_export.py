@@ -237,9 +237,13 @@ def test_whisper_with_times_and_without(tmp_path: Path) -> None:
     write(tmp_path, "[]", "other.json")
     found = import_nbest(tmp_path, "whisper")
     assert found.table["utt"].tolist() == ["b", "call.2"]
-    assert not found.table.columns.isin(TIMES).any()
+    # A recording without times takes none from the others.
+    assert [len(times) for times in found.table["word_starts"]] == [0, 3]
+    np.testing.assert_allclose(found.table["word_ends"][1], [0.62, 1.0, 2.0], atol=1e-6)
     assert "cut.json: not JSON" in found.failures["cut"]
     assert "is it Whisper's JSON" in found.failures["other"]
+    untimed = import_nbest(tmp_path / "b.json", "whisper").table
+    assert not untimed.columns.isin(TIMES).any()
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"no \.json files"):
         import_nbest(tmp_path / "empty", "whisper")

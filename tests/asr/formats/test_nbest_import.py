@@ -103,9 +103,28 @@ def test_the_command_writes_table_and_references(tmp_path: Path) -> None:
     ]
 
 
-def test_references_are_only_those_of_all(tmp_path: Path) -> None:
+def test_one_missing_reference_does_not_lose_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    path, refs = tmp_path / "lists.jsonl", tmp_path / "refs.txt"
+    lines = [LINE, LINE | {"utt": "b", "ref": None}, LINE | {"utt": "c", "ref": ""}]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert import_nbest(path, "jsonl").references == {"a": "X Y", "c": ""}
+    command = ["import-nbest", str(path), "--format", "jsonl", "-o", str(tmp_path / "n.parquet")]
+    assert main(command) == 0
+    capsys.readouterr()
+    assert main([*command, "--refs-out", str(refs)]) == 1
+    assert refs.read_text() == "a X Y\nc\n"
+    assert "1 of 3 utterances have no reference (b); they are not in" in capsys.readouterr().err
+    assert read_nbest(tmp_path / "n.parquet")["utt"].tolist() == [*"aabbcc"]
+    # Nothing is scored without its reference.
+    assert main(["score", str(tmp_path / "n.parquet"), "--refs", str(refs)]) == 2
+    assert "no reference for 1 of the N-best list's utterances: b" in capsys.readouterr().err
+
+
+def test_a_file_without_references_gives_none(tmp_path: Path) -> None:
     path = tmp_path / "lists.jsonl"
-    path.write_text(f"{json.dumps(LINE)}\n{json.dumps(LINE | {'utt': 'b', 'ref': None})}\n")
+    path.write_text(json.dumps(LINE | {"ref": None}))
     assert import_nbest(path, "jsonl").references is None
     command = ["import-nbest", str(path), "--format", "jsonl", "-o", str(tmp_path / "n.parquet")]
     assert main([*command, "--refs-out", str(tmp_path / "refs.txt")]) == 2

@@ -1,0 +1,273 @@
+"""References of any command: manifests, transcripts, tables and JSON, by a file's ending.
+
+Every format but Kaldi's text has an ending or an unmistakable first character. A file without such
+an ending is Kaldi's text, unless its lines are clearly those of another format: then it is refused,
+because each of its lines would become a wrong reference without a word.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from asr.corpus import read_corpus
+from asr.formats.records import encodable, keyed, lines_of, read_json, utt_of
+from asr.formats.tabular import read_table, shown
+from asr.formats.transcript_readers import READERS
+from lm.errors import InputError
+
+PACKED = (".gz", ".bz2", ".xz")
+# The first of these names that an entry has is the utterance's id, or its reference. `ref` is
+# before `text`, which is the hypothesis where both exist.
+IDS = ("utt", "id", "utt_id", "utterance", "utterance_id", "key")
+TEXTS = ("ref", "reference", "text", "txt", "transcript", "transcription")
+AUDIO = "audio_filepath"  # what every entry of a manifest has
+
+NO_REFERENCES = {
+    ".srt": "subtitles have no utterance ids",
+    ".vtt": "subtitles have no utterance ids",
+    ".parquet": "a Parquet table is not read here; write it with `secondpass export --format csv`",
+}
+NIST_COMMENT = ";;"
+TRN_LINE = re.compile(r"(?:.*\s)?\(([^()\s]+)\)\s*")
+ID_MARK = re.compile(r"[\d_-]")  # what ids have, and words in brackets at the end of a line do not
+SUBTITLE = re.compile(r"\d\d:\d\d[:.,\d]* --> \d\d:\d\d")
+ICEFALL = re.compile(r".+?:\t(ref|hyp)=")
+
+
+def read_references(path: str | Path) -> dict[str, str]:
+    """Reference texts by utterance.
+
+    Args:
+        path: Anything that `asr.corpus.read_corpus` reads; a file that ends in .stm, .ctm or .trn;
+            a .csv or .tsv table whose header has `utt` and `ref` or `text`; JSON lines, or a list,
+            of objects with these keys; or Kaldi's text, a line `utt words…` for each utterance. An
+            utterance without words has an empty reference. All but folders may be packed: .gz,
+            .bz2 or .xz. The marks of stm, ctm and trn (alternatives, optional words) stay in the
+            texts.
+
+    Raises:
+        InputError: The file is malformed, with its line; an utterance occurs twice; the file is
+            of another format than its ending says; or there are no references in it.
+    """
+    path = Path(path)
+    references = _of_corpus(path) if path.is_dir() else _reader(path)(path)
+    if not references:
+        raise InputError(f"{path}: there are no references in it; add `text` to its utterances")
+    return references
+
+
+def _reader(path: Path) -> Callable[[Path], dict[str, str]]:
+    """The reader of a file.
+
+    Raises:
+        InputError: The file has no references, or its lines are clearly those of another format.
+    """
+    endings = [suffix.lower() for suffix in path.suffixes]
+    if endings and endings[-1] in PACKED:
+        endings.pop()
+    ending = endings[-1] if endings else ""
+    if ending in NO_REFERENCES:
+        raise InputError(
+            f"{path}: {NO_REFERENCES[ending]}; give references as a manifest, a table, Kaldi's "
+            "text, trn, stm or ctm"
+        )
+    if ending in BY_ENDING:
+        return BY_ENDING[ending]
+    lines = [line for line, _ in lines_of(path)]
+    if lines and lines[0].lstrip().startswith("{"):
+        return _of_json
+    for format, remedy in clear_formats(lines):
+        raise InputError(
+            f"{path}: its lines are those of {format} and not of Kaldi's text (utt words…); "
+            f"{remedy}"
+        )
+    return _of_text
+
+
+def clear_formats(lines: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The formats that lines are clearly of, with what to do; nothing for Kaldi's text.
+
+    Args:
+        lines: All lines of a file that are not empty.
+    """
+    said = [line for line in lines if not line.startswith(NIST_COMMENT)]
+    if not said:
+        return
+    commented = len(said) < len(lines)
+    rename = "rename the file so that it ends in {}"
+    if _timed(said, _stm_times, commented):
+        yield "stm", rename.format(".stm")
+    if _timed(said, _ctm_times, commented):
+        yield "ctm", rename.format(".ctm")
+    ids = [match[1] for line in said if (match := TRN_LINE.fullmatch(line))]
+    marked = commented or any(ID_MARK.search(name) for name in ids)
+    if len(ids) == len(said) and len(set(ids)) == len(ids) and marked:
+        yield "trn", rename.format(".trn")
+    header = {name.strip(' "').lower() for name in re.split("[,;\t]", said[0].lstrip())}
+    if header & {*IDS, AUDIO} and header & {*TEXTS}:
+        yield "a table", rename.format(".tsv" if "\t" in said[0] else ".csv")
+    if said[0].startswith("WEBVTT") or any(SUBTITLE.search(line) for line in said[:5]):
+        yield "subtitles", "give references with utterance ids"
+    if all(ICEFALL.match(line) for line in said):
+        yield (
+            "icefall's results",
+            "write its references with `secondpass import-nbest --format icefall --refs-out`",
+        )
+    if said[0].lstrip().startswith("[") and _is_json(lines):
+        yield "JSON", rename.format(".json")
+
+
+def _timed(
+    lines: Iterable[str], times_of: Callable[[str], tuple[str, str] | None], commented: bool
+) -> bool:
+    """Whether all lines have times where a format has them.
+
+    Texts can have digits there, too. So something else has to speak for times: a decimal point, a
+    comment or a label of NIST's, or a name that begins more than one line.
+    """
+    names: list[str] = []
+    sure = commented
+    for line in lines:
+        found = times_of(line)
+        if found is None:
+            return False
+        sure = sure or "." in "".join(found) or re.search(r"\s<[^<>\s]+>(\s|$)", line) is not None
+        names.append(line.split(maxsplit=1)[0])
+    return sure or len(set(names)) < len(names)
+
+
+def _stm_times(line: str) -> tuple[str, str] | None:
+    """Start and end of a segment; None if the line is none."""
+    parts = line.split(maxsplit=5)
+    if len(parts) < 5 or not (_is_time(parts[3]) and _is_time(parts[4])):
+        return None
+    return (parts[3], parts[4]) if float(parts[3]) <= float(parts[4]) else None
+
+
+def _ctm_times(line: str) -> tuple[str, str] | None:
+    """Start and duration of a word; None if the line is none."""
+    parts = line.split()
+    fits = len(parts) in (5, 6) and all(_is_time(part) for part in (*parts[2:4], *parts[5:]))
+    return (parts[2], parts[3]) if fits else None
+
+
+def _is_time(text: str) -> bool:
+    return re.fullmatch(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", text) is not None
+
+
+def _is_json(lines: Iterable[str]) -> bool:
+    try:
+        json.loads("\n".join(lines))
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _of_corpus(path: Path) -> dict[str, str]:
+    """The references of a manifest or a folder."""
+    return {u.id: u.text for u in read_corpus(path) if u.text is not None}
+
+
+def _of_text(path: Path) -> dict[str, str]:
+    """The references of Kaldi's text."""
+    return _once((utt, text, where) for utt, text, where in keyed(path))
+
+
+def _of_transcripts(format: str) -> Callable[[Path], dict[str, str]]:
+    """A reader of one of NIST's formats."""
+    return lambda path: _once((t.utt, t.text, str(path)) for t in READERS[format](path))
+
+
+def _of_table(path: Path) -> dict[str, str]:
+    """The references of a table.
+
+    Several lines of an utterance, as N-best lists have them, must have the same reference.
+    """
+    header, rows = read_table(path)
+    names = {name.lower(): name for name in header}
+    if AUDIO in names:
+        return _of_corpus(path)
+    utt_column, column = (
+        next((names[name] for name in known if name in names), None) for known in (IDS, TEXTS)
+    )
+    if utt_column is None or column is None:
+        raise InputError(
+            f"{path}: the header {shown(header)} has no utt, or neither ref nor text; "
+            "name the columns so, in the first line"
+        )
+    found: dict[str, tuple[str, str]] = {}
+    for row, where in rows:
+        utt = utt_of(row[utt_column], where)
+        text, first = found.setdefault(utt, (row[column], where))
+        if text != row[column] or (first != where and column.lower() not in TEXTS[:2]):
+            raise InputError(
+                f"{where}: utterance {utt!r} occurs twice; keep one of the lines, or name the "
+                "column of the references ref"
+            )
+    return {utt: text for utt, (text, _) in found.items()}
+
+
+def _of_json(path: Path) -> dict[str, str]:
+    """The references of a manifest, of JSON lines, or of a JSON list."""
+    lines = list(lines_of(path))
+    if lines and lines[0][0].lstrip().startswith("["):
+        content = read_json(path)
+        entries = [(entry, f"{path}, entry {number}") for number, entry in enumerate(content, 1)]
+    else:
+        entries = [(_json_line(line, where), where) for line, where in lines]
+    if entries and isinstance(entries[0][0], dict) and AUDIO in entries[0][0]:
+        return _of_corpus(path)
+    return _once(_json_references(entries))
+
+
+def _json_line(line: str, where: str) -> object:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: not JSON ({error}); write one object a line") from error
+
+
+def _json_references(entries: Iterable[tuple[object, str]]) -> Iterator[tuple[str, str, str]]:
+    """Utterance, reference and place of each entry that has a reference."""
+    for entry, where in entries:
+        if not isinstance(entry, dict):
+            raise InputError(f"{where}: not a JSON object; write one object an utterance")
+        utt = utt_of(_first(entry, IDS), where)
+        text = _first(entry, TEXTS)
+        if text is None:
+            continue
+        if not isinstance(text, str):
+            raise InputError(f"{where}: reference {str(text)[:40]!r} is not a string")
+        yield utt, encodable(text, where), where
+
+
+def _first(entry: Mapping[str, Any], names: Sequence[str]) -> Any:
+    """The value of the first of these keys that an entry has, null included."""
+    return next((entry[name] for name in names if name in entry), None)
+
+
+def _once(found: Iterable[tuple[str, str, str]]) -> dict[str, str]:
+    """References by utterance.
+
+    Raises:
+        InputError: An utterance occurs twice.
+    """
+    references: dict[str, str] = {}
+    for utt, text, where in found:
+        if utt in references:
+            raise InputError(f"{where}: utterance {utt!r} occurs twice; keep one of the lines")
+        references[utt] = text
+    return references
+
+
+BY_ENDING: dict[str, Callable[[Path], dict[str, str]]] = {
+    **{f".{format}": _of_transcripts(format) for format in ("stm", "ctm", "trn")},
+    ".csv": _of_table,
+    ".tsv": _of_table,
+    ".json": _of_json,
+    ".jsonl": _of_json,
+}

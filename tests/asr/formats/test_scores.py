@@ -1,0 +1,150 @@
+"""Scores of other systems: costs, columns that are scores, and scores that some lists lack."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from asr.formats.nbest_import import import_nbest
+from asr.nbest import read_nbest
+from experiments.cli import main
+from lm.errors import InputError
+
+COSTS = "utt,text,score\na,right,3.5\na,wrong,4.25\nb,bad,9\nb,good,0.5\n"
+
+
+def texts_by_rank(path: Path) -> list[list[object]]:
+    table = read_nbest(path)
+    return table[["utt", "rank", "text", "acoustic"]].values.tolist()
+
+
+def test_costs_are_reported_and_negated(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path, out = tmp_path / "costs.csv", tmp_path / "n.parquet"
+    path.write_text(COSTS)
+    command = ["import-nbest", str(path), "--format", "csv", "-o", str(out)]
+    assert main(command) == 0
+    printed = capsys.readouterr().err
+    assert f"{path}: not one value of the score acoustic is below 0 (they are 0.5 to 9)" in printed
+    assert "--negate`" in printed
+    assert main([*command, "--negate"]) == 0
+    assert "below 0" not in capsys.readouterr().err
+    assert texts_by_rank(out) == [
+        ["a", 1, "right", -3.5],
+        ["a", 2, "wrong", -4.25],
+        ["b", 1, "good", -0.5],
+        ["b", 2, "bad", -9.0],
+    ]
+
+
+def test_of_equal_texts_the_lowest_cost_stays(tmp_path: Path) -> None:
+    path = tmp_path / "costs.csv"
+    path.write_text("utt,text,score\na,x,3\na,x,1\na,y,2\n")
+    table = import_nbest(path, "csv", negated={"acoustic"}).table
+    assert table[["text", "acoustic"]].values.tolist() == [["x", -1.0], ["y", -2.0]]
+
+
+def test_further_costs(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path, out = tmp_path / "lists.jsonl", tmp_path / "n.parquet"
+    hyps = [{"text": "x", "score": -1, "nll": 4, "tokens": 2}]
+    path.write_text(json.dumps({"utt": "a", "hyps": hyps}) + "\n")
+    command = ["import-nbest", str(path), "--format", "jsonl", "-o", str(out)]
+    assert main(command) == 0
+    printed = capsys.readouterr().err
+    assert "score nll is below 0" in printed and "--negate-columns nll`" in printed
+    assert "acoustic is below" not in printed and "tokens is below" not in printed
+    assert main([*command, "--negate-columns", "nll"]) == 0
+    table = read_nbest(out)
+    assert table[["acoustic", "nll", "tokens"]].values.tolist() == [[-1, -4, 2]]
+    assert main([*command, "--negate-columns", "lm"]) == 2
+    assert "no score lm that could be negated; there are acoustic, ngram, nll" in (
+        capsys.readouterr().err
+    )
+    assert main([*command, "--negate-columns", "tokens"]) == 2
+    assert "tokens are counts and not costs" in capsys.readouterr().err
+
+
+def test_an_infinite_cost_is_a_log_prob_and_a_cost_of_minus_infinity_is_none(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "lists.csv"
+    path.write_text("utt,text,score\na,x,1\na,y,inf\nb,x,-inf\n")
+    found = import_nbest(path, "csv", negated=["acoustic"])
+    assert found.table["acoustic"].tolist() == [-1.0, float("-inf")]
+    assert "line 4, utterance b: score cost -inf is not a log-prob" in found.failures["b"]
+
+
+def test_logs_of_either_sign_and_lists_without_scores_are_no_costs(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for content in ("utt,text,score\na,x,3\na,y,-1\n", "utt,text\na,x\n", "utt,text,score\na,x,0"):
+        (tmp_path / "lists.csv").write_text(content)
+        import_nbest(tmp_path / "lists.csv", "csv")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_column_is_a_score_whatever_row_has_no_number(tmp_path: Path) -> None:
+    """The gap is the failure of its utterance, wherever it is."""
+    path = tmp_path / "lists.csv"
+    for empty in range(4):
+        for gap in ("", "n/a", "nan"):
+            cells = [gap if row == empty else f"-{row}.5" for row in range(4)]
+            lines = [f"u{row},x,-1,{cell}\n" for row, cell in enumerate(cells)]
+            path.write_text("utt,text,score,lm\n" + "".join(lines))
+            found = import_nbest(path, "csv")
+            kept = [row for row in range(4) if row != empty]
+            assert found.table["utt"].tolist() == [f"u{row}" for row in kept]
+            assert found.table["lm"].tolist() == [-row - 0.5 for row in kept]
+            assert list(found.failures) == [f"u{empty}"]
+            assert f"line {empty + 2}, utterance u{empty}: lm" in found.failures[f"u{empty}"]
+
+
+def test_a_column_of_text_with_some_numbers_is_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    path, out = tmp_path / "lists.csv", tmp_path / "n.parquet"
+    path.write_text("utt,text,score,note,kind\na,x,-1,12,s\nb,x,-1,new,s\nc,x,-1,old,s\n")
+    assert main(["import-nbest", str(path), "--format", "csv", "-o", str(out)]) == 0
+    printed = capsys.readouterr().err
+    assert "the column note has numbers in 1 of its 3 cells" in printed and "kind" not in printed
+    assert "note" not in read_nbest(out)
+
+
+def test_the_scores_of_most_lists_are_columns(tmp_path: Path) -> None:
+    """Also where the first utterance lacks one, or has one that no other has."""
+    path = tmp_path / "lists.jsonl"
+    rng = random.Random(1)
+    for _ in range(20):
+        odd = rng.randrange(5)
+        more = rng.choice([{}, {"lm": -2, "seconds": 3}])
+        lines = []
+        for number in range(5):
+            scores = more if number == odd else {"lm": -number}
+            hyps = [{"text": text, "score": -1, **scores} for text in "xy"]
+            lines.append(json.dumps({"utt": f"u{number}", "hyps": hyps}))
+        path.write_text("\n".join(lines))
+        found = import_nbest(path, "jsonl")
+        assert list(found.failures) == [f"u{odd}"]
+        assert found.failures[f"u{odd}"].startswith(f"{path}, utterance u{odd}: some of its")
+        kept = [number for number in range(5) if number != odd for _ in "xy"]
+        assert found.table["lm"].tolist() == [-number for number in kept]
+        assert "seconds" not in found.table
+
+
+def test_half_a_character_fails_its_utterance_alone(tmp_path: Path) -> None:
+    path = tmp_path / "lists.jsonl"
+    lines = [
+        r'{"utt": "a", "hyps": [{"text": "x \ud800", "score": -1}]}',
+        r'{"utt": "b", "hyps": [{"text": "x", "score": -1}], "ref": "\udc00"}',
+        r'{"utt": "c", "hyps": [{"text": "\ud83d\ude00", "score": -1}]}',
+    ]
+    path.write_text("\n".join(lines))
+    found = import_nbest(path, "jsonl")
+    assert found.table[["utt", "text"]].values.tolist() == [["c", "\U0001f600"]]
+    assert r"line 1, utterance a: the text has '\ud800', half of a character" in found.failures["a"]
+    assert "utterance b, reference: the text has" in found.failures["b"]
+    path.write_text(r'{"utt": "\ud800", "hyps": []}')
+    with pytest.raises(InputError, match="line 1: the text has"):
+        import_nbest(path, "jsonl")
