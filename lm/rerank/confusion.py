@@ -11,26 +11,33 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lm.jit import kernel
 from lm.rerank.pool import Pool
-
-NOTHING = 0  # the choice of no word in a slot
-EQUAL = 1e-12  # masses closer than this are the same mass
+from lm.rerank.slots import EQUAL, NOTHING, align_slots, build_slots
 
 
 @dataclass(frozen=True)
 class Network:
-    """The confusion network of one utterance: S slots, V words.
+    """The confusion network of one utterance: S slots, V words, at most K of them in a slot.
 
     Attributes:
         words: the words by number; number 0 means no word.
-        mass: float (S, V), the probability of each word in each slot; rows sum to 1.
+        entries: int32 (S, K), the words of each slot by number: 0 first, -1 where there is no more.
+        shares: float (S, K), the probability of each of these words; rows sum to 1.
         pivot: int (S,), the word of the likeliest hypothesis in each slot.
     """
 
     words: tuple[str, ...]
-    mass: np.ndarray
+    entries: np.ndarray
+    shares: np.ndarray
     pivot: np.ndarray
+
+    @property
+    def mass(self) -> np.ndarray:
+        """float (S, V), the probability of every word in each slot: large for a long text."""
+        found = np.zeros((len(self.entries), len(self.words)))
+        slots, places = np.nonzero(self.entries >= 0)
+        found[slots, self.entries[slots, places]] = self.shares[slots, places]
+        return found
 
     def vote(self, nothing: float = 1.0) -> tuple[list[str], np.ndarray]:
         """The likeliest word of every slot. Among equals it is that of the likeliest hypothesis,
@@ -42,12 +49,18 @@ class Network:
         Returns:
             The words, and the mass of each in its slot, (words,).
         """
-        scores = self.mass.copy()
+        if not len(self.entries):
+            return [], np.zeros(0)
+        used = self.entries >= 0
+        scores = np.where(used, self.shares, -np.inf)
         scores[:, NOTHING] *= nothing
-        scores[np.arange(len(scores)), self.pivot] += EQUAL
-        best = scores.argmax(axis=1) if len(scores) else np.zeros(0, dtype=int)
-        kept = np.flatnonzero(best != NOTHING)
-        return [self.words[n] for n in best[kept]], self.mass[kept, best[kept]]
+        scores[self.entries == self.pivot[:, None]] += EQUAL
+        # Among equals the lowest number, which is that of the word that came first.
+        leads = scores == scores.max(axis=1, keepdims=True)
+        best = np.where(leads, self.entries, len(self.words)).argmin(axis=1)
+        chosen = self.entries[np.arange(len(best)), best]
+        kept = np.flatnonzero(chosen != NOTHING)
+        return [self.words[n] for n in chosen[kept]], self.shares[kept, best[kept]]
 
     def confidences(self, text: str) -> np.ndarray:
         """The mass of each word of a text in the slot that it falls in, (words,).
@@ -57,10 +70,13 @@ class Network:
         """
         numbers = {word: number for number, word in enumerate(self.words) if number}
         words = np.array([numbers.get(word, -1) for word in text.split()], dtype=np.int64)
-        slots = _align(self.mass, len(self.mass), words)
+        slots = align_slots(
+            self.entries, self.shares, len(self.entries), 1.0, len(self.words) - 1, words
+        )
         found = np.zeros(len(words))
-        inside = (slots >= 0) & (words >= 0)
-        found[inside] = self.mass[slots[inside], words[inside]]
+        inside = np.flatnonzero((slots >= 0) & (words >= 0))
+        here = self.entries[slots[inside]] == words[inside, None]
+        found[inside] = np.where(here, self.shares[slots[inside]], 0.0).sum(axis=1)
         return found
 
 
@@ -85,120 +101,7 @@ def networks(pool: Pool, posterior: np.ndarray) -> list[Network]:
     lists = np.searchsorted(owner, np.arange(len(pool.utts) + 1))
     for utt in range(len(pool.utts)):
         rows = order[lists[utt] : lists[utt + 1]]
-        numbers, mass, pivot = _build(pool.words, pool.starts, rows, joint)
+        numbers, entries, shares, pivot = build_slots(pool.words, pool.starts, rows, joint)
         words = ("", *(pool.vocabulary[number] for number in numbers))
-        found.append(Network(words, mass, pivot))
-    return found
-
-
-@kernel
-def _build(
-    words: np.ndarray, starts: np.ndarray, rows: np.ndarray, posterior: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The numbers of the network's words, its masses and its pivot."""
-    count = 0
-    for row in rows:
-        count += starts[row + 1] - starts[row]
-    every = np.empty(count, dtype=np.int64)
-    count = 0
-    for row in rows:
-        for place in range(starts[row], starts[row + 1]):
-            every[count] = words[place]
-            count += 1
-    numbers = np.unique(every)
-    room = starts[rows[0] + 1] - starts[rows[0]] + 8
-    mass = np.zeros((room, len(numbers) + 1))
-    pivot = np.zeros(room, dtype=np.int64)
-    size = 0
-    before = 0.0
-    for turn in range(len(rows)):
-        row = rows[turn]
-        own = words[starts[row] : starts[row + 1]]
-        spelled = np.searchsorted(numbers, own) + 1
-        share = posterior[row]
-        if turn == 0:
-            size = len(spelled)
-            for slot in range(size):
-                mass[slot, spelled[slot]] = share
-                pivot[slot] = spelled[slot]
-            before = share
-            continue
-        slots = _align(mass[:size] / max(before, 1e-300), size, spelled)
-        new = 0
-        for slot in slots:
-            new += slot < 0
-        if size + new > len(mass):
-            larger = np.zeros((2 * (size + new), mass.shape[1]))
-            larger[:size] = mass[:size]
-            mass = larger
-            longer = np.zeros(len(mass), dtype=np.int64)
-            longer[:size] = pivot[:size]
-            pivot = longer
-        # From the end, so that every slot is moved only once.
-        target = size + new - 1
-        source = size - 1
-        word = len(spelled) - 1
-        while target >= 0:
-            if word >= 0 and slots[word] < 0:
-                mass[target] = 0.0
-                mass[target, NOTHING] = before
-                mass[target, spelled[word]] = share
-                pivot[target] = NOTHING
-                word -= 1
-            else:
-                if target != source:
-                    mass[target] = mass[source]
-                    pivot[target] = pivot[source]
-                if word >= 0 and slots[word] == source:
-                    mass[target, spelled[word]] += share
-                    word -= 1
-                else:
-                    mass[target, NOTHING] += share
-                source -= 1
-            target -= 1
-        size += new
-        before += share
-    return numbers, mass[:size] / max(before, 1e-300), pivot[:size].copy()
-
-
-@kernel
-def _align(mass: np.ndarray, size: int, words: np.ndarray) -> np.ndarray:
-    """The slot of each word for the fewest expected errors, -1 for a word between slots.
-
-    Args:
-        mass: (S, V) with rows that sum to 1.
-        size: S.
-        words: (W,) numbers of words, -1 for one that is not in the network.
-    """
-    cost = np.empty((size + 1, len(words) + 1))
-    cost[0, 0] = 0.0
-    for slot in range(size):
-        cost[slot + 1, 0] = cost[slot, 0] + 1.0 - mass[slot, NOTHING]
-    for word in range(len(words)):
-        cost[0, word + 1] = cost[0, word] + 1.0
-    for slot in range(size):
-        skip = 1.0 - mass[slot, NOTHING]
-        for word in range(len(words)):
-            share = mass[slot, words[word]] if words[word] >= 0 else 0.0
-            cost[slot + 1, word + 1] = min(
-                cost[slot, word] + 1.0 - share,
-                cost[slot, word + 1] + skip,
-                cost[slot + 1, word] + 1.0,
-            )
-    found = np.full(len(words), -1)
-    slot, word = size, len(words)
-    while word > 0:
-        if slot > 0:
-            number = words[word - 1]
-            share = mass[slot - 1, number] if number >= 0 else 0.0
-            here = cost[slot, word]
-            if cost[slot - 1, word - 1] + 1.0 - share <= here + EQUAL:
-                slot -= 1
-                word -= 1
-                found[word] = slot
-                continue
-            if cost[slot - 1, word] + 1.0 - mass[slot - 1, NOTHING] <= here + EQUAL:
-                slot -= 1
-                continue
-        word -= 1
+        found.append(Network(words, entries, shares, pivot))
     return found

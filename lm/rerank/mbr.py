@@ -22,7 +22,8 @@ class Distances:
     """Word errors between the hypotheses of each utterance.
 
     Attributes:
-        values: int16, the H · H distances of each utterance with H hypotheses, row by row.
+        values: the H · H distances of each utterance with H hypotheses, row by row; int16, or int32
+            where a hypothesis has more words than int16 can count.
         starts: int (U + 1,), where the distances of each utterance begin.
     """
 
@@ -34,7 +35,9 @@ class Distances:
         """The distances of all hypotheses of a pool."""
         sizes = np.diff(pool.lists)
         starts = np.concatenate([[0], np.cumsum(sizes * sizes)])
-        values = np.zeros(starts[-1], dtype=np.int16)
+        longest = int(np.diff(pool.starts).max(initial=0))
+        narrow = longest <= np.iinfo(np.int16).max
+        values = np.zeros(starts[-1], dtype=np.int16 if narrow else np.int32)
         _fill(pool.words, pool.starts, pool.lists, starts, values)
         return cls(values, starts)
 
