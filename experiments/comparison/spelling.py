@@ -13,7 +13,7 @@ import pandas as pd
 from asr.evaluation.wer import ErrorRate
 from experiments.comparison.dev import Dev
 from experiments.comparison.references import References
-from lm.text.normalisers import librispeech
+from lm.text.normalisers import unicode_words
 
 LOG = logging.getLogger("secondpass")
 NEARLY_ALL = 0.95  # word error rate of rank 1 from which a warning is given
@@ -66,11 +66,9 @@ def likely_reason(references: Mapping[str, str], hypotheses: Mapping[str, str]) 
     if not utts:
         return "The hypotheses are empty: check that the acoustic model fits the audio."
     if agree([(references[u].lower(), hypotheses[u].lower()) for u in utts]):
-        return "The likely reason: upper and lower case differ; set `normaliser: librispeech`."
-    if agree([(librispeech(references[u]), librispeech(hypotheses[u])) for u in utts]):
-        return (
-            "The likely reason: punctuation or other marks differ; set `normaliser: librispeech`."
-        )
+        return "The likely reason: upper and lower case differ; set `normaliser: unicode`."
+    if agree([(unicode_words(references[u]), unicode_words(hypotheses[u])) for u in utts]):
+        return "The likely reason: punctuation or other marks differ; set `normaliser: unicode`."
     return (
         "The spelling is not the reason. Check that the references belong to these utterances, "
         "and that the models are of their language."

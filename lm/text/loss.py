@@ -72,7 +72,9 @@ class TextLoss:
         self._emptied += emptied
         if (lost or emptied) and len(self._examples) < EXAMPLES:
             became = "" if result is None else f" becomes {_short(result)}"
-            self._examples.append(f"{_short(text)}{became}")
+            example = f"{_short(text)}{became}"
+            if example not in self._examples:
+                self._examples.append(example)
 
     def problem(self) -> str | None:
         """What was lost, in one sentence with examples; None if nothing was."""

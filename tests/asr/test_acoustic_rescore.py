@@ -108,6 +108,16 @@ def test_ctc_equals_the_decoders_own(heard: dict[str, np.ndarray], written: Writ
     np.testing.assert_allclose(again["ctc"], table["ctc"], rtol=0, atol=1e-12)
 
 
+def test_letters_that_no_label_spells_are_reported(
+    heard: dict[str, np.ndarray], written: Written, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = rescore_ctc(nbest(dict.fromkeys(heard, ("a b", "a c"))), written(heard)).table
+    assert np.isneginf(found["ctc"][found["text"] == "a c"]).all()
+    assert "loses 1 of 4 letters and digits (c), with them 1 whole word, for example: 'a c'" in (
+        caplog.text
+    )
+
+
 def test_ctc_of_other_spelling(heard: dict[str, np.ndarray], written: Written) -> None:
     folder = written(heard)
     table = nbest(

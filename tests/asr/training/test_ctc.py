@@ -248,11 +248,49 @@ def test_an_utterance_that_ctc_cannot_align_is_left_out(
     assert "1 of 4 utterances have more letters" in caplog.text
 
 
+def respelled(manifest: Path, text: str) -> None:
+    """Gives every utterance of a manifest another reference."""
+    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
+    manifest.write_text("".join(json.dumps(line | {"text": text}) + "\n" for line in lines))
+
+
+def test_references_that_are_lost_are_refused(settings: AcousticTraining, manifest: Path) -> None:
+    """By the normaliser, or by the labels of a model that is fine-tuned."""
+    respelled(manifest, "привет")
+    with pytest.raises(InputError, match="`librispeech` loses 12 of 12 letters"):
+        train_acoustic(settings)
+    assert not Path(settings.output).exists()
+
+
+def test_a_new_model_gets_the_letters_of_its_references(
+    settings: AcousticTraining, manifest: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And a model that is fine-tuned says which letters it lacks."""
+    respelled(manifest, "да нет 7")
+    train_acoustic(replace(settings, normaliser="unicode", epochs=1))
+    vocabulary = CTCModel.load(settings.output, device="cpu").vocabulary
+    assert sorted(vocabulary.labels) == sorted(["<pad>", "|", *"адент7", "<unk>"])
+    tuned = replace(
+        settings,
+        model=settings.output,
+        architecture={},
+        output=str(tmp_path / "tuned"),
+        normaliser="unicode",
+        epochs=1,
+    )
+    respelled(manifest, "да нет 78")
+    train_acoustic(tuned)
+    lost = "references: the tokenizer of the acoustic model loses 2 of 14 letters and digits (8)"
+    assert any(lost in message for message in caplog.messages)
+    respelled(manifest, "ДА НЕТ")
+    with pytest.raises(InputError, match=r"10 of 10 letters.*another case: set `normaliser: unico"):
+        train_acoustic(replace(tuned, normaliser="none", output=str(tmp_path / "none")))
+
+
 def test_without_an_utterance_that_can_be_aligned(
     settings: AcousticTraining, manifest: Path
 ) -> None:
-    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
-    manifest.write_text("".join(json.dumps(x | {"text": "ab" * 90}) + "\n" for x in lines))
+    respelled(manifest, "ab" * 90)
     with pytest.raises(InputError, match="no utterance has enough output frames"):
         train_acoustic(settings)
     manifest.write_text("")

@@ -20,7 +20,7 @@ def problem(texts: dict[str, str]) -> str | None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (str.lower, "upper and lower case differ; set `normaliser: librispeech`"),
+        (str.lower, "upper and lower case differ; set `normaliser: unicode`"),
         (lambda text: text.title().replace(" ", "; ") + ".", "punctuation or other marks differ"),
         (lambda text: "nothing like it", "The spelling is not the reason"),
         (lambda text: "", "The hypotheses are empty"),
