@@ -140,6 +140,44 @@ def test_a_normaliser_that_leaves_nothing_is_refused(
     assert read_nbest(out)["x.tokens"].tolist() == [1 + len(hypothesis.split())]
 
 
+@pytest.mark.parametrize("script", ["chinese", "digits"])
+def test_a_comparison_in_another_script(
+    script: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second hypothesis is right, and its score says so."""
+    reference, wrong = SCRIPTS[script]
+    utts = [f"u{number}" for number in range(4)]
+    (tmp_path / "refs").write_text("".join(f"{u} {reference}\n" for u in utts), encoding="utf-8")
+    pair = [Hypothesis(wrong, -1.0, -9.0, 0, 0), Hypothesis(reference, -2.0, -1.0, 0, 0)]
+    write_nbest(build_nbest(dict.fromkeys(utts, pair)), tmp_path / "n.parquet")
+    split = {
+        "nbest": str(tmp_path / "n.parquet"),
+        "format": "parquet",
+        "references": str(tmp_path / "refs"),
+    }
+    config = {
+        "name": script,
+        "splits": {"dev": split, "test": split},
+        "dev": ["dev"],
+        "systems": {
+            "first": {"lists": "imported"},
+            "second": {"lists": "imported", "columns": ["acoustic", "ngram"]},
+        },
+    }
+    (tmp_path / "c.yaml").write_text(json.dumps(config), encoding="utf-8")
+    out = tmp_path / "out"
+    command = ["compare", str(tmp_path / "c.yaml"), "--out", str(out)]
+    assert main(command) == 0
+    systems = pd.read_parquet(out / "systems.parquet")
+    on_test = systems[systems["split"] == "test"].set_index("system")["wer"]
+    assert on_test["first"] > 0
+    assert on_test["second"] == 0
+    assert systems["signature"].str.contains("wer unicode").all()
+    capsys.readouterr()
+    assert main([*command, "normaliser=librispeech"]) == 2
+    assert "references: the normaliser `librispeech`" in capsys.readouterr().err
+
+
 def test_a_part_that_is_lost_is_a_warning_with_examples(caplog: pytest.LogCaptureFixture) -> None:
     texts = ["call 555 now", "the café is open", "good morning everyone"]
     spelled = normalised(texts, normaliser("librispeech"), "references")
