@@ -10,7 +10,9 @@ corpus            utterances: manifests, tables, LibriSpeech folders, folders of
 containers        whether a file of audio is complete
 audio             files as arrays, resampled; noise
 acoustic          CTC models: audio to log-probs
+checkpoint        CTC checkpoints: found, read and checked
 vocabulary        what the columns of log-probs stand for
+tokenizer_labels  the labels of a transformers tokenizer
 emit              log-probs of many utterances, in batches
 emissions         a folder of log-probs on disk
 options           settings of the decoders

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
 
 from asr.audio import load_audio, resample, split_quietly
+from asr.checkpoint import blank_of, read_checkpoint
 from asr.greedy import greedy
 from asr.vocabulary import Vocabulary
 from lm.errors import InputError
-from lm.neural.quiet import quiet_transformers
 
-# Weights that are used in pre-training only; published checkpoints often do not have them.
-NOT_NEEDED = ("masked_spec_embed",)
+# What models call the mask of a padded batch: 1 where there is audio.
+MASKS = ("attention_mask", "padding_mask")
 # Architectures whose convolutions mix padding into the speech, even with a mask.
 LEAKING = ("data2vec-audio", "wav2vec2-conformer")
 # Largest difference (nats) between a batch and one at a time that counts as rounding.
 PADDING_TOLERANCE = 2e-5
+# What is said of log-probs that a model could not compute.
+NOT_A_NUMBER = "the model's output is not a number; compute in float32, or remove the utterance"
 # A shorter signal, seconds, is not speech, and some feature extractors divide by zero for it.
 SHORTEST = 0.04
 
@@ -74,15 +75,11 @@ class CTCModel:
         if dtype == "float16" and device == "cpu":
             # Some of torch's float16 convolutions take minutes for a second of audio on a CPU.
             raise InputError("dtype 'float16' needs a GPU; choose float32 or bfloat16 on a CPU")
-        model, features, tokenizer = _read_checkpoint(name)
+        model, features, tokenizer = read_checkpoint(name)
         config = model.config
-        blank = config.pad_token_id
-        if blank is None:
-            raise InputError(
-                f"{name}: config.json has no `pad_token_id`, which is the CTC blank; add it"
-            )
         try:
-            vocabulary = Vocabulary.from_tokenizer(tokenizer, config.vocab_size, int(blank))
+            blank = blank_of(config, tokenizer)
+            vocabulary = Vocabulary.from_tokenizer(tokenizer, config.vocab_size, blank)
         except InputError as error:
             raise InputError(f"{name}: {error}") from error
         try:
@@ -92,11 +89,14 @@ class CTCModel:
             raise InputError(f"device {device!r} cannot be used: {reason}") from error
         rate = int(features.sampling_rate)
         loaded = cls(model, features, vocabulary, rate, 0.0, name, mixes_lengths=False)
-        loaded = replace(
-            loaded,
-            frame_seconds=loaded._frame_samples() / rate,
-            mixes_lengths=not _leaks_by_design(config) and loaded._padding_is_harmless(),
-        )
+        try:
+            loaded = replace(
+                loaded,
+                frame_seconds=loaded._frame_samples() / rate,
+                mixes_lengths=not _leaks_by_design(config) and loaded._padding_is_harmless(),
+            )
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
         return replace(loaded, model=model.to(getattr(torch, dtype)))
 
     def _frame_samples(self) -> int:
@@ -171,11 +171,12 @@ class CTCModel:
             return_tensors="pt",
         )
         inputs = {k: v for k, v in batch.items() if torch.is_tensor(v)}
-        counts = inputs["attention_mask"].sum(-1).numpy()
+        mask = mask_of(inputs)
+        counts = inputs[mask].sum(-1).numpy()
         # wav2vec2 checkpoints with group norm were trained without a mask, and their feature
         # extractor says so. With a mask the results are different.
         if not getattr(self.features, "return_attention_mask", True):
-            del inputs["attention_mask"]
+            del inputs[mask]
         return inputs, counts
 
     def _frames(self, length: int) -> int:
@@ -184,6 +185,7 @@ class CTCModel:
         for owner, method in (
             (self.model, "_get_feat_extract_output_lengths"),
             (encoder, "_get_subsampling_output_length"),
+            (self.model, "_get_subsampling_output_length"),
         ):
             if hasattr(owner, method):
                 return int(getattr(owner, method)(torch.tensor([length]))[0])
@@ -204,8 +206,8 @@ class CTCModel:
             rate: Sampling rate of an array, Hz; by default that of the model.
 
         Raises:
-            InputError: The file is missing, unreadable or too short, or the array is not a single
-                signal.
+            InputError: The file is missing, unreadable or too short, the array is not a single
+                signal, or the model's output is not a number.
         """
         if isinstance(audio, np.ndarray):
             if audio.ndim != 1 or not np.issubdtype(audio.dtype, np.floating):
@@ -220,53 +222,27 @@ class CTCModel:
             where, signal = str(audio), load_audio(audio, self.rate)
         try:
             found = [self.log_probs([part])[0] for part in split_quietly(signal, self.rate)]
+            if any(np.isnan(log_probs).any() for log_probs in found):
+                raise InputError(NOT_A_NUMBER)
+            texts = [greedy(log_probs, self.vocabulary)[0] for log_probs in found]
         except InputError as error:
             raise InputError(f"{where}: {error}") from error
-        texts = [greedy(log_probs, self.vocabulary)[0] for log_probs in found]
         return " ".join(text for text in texts if text)
 
 
-def _read_checkpoint(name: str) -> tuple[Any, Any, Any]:
-    """A checkpoint's model (float32), feature extractor and tokenizer."""
-    if (Path(name).is_absolute() or name.startswith(".")) and not Path(name).is_dir():
-        raise InputError(f"{name}: no such model folder")
-    try:
-        with quiet_transformers():  # missing weights are reported below
-            model, info = AutoModelForCTC.from_pretrained(
-                name,
-                dtype=torch.float32,
-                use_safetensors=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # reported below too
-            )
-            features = AutoFeatureExtractor.from_pretrained(name)
-            tokenizer = AutoTokenizer.from_pretrained(name)
-    except Exception as error:  # the library raises all kinds of errors for a broken folder
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        raise InputError(
-            f"{name}: this CTC checkpoint cannot be loaded; it needs config.json, "
-            "model.safetensors, preprocessor_config.json and the files of a tokenizer "
-            f"({reason})"
-        ) from error
-    mismatched = [str(key[0]) for key in info["mismatched_keys"]]
-    if mismatched:
-        raise InputError(
-            f"{name}: the shapes of the weights are not those of config.json "
-            f"({_first(mismatched)}); the two files do not belong together"
-        )
-    missing = sorted(k for k in info["missing_keys"] if not k.endswith(NOT_NEEDED))
-    if missing:
-        raise InputError(
-            f"{name}: the checkpoint has no CTC head, or other weights are missing "
-            f"({_first(missing)}); "
-            "fine-tune it with `secondpass train-acoustic` first"
-        )
-    return model, features, tokenizer
+def mask_of(inputs: Mapping[str, Any]) -> str:
+    """The name of the mask among a model's inputs.
 
-
-def _first(names: Sequence[str]) -> str:
-    """The first few of many names."""
-    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    Raises:
+        InputError: There is none.
+    """
+    for name in MASKS:
+        if name in inputs:
+            return name
+    raise InputError(
+        f"its feature extractor gives {', '.join(inputs)} and no mask ({' or '.join(MASKS)}), so "
+        "that the lengths of utterances are not known; this model cannot be used"
+    )
 
 
 def _leaks_by_design(config: Any) -> bool:

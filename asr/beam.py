@@ -151,7 +151,7 @@ class BeamSearch:
             ),
             *([("hotwords", found.bonus.tolist())] if options.hotwords else []),
         ]
-        return [
+        hypotheses = [
             Hypothesis(
                 text,
                 acoustic,
@@ -172,6 +172,13 @@ class BeamSearch:
                 )
             )
         ]
+        if self.decoder.vocabulary.has_bytes:
+            # Different bytes that make no character are the same text; the best one is kept.
+            different: dict[str, Hypothesis] = {}
+            for hypothesis in hypotheses:
+                different.setdefault(hypothesis.text, hypothesis)
+            hypotheses = list(different.values())
+        return hypotheses
 
 
 def broken_frame(values: np.ndarray, frame: int) -> InputError:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from asr.acoustic import CTCModel
+from asr.acoustic import NOT_A_NUMBER, CTCModel
 from asr.corpus import Utterance, load_utterance
 from lm.errors import InputError, SecondpassError
 
@@ -83,8 +83,7 @@ def _emit_batch(model: CTCModel, batch: list[Loaded]) -> Iterator[Emitted]:
             yield (
                 utterance.id,
                 SecondpassError(
-                    f"utterance {utterance.id}: {utterance.audio_filepath}: the model's output is "
-                    "not a number; compute in float32, or remove the utterance"
+                    f"utterance {utterance.id}: {utterance.audio_filepath}: {NOT_A_NUMBER}"
                 ),
             )
         else:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr.vocabulary import Vocabulary, spellings
+from asr.vocabulary import Vocabulary, spellings, to_bytes
 from lm.jit import inner_kernel
 
 
@@ -30,6 +30,8 @@ def full_sums(log_probs: np.ndarray, vocabulary: Vocabulary, texts: Sequence[str
         (N,) natural log; -inf where the labels cannot spell a text, or need more than T frames.
     """
     normal = [" ".join(text.split()) for text in texts]
+    if vocabulary.has_bytes:
+        normal = [in_bytes(text) for text in normal]
     ways = lattice(vocabulary, normal)
     first = np.cumsum([0, *map(len, ways.before)]).astype(np.int64)
     flat = np.array([i for nodes in ways.before for i in nodes], dtype=np.int64)
@@ -42,7 +44,7 @@ def full_sums(log_probs: np.ndarray, vocabulary: Vocabulary, texts: Sequence[str
     totals = np.logaddexp(at_label, at_blank)[len(values) % 2]
     ending: dict[str, list[int]] = {}
     for (text, _), node in ways.places.items():
-        ending.setdefault(text.rstrip(), []).append(node)
+        ending.setdefault(text.rstrip(" "), []).append(node)
     sums = [np.logaddexp.reduce(totals[ending.get(text, [])], initial=-np.inf) for text in normal]
     return np.array(sums)
 
@@ -80,8 +82,13 @@ class Lattice:
 
 
 def lattice(vocabulary: Vocabulary, texts: Sequence[str]) -> Lattice:
-    """All ways to spell the texts, whose words are separated by single spaces."""
+    """All ways to spell the texts, whose words are separated by single spaces.
+
+    If some labels are bytes, the texts are byte by byte too, as `in_bytes` gives them.
+    """
     spelled, boundary, followed = spellings(vocabulary)
+    if vocabulary.has_bytes:
+        spelled = [in_bytes(text) for text in spelled]
     labels: Labels = {}
     for label, used in enumerate(followed):
         if used:
@@ -91,6 +98,11 @@ def lattice(vocabulary: Vocabulary, texts: Sequence[str]) -> Lattice:
     for text in texts:
         add_text(found, f"{text} " if text else "", labels, longest)
     return found
+
+
+def in_bytes(text: str) -> str:
+    """A text with a character for each byte of its UTF-8."""
+    return to_bytes(text).decode("latin-1")
 
 
 def add_text(found: Lattice, text: str, labels: Labels, longest: int) -> None:

@@ -27,7 +27,7 @@ from pyctcdecode.language_model import LanguageModel
 
 from asr.hypothesis import Hypothesis
 from asr.options import DecoderOptions
-from asr.vocabulary import WORD_START, Vocabulary, check_spelling
+from asr.vocabulary import WORD_START, Vocabulary, check_spelling, spellings
 from lm.errors import InputError
 from lm.ngram.arpa import MARKS, open_arpa
 from lm.ngram.model import NgramModel
@@ -94,9 +94,15 @@ class PyctcdecodeBeam:
         """Loads the n-gram model and prepares the search.
 
         Raises:
-            InputError: The n-gram model is missing or damaged, or less than a tenth of its words
-                can be spelled with the vocabulary.
+            InputError: The n-gram model is missing or damaged, less than a tenth of its words can
+                be spelled with the vocabulary, or some labels are bytes.
         """
+        if vocabulary.has_bytes:
+            raise InputError(
+                "some labels are bytes (such as <0xC3>), which pyctcdecode cannot put together; "
+                "use decoder `beam` or `greedy`"
+            )
+        spellings(vocabulary)  # the package takes a label that writes nothing for the blank
         unspoken = set(vocabulary.special) - {vocabulary.blank}
         kept = np.array([i for i in range(len(vocabulary.labels)) if i not in unspoken])
         labels = [_label(vocabulary, i) for i in kept]

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+from asr.tokenizer_labels import WORD_START, differs, read_labels
 from lm.errors import InputError
 from lm.text.prose import APOSTROPHES
 
 LOG = logging.getLogger("secondpass")
 
-WORD_START = "▁"  # what SentencePiece puts before a word's first piece
 DELIMITERS = ("|", " ")
+# A label that stands for one byte of a character's UTF-8, as SentencePiece writes it.
+BYTE = re.compile("<0x([0-9A-Fa-f]{2})>")
 
 # Share of a language model's words that must be possible to spell; with fewer, the model was made
 # for other labels. The limit is above 0, because other labels can spell a few words as well: an
@@ -27,10 +31,11 @@ class Vocabulary:
     """Labels of a CTC model.
 
     Attributes:
-        labels: (V,) label of each column.
+        labels: (V,) label of each column. `<0xC3>` stands for a byte; bytes that follow each
+            other make characters.
         blank: Column of the CTC blank.
-        word_delimiter: Label between words of a vocabulary of characters, `|` or a space; None
-            for pieces, which have `▁` where a word starts.
+        word_delimiter: Label between words of a vocabulary of characters, such as `|` or a space;
+            None for pieces, which have `▁` where a word starts.
         special: Columns that never stand for text: blank, padding, sentence marks, unknown words.
     """
 
@@ -56,10 +61,31 @@ class Vocabulary:
         """`characters` (with a word delimiter) or `pieces`."""
         return "pieces" if self.word_delimiter is None else "characters"
 
+    @cached_property
+    def spelled(self) -> tuple[str, ...]:
+        """(V,) what each label writes: a space for a word boundary, a byte as its lone surrogate.
+
+        The surrogates are those of Python's error handler `surrogateescape` (PEP 383).
+        """
+        if self.word_delimiter is not None:
+            spaced = [" " if x == self.word_delimiter else x for x in self.labels]
+        else:
+            spaced = [label.replace(WORD_START, " ") for label in self.labels]
+        return tuple(BYTE.sub(_one_byte, label) for label in spaced)
+
+    @cached_property
+    def has_bytes(self) -> bool:
+        """Whether some label stands for a byte."""
+        return any(BYTE.search(x) for i, x in enumerate(self.labels) if i not in self.special)
+
     def text(self, ids: Iterable[int]) -> str:
-        """The text of label ids after CTC's collapse; special labels are left out."""
-        labels = [self.labels[i] for i in ids if i not in self.special]
-        joined = "".join(labels).replace(self.word_delimiter or WORD_START, " ")
+        """The text of label ids after CTC's collapse; special labels are left out.
+
+        Bytes that make no character become U+FFFD.
+        """
+        joined = "".join(self.spelled[i] for i in ids if i not in self.special)
+        if self.has_bytes:
+            joined = to_bytes(joined).decode(errors="replace")
         return " ".join(joined.split())
 
     @classmethod
@@ -85,7 +111,7 @@ class Vocabulary:
 
     @classmethod
     def from_tokenizer(cls, tokenizer: Any, size: int, blank: int) -> Vocabulary:
-        """The vocabulary of a transformers tokenizer.
+        """The vocabulary of a transformers tokenizer, which decodes as the tokenizer does.
 
         Args:
             tokenizer: The checkpoint's tokenizer.
@@ -93,8 +119,8 @@ class Vocabulary:
             blank: Column of the blank.
 
         Raises:
-            InputError: The tokenizer has more or fewer labels than the model has columns, or the
-                blank is not one of these.
+            InputError: The tokenizer has more or fewer labels than the model has columns, the
+                blank is not one of these, or the tokenizer decodes in a way of its own.
         """
         if not 0 <= blank < size:
             raise InputError(f"blank is column {blank}, but the model has {size} outputs")
@@ -106,28 +132,48 @@ class Vocabulary:
                 f"the model has {size} outputs, its tokenizer {len(ids)} labels; the two do not "
                 "belong together"
             )
-        # The blank is the only label that the tokenizer need not have.
-        labels = [str(tokenizer.convert_ids_to_tokens(i) or "") for i in range(size)]
-        special = {i for i in tokenizer.all_special_ids if 0 <= i < size}
-        delimiter = getattr(tokenizer, "word_delimiter_token", None)
-        special -= {i for i, label in enumerate(labels) if label == delimiter}
-        return cls.from_labels(labels, blank, special)
+        read = read_labels(tokenizer, size, blank)
+        special = (*read.special, blank)
+        if read.delimiter is not None or read.unspaced:
+            unspoken = tuple(sorted(set(special)))
+            found = cls(tuple(read.labels), blank, read.delimiter, unspoken)
+        else:
+            found = cls.from_labels(read.labels, blank, special)
+        if difference := differs(tokenizer, found.text, found.special, found.labels):
+            raise InputError(difference)
+        return found
+
+
+def to_bytes(spelled: str) -> bytes:
+    """The UTF-8 of what labels write, see `Vocabulary.spelled`."""
+    return spelled.encode("utf-8", "surrogateescape")
+
+
+def _one_byte(match: re.Match[str]) -> str:
+    return bytes([int(match[1], 16)]).decode("utf-8", "surrogateescape")
+
+
+def _is_text(spelled: str) -> bool:
+    return spelled.isascii() or not any("\udc80" <= c <= "\udcff" for c in spelled)
 
 
 def spellings(vocabulary: Vocabulary) -> tuple[list[str], list[bool], list[bool]]:
     """Each label's text, whether a word ends before it, and whether it stands for text.
 
+    A text may have lone bytes, see `Vocabulary.spelled`.
+
     Raises:
-        InputError: A label has a word boundary that is not at its beginning.
+        InputError: A label writes nothing, or has a word boundary that is not at its beginning.
     """
     texts, boundary, followed = [], [], []
-    delimiter = vocabulary.word_delimiter
-    for i, label in enumerate(vocabulary.labels):
-        text = label.replace(delimiter or WORD_START, " ")
+    for i, (label, text) in enumerate(zip(vocabulary.labels, vocabulary.spelled, strict=True)):
         used = i not in vocabulary.special
         words = text.split()
         if used and not text:
-            raise InputError(f"label {i} of the vocabulary is empty; declare it as special")
+            raise InputError(
+                f"label {i} of the vocabulary is empty, and only greedy decoding can use it; "
+                "declare it as special, or use the greedy decoder"
+            )
         if used and (len(words) > 1 or (words and text[-1].isspace())):
             raise InputError(
                 f"label {label!r} (column {i}) has a word boundary within; the beam decoder needs "
@@ -137,6 +183,20 @@ def spellings(vocabulary: Vocabulary) -> tuple[list[str], list[bool], list[bool]
         boundary.append(used and text[:1].isspace())
         followed.append(used)
     return texts, boundary, followed
+
+
+def letters_of(texts: Sequence[str], words: Iterable[str]) -> set[str]:
+    """The letters that labels spell, and those of `words` that their bytes make.
+
+    Args:
+        texts: What the labels write, see `Vocabulary.spelled`.
+        words: Texts whose letters are of interest.
+    """
+    letters = set("".join(texts))
+    if all(map(_is_text, letters)):
+        return letters
+    wanted = set().union(*words) - letters
+    return letters | {c for c in wanted if {chr(0xDC00 + byte) for byte in c.encode()} <= letters}
 
 
 def check_spelling(words: Sequence[str], letters: set[str], lm: str) -> None:

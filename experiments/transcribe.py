@@ -28,13 +28,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "demo, which was trained on synthetic speech only)",
     )
     parser.add_argument("--device", help="torch device (default: the GPU if there is one)")
+    parser.add_argument(
+        "--dtype",
+        metavar="TYPE",
+        help="float32, float16 or bfloat16 (default: float16 on a GPU, else float32)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints one line a file."""
     from asr.acoustic import CTCModel
 
-    model = CTCModel.load(arguments.model, arguments.device)
+    model = CTCModel.load(arguments.model, arguments.device, arguments.dtype)
     failed = 0
     for path in arguments.files:
         try:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 
 from asr.options import DecoderOptions
 from asr.search.hotwords import build_hotwords, most_gained
-from asr.vocabulary import LEAST_SPELLED, WORD_START, Vocabulary, check_spelling, spellings
+from asr.vocabulary import (
+    LEAST_SPELLED,
+    WORD_START,
+    Vocabulary,
+    check_spelling,
+    letters_of,
+    spellings,
+    to_bytes,
+)
 from lm.errors import InputError
 from lm.jit import kernel
 from lm.ngram.arpa import MARKS
@@ -93,8 +102,9 @@ def build_graph(
             vocabulary, or a hot word cannot be spelled.
     """
     texts, boundary, followed = spellings(vocabulary)
-    encoded = [text.encode() for text in texts]
-    letters = set("".join(texts))
+    encoded = [to_bytes(text) for text in texts]
+    spoken = (word for model in models for word in model.vocabulary)
+    letters = letters_of(texts, chain(spoken, options.hotwords))
     shares = mixture_shares(options, len(models))
     linear = options.mixture == "linear" and len(models) > 1
     nothing = np.zeros((0, len(models)), np.int32)

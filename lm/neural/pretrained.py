@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from transformers import AutoTokenizer, BitsAndBytesConfig
 
 from lm.errors import InputError
@@ -45,8 +47,7 @@ def load_checkpoint(name: str, auto: Any, kind: str, options: ScorerOptions) -> 
             else BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=dtype)
         )
         placed.setdefault("device_map", {"": device})
-    if Path(name).is_absolute() and not Path(name).is_dir():
-        raise InputError(f"{name}: there is no such folder; give the folder of a checkpoint")
+    check_folder(name)
     try:
         with quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
@@ -64,7 +65,9 @@ def load_checkpoint(name: str, auto: Any, kind: str, options: ScorerOptions) -> 
         raise InputError(
             f"{name}: no {kind} language model can be loaded from it ({reason}); give a hub "
             "name or a folder with config.json, model.safetensors and a tokenizer"
+            f"{what_it_is(name)}"
         ) from error
+    check_tokenizer(name, tokenizer)
     # transformers would fill these with random numbers and continue.
     absent = sorted({*found["missing_keys"], *(key[0] for key in found["mismatched_keys"])})
     if absent:
@@ -75,6 +78,70 @@ def load_checkpoint(name: str, auto: Any, kind: str, options: ScorerOptions) -> 
     if not placed:
         model = model.to(device)
     return model.eval(), tokenizer
+
+
+def check_folder(name: str) -> None:
+    """Makes sure that a model's name that looks like a folder's is one.
+
+    Hub names are `NAME` or `OWNER/NAME`; the latter is a folder's where OWNER is a folder here, and
+    no such model was downloaded before.
+
+    Raises:
+        InputError: There is no such folder, or it is a file.
+    """
+    path = Path(name)
+    if not name:
+        raise InputError("the name of a model is empty; give a checkpoint's folder or a hub name")
+    if path.is_dir():
+        return
+    if path.exists():
+        raise InputError(f"{name}: this is a file, not a checkpoint; give a checkpoint's folder")
+    local = name.count("/") > 1 or "\\" in name or name[0] in "./~" or name[-1] == "/"
+    if not local and "/" in name and path.parent.is_dir():
+        local = not isinstance(try_to_load_from_cache(name, "config.json"), str)
+    if local:
+        raise InputError(
+            f"{name}: there is no such folder; give the folder of a checkpoint, or a hub name"
+        )
+
+
+def what_it_is(name: str) -> str:
+    """An end for the message about a checkpoint that cannot be loaded: what its name stands for."""
+    path = Path(name)
+    if not path.exists():
+        return f". There is no folder {name!r} here, so it was taken for a hub name"
+    base = adapter_base(path)
+    if base is None:
+        return ""
+    return (
+        f". This folder holds a LoRA adapter of {base}, not a whole model: give the merged model "
+        "(`train-lm` writes it; peft's merge_and_unload makes it), or put the tokenizer of "
+        "the base model into the folder, and make sure that the base model and the package peft "
+        "are there"
+    )
+
+
+def adapter_base(folder: Path) -> str | None:
+    """The model that a LoRA adapter was trained for; None if the folder has no adapter."""
+    try:
+        found = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return str(found.get("base_model_name_or_path")) if isinstance(found, dict) else None
+
+
+def check_tokenizer(name: str, tokenizer: Any) -> None:
+    """Makes sure that a tokenizer has tokens: without its files, transformers makes an empty one.
+
+    Raises:
+        InputError: It has special tokens only.
+    """
+    special = set(tokenizer.all_special_ids)
+    if all(int(token) in special for token in tokenizer.get_vocab().values()):
+        raise InputError(
+            f"{name}: its tokenizer has {len(special)} special tokens and nothing else, as if its "
+            "files (such as tokenizer.json) were missing; copy them from the original checkpoint"
+        )
 
 
 def needs(package: str, option: str) -> None:
