@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from asr.audio import RATE
 from lm.errors import InputError
 from lm.neural.pretrained import load_checkpoint
 from lm.scorer import ScorerOptions, TextError
+from lm.text.loss import TextLoss, vocabulary_loss
 
 LOGITS_PER_BATCH = 1 << 26  # Whisper's V is 51,865
 # Model types that were trained on texts that begin with a space.
@@ -44,6 +46,12 @@ class Seq2SeqScorer:
     name: str
     most: int | None
     logits_per_batch: int = LOGITS_PER_BATCH
+
+    @cached_property
+    def loss(self) -> TextLoss:
+        """The letters of all texts so far, and those that are unknown to the tokenizer."""
+        remedy = "Use a --normaliser to the model's spelling, or another model"
+        return vocabulary_loss(self.tokenizer, f"the tokenizer of {self.name}", remedy)
 
     @classmethod
     def load(
@@ -115,6 +123,9 @@ class Seq2SeqScorer:
         """
         if not texts:
             return np.zeros(0)
+        for text in texts:
+            self.loss.add(text)
+        self.loss.warn("hypotheses")
         replies = self._encode(texts)
         heard = self._hear(signal)
         found = np.zeros(len(texts))

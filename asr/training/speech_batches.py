@@ -17,7 +17,7 @@ from asr.training.augment import change_signal, mask_features
 from asr.training.settings import AcousticTraining
 from lm.errors import InputError
 from lm.text.letters import is_letter
-from lm.text.loss import TextLoss
+from lm.text.loss import TextLoss, vocabulary_loss
 from lm.text.normalisers import normaliser
 from lm.training.resume import digest
 
@@ -56,17 +56,13 @@ def check_spelled(utterances: Sequence[Utterance], tokenizer: Any) -> None:
         InputError: They are most of the letters.
     """
     texts = [utterance.text or "" for utterance in utterances]
+    loss = vocabulary_loss(
+        tokenizer, "the tokenizer of the acoustic model", "Use a model that has labels for them"
+    )
     letters = set(filter(is_letter, "".join(texts)))
-
-    def keeps(letter: str) -> bool:
-        ids = tokenizer(letter, add_special_tokens=False)["input_ids"]
-        return bool(ids) and tokenizer.unk_token_id not in ids
-
-    remedy = "Use a model that has labels for them"
     for change, spelling in ((str.upper, "librispeech"), (str.lower, "unicode")):
-        if sum(keeps(change(letter)) for letter in letters) > sum(map(keeps, letters)):
-            remedy = f"The labels are in another case: set `normaliser: {spelling}`"
-    loss = TextLoss(keeps, "the tokenizer of the acoustic model", remedy)
+        if sum(loss.keeps(change(letter)) for letter in letters) > sum(map(loss.keeps, letters)):
+            loss.remedy = f"The labels are in another case: set `normaliser: {spelling}`"
     for text in texts:
         loss.add(text)
     loss.check("references")

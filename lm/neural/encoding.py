@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from lm.errors import InputError
 from lm.scorer import ScorerOptions, TextError, Texts
+from lm.text.loss import TextLoss, vocabulary_loss
+
+OTHER_SPELLING = "Use a normaliser to the model's spelling, or another model"
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,11 @@ class Encoder:
     tokenizer: Any
     context: int | None
     vocabulary_size: int
+
+    @cached_property
+    def loss(self) -> TextLoss:
+        """The letters of all texts so far, and those that are unknown to the tokenizer."""
+        return vocabulary_loss(self.tokenizer, f"the tokenizer of {self.name}", OTHER_SPELLING)
 
     def encode(self, batch: Texts, options: ScorerOptions) -> Sequences:
         """Sequences of token ids: start, prompt, earlier texts with separators, the text, EOS.
@@ -130,6 +139,9 @@ class Encoder:
         different = list(dict.fromkeys([*batch.texts, *sorted(earlier)]))
         found = dict(zip(different, self._tokenize(different), strict=True))
         self._check_spelled(batch, different)
+        for text in different:
+            self.loss.add(text)
+        self.loss.check("texts")
         special = set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}
         unknown = self.tokenizer.unk_token_id
         for text, ids in found.items():

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from lm.errors import InputError
-from lm.neural.encoding import fitting
+from lm.neural.encoding import OTHER_SPELLING, fitting
 from lm.scorer import TextError, Texts
+from lm.text.loss import TextLoss, vocabulary_loss
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,11 @@ class Masking:
     context: int | None
     around: tuple[list[int], list[int]]
     vocabulary_size: int
+
+    @cached_property
+    def loss(self) -> TextLoss:
+        """The letters of all texts so far, and those that are unknown to the tokenizer."""
+        return vocabulary_loss(self.tokenizer, f"the tokenizer of {self.name}", OTHER_SPELLING)
 
     def mask(self, batch: Texts, within_word: bool) -> Masked:
         """All texts with each of their tokens masked in turn.
@@ -107,6 +114,8 @@ class Masking:
                     f"{size}: they do not belong together"
                 )
             found[text] = (ids, encoded.word_ids(number))
+            self.loss.add(text)
+        self.loss.check("texts")
         return found
 
     def _before(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from lm.errors import InputError
 from lm.text.letters import is_letter
@@ -37,7 +38,7 @@ class TextLoss:
     def __init__(self, keeps: Callable[[str], bool], culprit: str, remedy: str) -> None:
         self.culprit = culprit
         self.remedy = remedy
-        self._keeps = keeps
+        self.keeps = keeps
         self._seen: set[str] = set()
         self._gone: set[str] = set()
         self._characters: Counter[str] = Counter()
@@ -60,7 +61,7 @@ class TextLoss:
         characters = set(text)
         if new := characters - self._seen:
             self._seen |= new
-            self._gone |= {c for c in new if is_letter(c) and not self._keeps(c)}
+            self._gone |= {c for c in new if is_letter(c) and not self.keeps(c)}
         self._characters.update(text)
         lost = not self._gone.isdisjoint(characters)
         if lost:
@@ -121,6 +122,16 @@ class TextLoss:
         if problem is not None:
             self._warned = True
             LOG.warning(f"{what}: {problem}. {self.remedy}")
+
+
+def vocabulary_loss(tokenizer: Any, culprit: str, remedy: str) -> TextLoss:
+    """What the vocabulary of a transformers tokenizer lacks: letters that are unknown to it."""
+
+    def keeps(letter: str) -> bool:
+        ids = tokenizer(letter, add_special_tokens=False)["input_ids"]
+        return bool(ids) and tokenizer.unk_token_id not in ids
+
+    return TextLoss(keeps, culprit, remedy)
 
 
 def normalised(texts: Iterable[str], clean: Normaliser, what: str) -> dict[str, str]:

@@ -9,8 +9,17 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, trainers
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedTokenizerFast,
+)
 
 from asr.hypothesis import Hypothesis
 from asr.nbest import build_nbest, read_nbest, write_nbest
@@ -19,6 +28,8 @@ from experiments.comparison.counting import Counting
 from experiments.comparison.references import References
 from lm.errors import InputError
 from lm.estimation.counted_text import read_corpus
+from lm.rescore import load_scorer
+from lm.scorer import ScorerOptions
 from lm.text.letters import is_letter, letters_of
 from lm.text.loss import TextLoss, normalised
 from lm.text.normalisers import NORMALISERS, Normaliser, normaliser
@@ -246,3 +257,44 @@ def test_every_normaliser_has_its_name() -> None:
         assert normaliser(name).name == name
     assert normaliser("lower+stop").name == "lower+stop"
     assert isinstance(normaliser("lower+stop"), Normaliser)
+
+
+def unigram_tokenizer(texts: list[str], **names: str) -> PreTrainedTokenizerFast:
+    """A tokenizer that takes letters that it never saw for `<unk>`."""
+    tokenizer = Tokenizer(models.Unigram())
+    special = ["<s>", "</s>", "<unk>", "<mask>"]
+    trainer = trainers.UnigramTrainer(
+        vocab_size=60, special_tokens=special, unk_token="<unk>", show_progress=False
+    )
+    tokenizer.train_from_iterator(texts * 20, trainer)
+    names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", **names}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+
+
+@pytest.mark.parametrize("kind", ["causal", "masked"])
+def test_letters_that_a_language_model_does_not_know(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Unknown tokens say nothing about a text: some are a warning, most are an error."""
+    tokenizer = unigram_tokenizer(["the cat sat", "the dog ran"], mask_token="<mask>")
+    sizes = {"vocab_size": len(tokenizer), "num_hidden_layers": 1, "hidden_size": 16}
+    torch.manual_seed(1)
+    if kind == "causal":
+        network = GPT2LMHeadModel(
+            GPT2Config(vocab_size=len(tokenizer), n_embd=16, n_layer=1, n_head=2)
+        )
+    else:
+        network = BertForMaskedLM(BertConfig(**sizes, num_attention_heads=2, intermediate_size=16))
+    network.save_pretrained(tmp_path / "lm")
+    tokenizer.save_pretrained(tmp_path / "lm")
+    options = ScorerOptions(device="cpu", eos=kind == "causal")
+    caplog.clear()
+    load_scorer(tmp_path / "lm", options).score(["the cat sat", "the dog ran"])
+    assert not [m for m in caplog.messages if "letters and digits" in m]
+    scorer = load_scorer(tmp_path / "lm", options)
+    for _ in range(2):
+        scorer.score(["the cat sat", "the dog 7 ran"])
+    (found,) = [m for m in caplog.messages if "letters and digits" in m]
+    assert "loses 1 of 19 letters and digits (7), with them 1 whole word" in found
+    with pytest.raises(InputError, match="Use a normaliser to the model's spelling"):
+        load_scorer(tmp_path / "lm", options).score(["кошка", "собака"])
