@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lm.errors import InputError
+from lm.ranges import FINITE, IN_32_BITS, POSITIVE, check_ranges
 
+SAVED_DTYPES = ("float16", "float32")
 DECODERS = ("beam", "greedy", "pyctcdecode")
 
 
@@ -29,6 +31,13 @@ class Acoustic:
     device: str | None = None
     dtype: str | None = None
     save_dtype: str = "float16"
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {"batch_seconds": POSITIVE})
+        if self.save_dtype not in SAVED_DTYPES:
+            raise InputError(
+                f"save_dtype {self.save_dtype!r} is not one of {', '.join(SAVED_DTYPES)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -93,15 +102,17 @@ class DecoderOptions:
         ):
             if value not in choices:
                 raise InputError(f"{name} {value!r} is not one of {', '.join(choices)}")
+        weights = ("alpha", "beta", "unknown", "lm_weights", "hotwords")
+        check_ranges(self, dict.fromkeys(weights, FINITE))
+        check_ranges(self, dict.fromkeys(("beam_width", "nbest"), IN_32_BITS))
         if self.beam_width < 1 or self.nbest < 1:
             raise InputError(
                 f"beam_width {self.beam_width} and nbest {self.nbest} must be at least 1"
             )
-        numbers = (self.alpha, self.beta, self.unknown, *self.lm_weights)
         limits = (self.token_min_logp, self.beam_prune_logp)
-        if not all(map(math.isfinite, numbers)) or any(map(math.isnan, limits)):
-            given = ", ".join(map(str, (*numbers, *limits)))
-            raise InputError(f"weights and limits must be finite numbers, not {given}")
+        if any(map(math.isnan, limits)):
+            given = " and ".join(map(str, limits))
+            raise InputError(f"token_min_logp and beam_prune_logp must be numbers, not {given}")
         if self.token_min_logp > 0 or self.beam_prune_logp > 0 or self.unknown > 0:
             raise InputError(
                 f"token_min_logp {self.token_min_logp}, beam_prune_logp {self.beam_prune_logp} and "

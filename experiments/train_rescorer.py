@@ -23,10 +23,12 @@ from typing import Any
 
 from experiments.comparison.column import Column
 from experiments.comparison.config import load_config
+from experiments.comparison.names import check_names
 from experiments.comparison.split import Split
 from experiments.train_lm import add_training, print_figures
 from lm.errors import InputError
 from lm.files import SCORES
+from lm.ranges import FINITE, check_ranges
 from lm.text.normalisers import DEFAULT, normaliser
 from lm.training.settings import MWERTraining
 
@@ -69,6 +71,9 @@ class RescorerTraining(MWERTraining):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_names("splits: the name", self.splits)
+        check_names("columns: the name", self.columns)
+        check_ranges(self, {"shares": FINITE})
         if self.train not in self.columns or self.train not in self.system:
             raise InputError(
                 f"`train` is {self.train!r}; it must be one of `columns` "

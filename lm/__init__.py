@@ -22,6 +22,7 @@ rerank/      weights and decisions
 Used everywhere:
 
 errors  errors that a user is shown as one line
+ranges  valid ranges of numeric settings
 files   files and folders that appear only when they are complete
 jit     functions compiled by numba
 """

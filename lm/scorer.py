@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from lm.errors import InputError
+from lm.ranges import IN_32_BITS, check_ranges
 
 # A function that is called with the number of texts that were scored since the last call.
 Progress = Callable[[int], object]
@@ -64,6 +65,7 @@ class ScorerOptions:
     bits: Literal[8, 4] | None = None
 
     def __post_init__(self) -> None:
+        check_ranges(self, {"max_tokens": IN_32_BITS, "batch_tokens": IN_32_BITS})
         if self.history != "exact" and self.history < 1:
             raise InputError(f"history of {self.history} tokens: use `exact`, or at least 1")
         if self.history != "exact" and self.method == "padded":
@@ -73,7 +75,9 @@ class ScorerOptions:
         if self.max_tokens is not None and self.max_tokens < 2:
             raise InputError(f"max_tokens of {self.max_tokens}: use at least 2")
         if self.batch_tokens < 1:
-            raise InputError(f"batch of {self.batch_tokens} tokens: use at least 1")
+            raise InputError(
+                f"`batch_tokens`: a batch of {self.batch_tokens} tokens; use at least 1"
+            )
         if self.device_map is not None and self.device is not None:
             raise InputError("`device` and `device_map` both say where a model runs; give one")
 

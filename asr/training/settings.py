@@ -7,15 +7,27 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lm.errors import InputError
+from lm.ranges import FINITE, NOT_NEGATIVE, check_ranges
 from lm.text.normalisers import DEFAULT
 from lm.training.settings import (
     PRECISIONS,
     SAVED_DTYPES,
     SCHEDULES,
+    TRAINING_RANGES,
     check_choice,
     check_share,
     check_start,
 )
+
+AUGMENTATION_RANGES = {
+    "speeds": FINITE,
+    "snr_db": FINITE,
+    "gain_db": NOT_NEGATIVE,
+    "time_masks": NOT_NEGATIVE,
+    "time_width": NOT_NEGATIVE,
+    "mel_masks": NOT_NEGATIVE,
+    "mel_width": NOT_NEGATIVE,
+}
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,7 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         check_share("augmentation.noise", self.noise)
+        check_ranges(self, AUGMENTATION_RANGES)
         if not self.speeds or min(self.speeds) <= 0:
             raise InputError(
                 f"`augmentation.speeds` are {list(self.speeds)}; give at least one, above 0"
@@ -110,6 +123,7 @@ class AcousticTraining:
     seed: int = 1
 
     def __post_init__(self) -> None:
+        check_ranges(self, {**TRAINING_RANGES, "batch_seconds": FINITE, "workers": NOT_NEGATIVE})
         if not self.train:
             raise InputError("`train` names no manifest; name at least one")
         check_start(self.model, self.architecture)

@@ -2,6 +2,8 @@
 
 The config:
     config            a dataclass from a YAML file and overrides
+    yaml_reader       YAML without what surprises in it
+    names             names that become names of files
     arguments         command-line options from a dataclass
     schema            the JSON Schema of a config, for editors
     sweep             the points of a grid, if a config has lists of values

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import os
 import re
 import types
@@ -16,11 +17,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
+from experiments.comparison.yaml_reader import parse_yaml
 from lm.errors import InputError
+from lm.text.prose import open_text
 
 T = TypeVar("T")
+
+# YAML 1.1's other words for true and false, see `experiments.comparison.yaml_reader`.
+SWITCHES = {"yes": True, "on": True, "no": False, "off": False}
+LARGEST = 2**63 - 1  # whole numbers that arrays can hold
 
 
 def load_config(cls: type[T], path: str | Path | None, overrides: Sequence[str] = ()) -> T:
@@ -56,14 +61,11 @@ def read_with_overrides(
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping that a YAML file holds."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        with open_text(path) as file:
+            text = file.read()
     except OSError as error:
         raise InputError(f"{path}: cannot read the config: {error.strerror}") from error
-    text = expand(text, Path(path))
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    data = parse_yaml(expand(text, Path(path)), str(path))
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -105,10 +107,7 @@ def parse_overrides(items: Sequence[str]) -> list[tuple[list[str], Any]]:
                 value = rest.pop(0)
         elif not equals:
             raise InputError(f"{item!r} is not an override; write key.path=value")
-        try:
-            parsed.append((key.split("."), yaml.safe_load(value)))
-        except yaml.YAMLError as error:
-            raise InputError(f"{key}: {value!r} is not valid YAML") from error
+        parsed.append((key.split("."), parse_yaml(value, f"{key}={value}")))
     return parsed
 
 
@@ -138,18 +137,36 @@ def build(cls: Any, value: Any, where: str, key: str) -> Any:
         return value
     if origin is tuple:
         items = value if isinstance(value, (list, tuple)) else [value]
+        if arguments[-1] is not ...:
+            if len(items) != len(arguments):
+                wrong(where, key, value, f"a list of {len(arguments)} values")
+            typed = enumerate(zip(arguments, items, strict=True))
+            return tuple(build(kind, v, where, f"{key}[{i}]") for i, (kind, v) in typed)
         return tuple(build(arguments[0], v, where, f"{key}[{i}]") for i, v in enumerate(items))
     if origin is not None and issubclass(origin, Mapping):
         if not isinstance(value, dict):
             wrong(where, key, value, "a mapping")
         return {str(k): build(arguments[1], v, where, f"{key}.{k}") for k, v in value.items()}
-    if cls is float and isinstance(value, (int, str)) and not isinstance(value, bool):
+    return build_scalar(cls, value, where, key)
+
+
+def build_scalar(cls: Any, value: Any, where: str, key: str) -> Any:
+    """A string, a number, or true or false."""
+    if cls is bool and isinstance(value, str):
+        value = SWITCHES.get(value.lower(), value)
+    if cls is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
-            return float(value)  # YAML 1.1 reads 1e-3 as a string
-        except ValueError:
+            number = float(value)  # YAML 1.1 reads 1e-3 as a string
+        except (ValueError, OverflowError):
+            number = math.nan
+        if math.isnan(number):
             wrong(where, key, value, "a number")
+        return number
     if not isinstance(value, cls) or (cls is int and isinstance(value, bool)):
-        wrong(where, key, value, cls.__name__)
+        is_text = cls is str and isinstance(value, (bool, int, float))
+        wrong(where, key, value, cls.__name__ + ("; put a text like this in quotes" * is_text))
+    if cls is int and abs(value) > LARGEST:
+        wrong(where, key, value, f"a number of at most {LARGEST}")
     return value
 
 
@@ -176,7 +193,10 @@ def build_dataclass(cls: Any, value: Any, where: str, key: str) -> Any:
     filled = {
         name: build(hints[name], v, where, f"{key}.{name}".lstrip(".")) for name, v in value.items()
     }
-    return cls(**filled)
+    try:
+        return cls(**filled)
+    except InputError as error:
+        raise InputError(f"{where}: {key}{': ' if key else ''}{error}") from error
 
 
 def build_union(choices: Sequence[Any], value: Any, where: str, key: str) -> Any:

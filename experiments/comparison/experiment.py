@@ -10,12 +10,21 @@ from asr.evaluation.significance import RESAMPLES, Test
 from asr.options import Acoustic, DecoderOptions
 from experiments.comparison.column import Column
 from experiments.comparison.counting import Counting, Unit
+from experiments.comparison.names import check_names
 from experiments.comparison.split import Split
 from experiments.comparison.system import System, resolve
 from lm.errors import InputError
 from lm.files import SCORES
+from lm.ranges import NOT_NEGATIVE, SEED, Range, check_ranges
 from lm.text.normalisers import DEFAULT, normaliser
 
+RANGES = {
+    "seed": SEED,
+    "resamples": Range(1, 10_000_000),
+    "folds": NOT_NEGATIVE,
+    "explain": NOT_NEGATIVE,
+}
+NO_FILE = ("no", "off", "none", "false")  # meant as `null`, and no one's file
 N_BEST_COLUMNS = ("acoustic", "ngram", "words", "oov")
 
 
@@ -68,6 +77,14 @@ class Comparison:
     cache: str | None = str(SCORES)
 
     def __post_init__(self) -> None:
+        check_ranges(self, RANGES)
+        check_names("name", [self.name])
+        for kind in ("splits", "systems", "first_passes", "columns"):
+            check_names(f"{kind}: the name", getattr(self, kind))
+        if self.folds == 1:
+            raise InputError("`folds` is 1; give 2 or more, or 0 for no cross-validation")
+        if self.cache is not None and self.cache.lower() in NO_FILE:
+            raise InputError(f"`cache` is {self.cache!r}; give a file, or null to keep no scores")
         if self.baseline is not None and self.baseline not in self.systems:
             raise InputError(
                 f"baseline {self.baseline!r} is not one of the systems ({', '.join(self.systems)})"

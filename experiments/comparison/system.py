@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lm.errors import InputError
+from lm.ranges import FINITE, check_ranges
 from lm.rerank.methods import Method
 
 
@@ -31,6 +32,7 @@ class System:
     systems: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_ranges(self, {"weights": FINITE})
         if self.columns and self.weights:
             raise InputError("a system has either `columns` to tune or fixed `weights`, not both")
         if bool(self.lists) == bool(self.systems):

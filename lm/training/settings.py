@@ -7,10 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lm.errors import InputError
+from lm.ranges import COUNT, FINITE, NOT_NEGATIVE, SEED, check_ranges
 
 SCHEDULES = ("cosine", "linear", "constant")
 PRECISIONS = ("float32", "bfloat16")
 SAVED_DTYPES = ("float32", "float16")
+# What every training has.
+TRAINING_RANGES = {
+    "seed": SEED,
+    "epochs": FINITE,
+    "learning_rate": FINITE,
+    "weight_decay": NOT_NEGATIVE,
+}
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,7 @@ class LoRA:
     def __post_init__(self) -> None:
         if self.rank < 1:
             raise InputError(f"LoRA: `rank` is {self.rank}; use at least 1")
+        check_ranges(self, {"alpha": COUNT})
         if not 0 <= self.dropout < 1:
             raise InputError(f"LoRA: `dropout` is {self.dropout}; use at least 0 and less than 1")
 
@@ -96,6 +105,7 @@ class LMTraining:
     seed: int = 1
 
     def __post_init__(self) -> None:
+        check_ranges(self, {**TRAINING_RANGES, "vocab_size": COUNT})
         if not self.texts:
             raise InputError("`texts` names no file; name at least one")
         check_start(self.model, self.architecture)
@@ -154,6 +164,8 @@ class MWERTraining:
     seed: int = 1
 
     def __post_init__(self) -> None:
+        check_ranges(self, {**TRAINING_RANGES, "batch_tokens": COUNT})
+        check_ranges(self, {"reference_weight": NOT_NEGATIVE, "checks": FINITE})
         if not (self.epochs > 0 and self.learning_rate > 0 and self.checks > 0):
             raise InputError("`epochs`, `learning_rate` and `checks` must be above 0")
         check_choice("precision", self.precision, PRECISIONS)
