@@ -24,7 +24,7 @@ from asr.audio import RATE
 from asr.corpus import Utterance, load_utterance, read_corpus
 from asr.emissions import Emissions, check_log_probs
 from asr.forward import full_sums
-from asr.vocabulary import Vocabulary, spellings
+from asr.vocabulary import Vocabulary, letters_of, spellings
 from lm.errors import InputError, SecondpassError
 from lm.rescore import check_name
 from lm.scorer import Progress
@@ -170,10 +170,11 @@ def rescore_ctc(
             f"{folder}: no text of the table has a probability; the labels are {letters!r}, the "
             f"first text is {found.table['text'].iloc[0][:60]!r}: choose a --normaliser"
         )
-    known, clean = set("".join(spellings(vocabulary)[0])), normaliser_of(normaliser)
+    texts = [normaliser_of(normaliser)(text) for text in table["text"].unique()]
+    known = letters_of(spellings(vocabulary)[0], texts)
     loss = TextLoss(known.__contains__, f"the labels of {folder}", "Choose a --normaliser")
-    for text in table["text"].unique():
-        loss.add(clean(text))
+    for text in texts:
+        loss.add(text)
     loss.warn("hypotheses")
     return found
 

@@ -24,7 +24,10 @@ from transformers import (
     Wav2Vec2CTCTokenizer,
 )
 
+from asr.acoustic import mask_of
+from asr.checkpoint import blank_of
 from asr.evaluation.wer import ErrorRate, word_errors
+from asr.greedy import greedy
 from asr.training.settings import AcousticTraining
 from asr.training.speech_batches import (
     IGNORED,
@@ -34,7 +37,9 @@ from asr.training.speech_batches import (
     corpus_digest,
     read_training,
 )
+from asr.vocabulary import Vocabulary
 from lm.errors import InputError
+from lm.neural.pretrained import check_folder, what_it_is
 from lm.neural.quiet import quiet_transformers
 from lm.training.architecture import new_config
 from lm.training.loop import Callbacks, RunTrainer, training_arguments
@@ -65,7 +70,8 @@ def train_acoustic(
 
     Raises:
         InputError: Data are missing or wrong, a reference cannot be spelled, there is no
-            checkpoint to continue from, or the output folder is from another run.
+            checkpoint to continue from, the output folder is from another run, or the training
+            diverges.
         KeyboardInterrupt: The user pressed Ctrl-C; a checkpoint has been written.
     """
     run = Run(settings.output, resume)
@@ -74,6 +80,7 @@ def train_acoustic(
     if settings.valid is not None:
         held_out = read_training(settings.valid, settings.normaliser)
     model, features, tokenizer = load_or_create(settings, [u.text or "" for u in found])
+    vocabulary = _labels_of(model, tokenizer, settings.model or "the new model")
     check_spelled([*found, *(held_out or ())], tokenizer)
     contents = {
         "train": corpus_digest(found),
@@ -96,7 +103,7 @@ def train_acoustic(
     valid = None
     if held_out is not None:
         valid = SpeechBatches(held_out, features, tokenizer, settings, augment=False)
-    trainer = _trainer(model, batches, valid, settings, run, callbacks)
+    trainer = _trainer(model, vocabulary, batches, valid, settings, run, callbacks)
     loss = trainer.train_run()
     figures = {"loss": loss} if run.first_step < trainer.args.max_steps else {}
     figures |= {
@@ -105,7 +112,10 @@ def train_acoustic(
         "left_out": float(left_out),
     }
     if valid is not None:
-        figures |= {f"valid_{k}": v for k, v in greedy_figures(model, valid).items()}
+        last = greedy_figures(model, valid, vocabulary)
+        if math.isnan(last["loss"]):
+            raise trainer.diverged("held-out loss", last["loss"], trainer.args.max_steps)
+        figures |= {f"valid_{name}": value for name, value in last.items()}
     run.finish(model, [features, tokenizer], settings.save_dtype, ingredients, figures)
     return figures
 
@@ -135,12 +145,16 @@ def load_or_create(settings: AcousticTraining, texts: Iterable[str] = ()) -> tup
         features = ParakeetFeatureExtractor(**settings.features)
         return AutoModelForCTC.from_config(config), features, tokenizer
     name = settings.model
-    if Path(name).is_absolute() and not Path(name).is_dir():
-        raise InputError(f"{name}: there is no such folder; give a model's folder or a hub name")
+    check_folder(name)
     try:
         with quiet_transformers():
             model = AutoModelForCTC.from_pretrained(
-                name, dtype=torch.float32, use_safetensors=True, ctc_loss_reduction="sum"
+                name,
+                dtype=torch.float32,
+                use_safetensors=True,
+                ctc_loss_reduction="sum",
+                # One utterance without an alignment would make all weights NaN.
+                ctc_zero_infinity=True,
             )
             original = AutoFeatureExtractor.from_pretrained(name)
             features = AutoFeatureExtractor.from_pretrained(name, **settings.features)
@@ -151,10 +165,27 @@ def load_or_create(settings: AcousticTraining, texts: Iterable[str] = ()) -> tup
         raise InputError(
             f"{name}: no acoustic model to fine-tune can be loaded from it ({reason}); give a hub "
             "name, or a folder with config.json, model.safetensors, preprocessor_config.json and a "
-            "tokenizer"
+            f"tokenizer{what_it_is(name)}"
         ) from error
     _check_features(original, settings.features)
     return model, features, tokenizer
+
+
+def _labels_of(model: Any, tokenizer: Any, name: str) -> Vocabulary:
+    """The vocabulary of a model, which the loss and greedy decoding share.
+
+    Raises:
+        InputError: Model and tokenizer do not belong together, or have different blanks.
+    """
+    config = model.config
+    try:
+        blank = blank_of(config, tokenizer)
+        vocabulary = Vocabulary.from_tokenizer(tokenizer, config.vocab_size, blank)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+    if not hasattr(type(config), "blank_token_id"):
+        config.pad_token_id = blank  # most losses take the padding for the blank
+    return vocabulary
 
 
 def _check_features(extractor: Any, changes: Mapping[str, Any]) -> None:
@@ -192,6 +223,11 @@ def character_tokenizer(texts: Iterable[str]) -> Wav2Vec2CTCTokenizer:
 class CTCTrainer(RunTrainer):
     """transformers' Trainer with a loss that is summed over utterances."""
 
+    def __init__(self, vocabulary: Vocabulary, run: Run, callbacks: Callbacks, **more: Any) -> None:
+        """Prepares training, see `RunTrainer`; the vocabulary is for greedy decoding."""
+        super().__init__(run, callbacks, **more)
+        self.vocabulary = vocabulary
+
     def compute_loss(
         self,
         model: Any,
@@ -210,9 +246,15 @@ class CTCTrainer(RunTrainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
-        """Loss (mean over utterances) and greedy word error rate (all errors by all words)."""
+        """Loss (mean over utterances) and greedy word error rate (all errors by all words).
+
+        Raises:
+            InputError: The model's output is not a number.
+        """
         batches: Any = eval_dataset or self.eval_dataset
-        figures = greedy_figures(self.model, batches)
+        figures = greedy_figures(self.model, batches, self.vocabulary)
+        if math.isnan(figures["loss"]):
+            raise self.diverged("held-out loss", figures["loss"], self.state.global_step)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(
@@ -223,6 +265,7 @@ class CTCTrainer(RunTrainer):
 
 def _trainer(
     model: Any,
+    vocabulary: Vocabulary,
     batches: SpeechBatches,
     valid: SpeechBatches | None,
     settings: AcousticTraining,
@@ -252,6 +295,7 @@ def _trainer(
         dataloader_num_workers=settings.workers,
     )
     return CTCTrainer(
+        vocabulary,
         run,
         callbacks,
         model=model,
@@ -262,20 +306,24 @@ def _trainer(
 
 
 @torch.inference_mode()
-def greedy_figures(model: Any, batches: SpeechBatches) -> dict[str, float]:
-    """`loss` (nats an utterance) and `wer` (a fraction) of the best paths of held-out data."""
+def greedy_figures(model: Any, batches: SpeechBatches, vocabulary: Vocabulary) -> dict[str, float]:
+    """`loss` (nats an utterance) and `wer` (a fraction) of the best paths of held-out data.
+
+    If the model's output is not a number, the loss is NaN, and all words are wrong.
+    """
     model.eval()
-    tokenizer = batches.tokenizer
     errors, loss = ErrorRate(), 0.0
     for index in range(len(batches)):
         batch = {name: value.to(model.device) for name, value in batches[index].items()}
         outputs = model(**batch)
+        if not torch.isfinite(outputs.logits).all():
+            return {"wer": 1.0, "loss": math.nan}
         loss += float(outputs.loss)
-        masks = batch["attention_mask"].cpu()
-        best, labels = outputs.logits.argmax(-1).cpu(), batch["labels"].cpu()
-        for row, ids, mask in zip(best, labels, masks, strict=True):
+        masks = batch[mask_of(batch)].cpu()
+        logits, labels = outputs.logits.float().cpu(), batch["labels"].cpu()
+        for row, ids, mask in zip(logits, labels, masks, strict=True):
             frames = math.ceil(len(row) * float(mask.sum()) / mask.shape[-1])
-            hypothesis = tokenizer.decode(row[:frames])
-            reference = tokenizer.decode(ids[ids != IGNORED], group_tokens=False)
+            hypothesis = greedy(row[:frames].numpy(), vocabulary)[0]
+            reference = batches.tokenizer.decode(ids[ids != IGNORED], group_tokens=False)
             errors += word_errors(reference, hypothesis)
     return {"wer": errors.rate, "loss": loss / len(batches.utterances)}

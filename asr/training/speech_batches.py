@@ -105,7 +105,7 @@ def alignable(
     frames_per_second = (frames[1] - frames[0]) / 4 / speed
     kept = []
     for utterance in utterances:
-        ids = tokenizer(utterance.text or "")["input_ids"]
+        ids = tokenizer(utterance.text or "", add_special_tokens=False)["input_ids"]
         needed = len(ids) + sum(a == b for a, b in pairwise(ids))
         if needed <= _seconds(utterance) * frames_per_second:
             kept.append(utterance)
@@ -181,7 +181,10 @@ class SpeechBatches(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         if self.augment and "input_features" in batch:
             seconds = max(map(len, signals)) / rate
             mask_features(batch["input_features"], seconds, self.settings.augmentation, rng)
-        labels = [self.tokenizer(u.text or "")["input_ids"] for u in chosen]
+        # Some tokenizers would add marks of sentences, which nobody speaks.
+        labels = [
+            self.tokenizer(u.text or "", add_special_tokens=False)["input_ids"] for u in chosen
+        ]
         width = max(1, *map(len, labels))
         padded = np.full((len(labels), width), IGNORED)
         for row, ids in zip(padded, labels, strict=True):

@@ -58,7 +58,7 @@ def train_lm(
 
     Raises:
         InputError: A text is missing or empty, a setting is wrong, there is no checkpoint to
-            continue from, or the output folder is from another run.
+            continue from, the output folder is from another run, or the training diverges.
         KeyboardInterrupt: The user pressed Ctrl-C; a checkpoint has been written.
     """
     run = Run(settings.output, resume)
@@ -78,6 +78,11 @@ def train_lm(
     figures: dict[str, float] = {"cut_lines": float(sum(text.too_long for text in texts))}
     if held_out is not None and settings.model is not None:
         before = perplexity(model, held_out, settings.batch_tokens, tokenizer.eos_token_id)
+        if not math.isfinite(before["valid_loss"]):
+            raise InputError(
+                f"{settings.model}: its held-out loss is {before['valid_loss']} before training; "
+                "check the model's weights"
+            )
         figures |= {f"{name}_before": value for name, value in before.items()}
     if settings.lora is not None:
         model = adapted(model, settings.lora, settings.seed)
@@ -97,6 +102,8 @@ def train_lm(
             "valid_words": float(held_out.words),
             "valid_left_out": float(held_out.too_long),
         }
+        if not math.isfinite(figures["valid_loss"]):
+            raise trainer.diverged("held-out loss", figures["valid_loss"], trainer.args.max_steps)
     run.finish(trained, [tokenizer], settings.save_dtype, ingredients, figures)
     return figures
 
@@ -236,7 +243,9 @@ def perplexity(model: Any, text: Encoded, batch_tokens: int, pad: int) -> dict[s
         batch = {name: value.to(device) for name, value in batches[i].items()}
         tokens = int((batch["labels"][:, 1:] != IGNORED).sum())
         nats += float(model(**batch).loss) * tokens
+    by_word = nats / (text.words + text.lines)
     return {
         "valid_loss": nats / text.tokens,
-        "valid_word_perplexity": math.exp(nats / (text.words + text.lines)),
+        # Above the largest exponent it is infinite as a float64, and exp would raise an error.
+        "valid_word_perplexity": math.exp(by_word) if by_word < 700 else by_word * math.inf,
     }

@@ -21,6 +21,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from lm.errors import InputError
 from lm.neural.quiet import quiet_transformers
 from lm.training.progress import TrainingProgress
 from lm.training.resume import Run
@@ -55,6 +56,17 @@ def training_arguments(
         **more: What is particular to one training.
     """
     steps = math.ceil(batches * epochs)
+    warming = math.ceil(warmup * steps)
+    if warming >= steps:
+        # The first of these steps has the learning rate 0: with one step, nothing would change.
+        warming = steps - 1
+        LOG.warning(
+            f"the warm-up (`warmup` {warmup:g}) covers all {steps:,} steps, so that only the last "
+            "one has the full learning rate: lower `warmup`, or train for more `epochs`"
+            if steps > 1
+            else "the training has one step only, which is made without a warm-up: give more "
+            "`epochs`, or smaller batches"
+        )
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
@@ -62,7 +74,7 @@ def training_arguments(
         per_device_eval_batch_size=1,
         learning_rate=learning_rate,
         lr_scheduler_type=SCHEDULERS[schedule],
-        warmup_steps=math.ceil(warmup * steps),
+        warmup_steps=warming,
         use_cpu=not torch.cuda.is_available(),
         bf16=precision == "bfloat16",
         save_total_limit=2,
@@ -96,7 +108,7 @@ class RunTrainer(Trainer):
         """
         with quiet_transformers():
             super().__init__(data_collator=only_item, callbacks=list(callbacks), **arguments)
-        self.first_checkpoint = run.last
+        self.first_checkpoint, self.first_step = run.last, run.first_step
         self.progress, self.interrupt = TrainingProgress(self.held_out_name), Interrupt(run.restart)
         self.remove_callback(PrinterCallback)
         self.add_callback(self.progress)
@@ -109,9 +121,11 @@ class RunTrainer(Trainer):
             The mean loss of the steps that were made.
 
         Raises:
+            InputError: The loss is no longer a number.
             KeyboardInterrupt: The user pressed Ctrl-C; a checkpoint has been written.
         """
         last = None if self.first_checkpoint is None else str(self.first_checkpoint)
+        before = fingerprint(self.model)
         try:
             with quiet_transformers(), self.interrupt.listening():
                 result = self.train(resume_from_checkpoint=last)
@@ -119,7 +133,54 @@ class RunTrainer(Trainer):
             self.progress.close()
         if self.interrupt.pressed:  # during the evaluation after the last step
             self.interrupt.stop(self.state.global_step)
+        if self.first_checkpoint is None and fingerprint(self.model) == before:
+            LOG.warning(
+                "the training has changed no weight: raise `learning_rate`, or train for more "
+                "`epochs`"
+            )
         return float(result.training_loss)
+
+    def training_step(self, *batch: Any, **more: Any) -> torch.Tensor:
+        """One batch's loss and gradients.
+
+        Raises:
+            InputError: The loss is NaN or infinite; no step is made with it.
+        """
+        loss: torch.Tensor = super().training_step(*batch, **more)
+        if not torch.isfinite(loss).all():
+            raise self.diverged("loss", float(loss), self.state.global_step + 1)
+        return loss
+
+    def diverged(self, what: str, value: float, step: int) -> InputError:
+        """The error of a run whose loss is no longer a number, with what helps.
+
+        Args:
+            what: What is no number.
+            value: Its value.
+            step: The step in which it was found, or after which, if it is about held-out data.
+        """
+        if step > self.first_step + (what == "loss"):
+            where = f"in step {step:,} of {self.args.max_steps:,} the {what} is {value}"
+            remedy = (
+                "the training has diverged and no model was written; lower `learning_rate` (it is "
+                f"{self.args.learning_rate:g}) or raise `warmup`, and train again with --restart"
+            )
+        elif self.first_step:
+            where = f"the checkpoint of step {self.first_step:,} gives the {what} {value}"
+            remedy = (
+                "the training had diverged before; lower `learning_rate` (it is "
+                f"{self.args.learning_rate:g}) and train again with --restart"
+            )
+        else:
+            where = f"in step 1, before any weight has changed, the {what} is {value}"
+            remedy = "check the model and the data, and use `precision: float32`"
+        return InputError(f"{where}: {remedy}")
+
+
+def fingerprint(model: Any) -> list[float]:
+    """A number for each weight matrix that is trained, by which a change is noticed."""
+    trained = [p.detach() for p in model.parameters() if p.requires_grad]
+    return [float(p.double().square().sum()) for p in trained]
 
 
 def only_item(items: Sequence[Any]) -> Any:

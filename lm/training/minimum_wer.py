@@ -59,8 +59,8 @@ def train_mwer(
         model that is complete already, the figures that were recorded with it.
 
     Raises:
-        InputError: A text is too long, there is no checkpoint to continue from, or the output
-            folder is from another run.
+        InputError: A text is too long, there is no checkpoint to continue from, the output folder
+            is from another run, or the training diverges.
         KeyboardInterrupt: The user pressed Ctrl-C; a checkpoint has been written.
     """
     run = Run(output, resume)
@@ -82,6 +82,11 @@ def train_mwer(
         return recorded
     trainer = _Trainer(lm.model, parts, settings, run, callbacks)
     before = trainer.evaluate()["eval_loss"]
+    if not math.isfinite(before):
+        raise InputError(
+            f"{model}: the expected errors of the held-out lists are {before} before training; "
+            "check the model's weights"
+        )
     state = {name: value.clone() for name, value in lm.model.state_dict().items()}
     trainer.train_run()
     found = trainer.state.best_metric
@@ -179,6 +184,17 @@ class _Trainer(RunTrainer):
                 None,
             ),
         )
+
+    def evaluate(self, *data: Any, **more: Any) -> dict[str, float]:
+        """Expected errors on the held-out lists.
+
+        Raises:
+            InputError: They are no number after training has begun.
+        """
+        found: dict[str, float] = super().evaluate(*data, **more)
+        if self.state.global_step and not math.isfinite(found["eval_loss"]):
+            raise self.diverged(self.held_out_name, found["eval_loss"], self.state.global_step)
+        return found
 
     def compute_loss(
         self,

@@ -170,12 +170,37 @@ class Run:
             dtype: `float32`, `float16` or `bfloat16`.
             ingredients: What the run is made from.
             figures: What is recorded of it.
+
+        Raises:
+            InputError: A weight is no number, or has none in the dtype.
         """
+        steps = f"{figures['steps']:,.0f} steps" if "steps" in figures else "training"
+        if broken := not_finite(model):
+            raise InputError(
+                f"after {steps} the weights {broken} are no longer numbers: the training has "
+                "diverged and no model was written; lower `learning_rate` or raise `warmup`, and "
+                "train again with --restart"
+            )
+        model = model.to(getattr(torch, dtype))
+        if broken := not_finite(model):
+            raise InputError(
+                f"after {steps} the weights {broken} are too large for {dtype}; set `save_dtype: "
+                "float32` and train again with --restart"
+            )
         with whole_folder(self.output) as folder:
-            model.to(getattr(torch, dtype)).save_pretrained(folder)
+            model.save_pretrained(folder)
             for part in parts:
                 part.save_pretrained(folder)
             _write(folder / RECORD, ingredients, figures=dict(figures))
+
+
+def not_finite(model: torch.nn.Module) -> str | None:
+    """The name of the first weights with a value that is no finite number; None if there are none.
+
+    Buffers may have infinite values, such as masks.
+    """
+    named = model.named_parameters()
+    return next((name for name, value in named if not value.isfinite().all()), None)
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
