@@ -15,9 +15,13 @@ import numpy as np
 from asr.audio import NOISES, RATE, Noise, load_audio, mix_noise
 from lm.errors import InputError
 from lm.files import whole_file
+from lm.text.json_values import parse_json
 from lm.text.prose import open_text
+from lm.text.unpacked import STARTS
 
 STRUCTURED = {"noise", "tags"}  # keys whose values are objects; in tables they are JSON
+LARGEST = 1e9  # seconds, Hz and channels; more is an error of the manifest
+LONGEST_NAME = 255  # bytes of the name of a file or a folder
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".sph"}
 
 
@@ -71,7 +75,7 @@ def read_corpus(path: str | Path) -> list[Utterance]:
             raise InputError(f"{path}: the folder has neither *.trans.txt nor audio files")
     elif not path.is_file():
         raise InputError(f"{path}: no such manifest or folder")
-    elif path.suffix in (".csv", ".tsv"):
+    elif _kind(path) in (".csv", ".tsv"):
         found = list(_read_table(path))
     else:
         found = list(_read_manifest(path))
@@ -86,24 +90,32 @@ def read_corpus(path: str | Path) -> list[Utterance]:
     return found
 
 
+def _kind(path: Path) -> str:
+    """The ending of a file's name, without that of its compression."""
+    return Path(path.stem).suffix if path.suffix in STARTS else path.suffix
+
+
 def _read_manifest(path: Path) -> Iterator[Utterance]:
     for number, line in enumerate(_lines(path), 1):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
-        try:
-            entry = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{where}: not JSON ({error}); write one object a line") from error
+        entry = parse_json(line, where, "write one object a line")
         if not isinstance(entry, dict):
             raise InputError(f"{where}: not a JSON object; write one object a line")
         yield _utterance(entry, path.parent, where)
 
 
 def _read_table(path: Path) -> Iterator[Utterance]:
-    delimiter = "\t" if path.suffix == ".tsv" else ","
-    rows = csv.DictReader(_lines(path), delimiter=delimiter)
+    delimiter = "\t" if _kind(path) == ".tsv" else ","
+    # A quotation mark without its partner would hide all lines up to the next one.
+    rows = csv.DictReader(_lines(path), delimiter=delimiter, strict=True)
     try:
+        names = rows.fieldnames or []
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise InputError(
+                f"{path}, line 1: there are two columns {twice[0]!r}; keep or rename one of them"
+            )
         for row in rows:
             where = f"{path}, line {rows.line_num}"
             if None in row or None in row.values():
@@ -114,13 +126,13 @@ def _read_table(path: Path) -> Iterator[Utterance]:
             # An empty field is a missing value, but an empty reference is a reference.
             entry: dict[str, Any] = {k: v for k, v in row.items() if v != "" or k == "text"}
             for key in STRUCTURED & entry.keys():
-                try:
-                    entry[key] = json.loads(entry[key])
-                except ValueError as error:
-                    raise InputError(f"{where}: `{key}` is not JSON ({error})") from error
+                entry[key] = parse_json(entry[key], f"{where}: `{key}`", "write a JSON object")
             yield _utterance(entry, path.parent, where)
     except csv.Error as error:
-        raise InputError(f"{path}, line {rows.line_num}: not a table ({error})") from error
+        raise InputError(
+            f"{path}, line {rows.line_num}: not a table ({error}); a quotation mark in a field is "
+            "written twice, and the field in quotation marks"
+        ) from error
 
 
 def _read_folder(folder: Path) -> Iterator[Utterance]:
@@ -128,7 +140,8 @@ def _read_folder(folder: Path) -> Iterator[Utterance]:
     if not transcripts:
         for audio in sorted(folder.rglob("*")):
             if audio.suffix.lower() in AUDIO_SUFFIXES:
-                yield Utterance(str(audio.relative_to(folder).with_suffix("")), audio)
+                name = str(audio.relative_to(folder).with_suffix(""))
+                yield Utterance(_written(name, f"{folder}: the name of a file"), audio)
         return
     for transcript in transcripts:
         for _, utt, text in _kaldi_lines(transcript):
@@ -142,8 +155,12 @@ def _utterance(entry: Mapping[str, Any], folder: Path, where: str) -> Utterance:
     if "audio_filepath" not in rest:
         raise InputError(f"{where}: key `audio_filepath` is missing; add it or remove the line")
     file = rest.pop("audio_filepath")
-    if not isinstance(file, str) or not file:
+    if not isinstance(file, str) or not file or "\0" in file:
         raise InputError(f"{where}: `audio_filepath` is {file!r}, not a path")
+    if any(len(part.encode()) > LONGEST_NAME for part in Path(file).parts):
+        raise InputError(
+            f"{where}: `audio_filepath` is too long for the name of a file; shorten it"
+        )
     audio = folder / file
     offset = _number(rest.pop("offset", 0.0), "offset", where)
     name = audio.stem if offset == 0 else f"{audio.stem}-{offset:.10g}"
@@ -159,27 +176,64 @@ def _utterance(entry: Mapping[str, Any], folder: Path, where: str) -> Utterance:
     if not isinstance(tags, dict):
         raise InputError(f"{where}: `tags` is {tags!r}, not an object")
     return Utterance(
-        id=name if utt is None else str(utt),
+        id=name if utt is None else _name(utt, "id", where),
         audio_filepath=audio,
         text=text,
         offset=offset,
         duration=None if duration is None else _number(duration, "duration", where),
-        speaker=None if speaker is None else str(speaker),
-        channel=None if channel is None else int(_number(channel, "channel", where)),
-        sample_rate=None if rate is None else int(_number(rate, "sample_rate", where)),
+        speaker=None if speaker is None else _name(speaker, "speaker", where),
+        channel=None if channel is None else _whole(channel, "channel", where),
+        sample_rate=None if rate is None else _whole(rate, "sample_rate", where),
         noise=noise,
-        tags={**rest, **tags},
+        tags={key: _tag(value) for key, value in {**rest, **tags}.items()},
     )
+
+
+def _name(value: Any, key: str, where: str) -> str:
+    """The name of an utterance or of a speaker, which may be a number."""
+    name = str(value)
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or not name.strip():
+        raise InputError(f"{where}: `{key}` is {value!r}, not a name; correct or remove it")
+    return name
+
+
+def _written(name: str, what: str) -> str:
+    """A name of the file system that can be written as UTF-8.
+
+    Raises:
+        InputError: It cannot, as the names of files are bytes.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{what}, {name!r}, is not UTF-8; rename the file") from error
+    return name
+
+
+def _tag(value: Any) -> Any:
+    """The value of a tag; a list or an object becomes its JSON text, by which one can group."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
 
 
 def _number(value: Any, key: str, where: str) -> float:
     try:
+        if isinstance(value, bool):
+            raise TypeError("true and false are no numbers")
         number = float(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{where}: `{key}` is {value!r}, not a number") from error
     if not 0 <= number < math.inf:
         raise InputError(f"{where}: `{key}` is {value!r}; it must be finite and not negative")
+    if number > LARGEST:
+        raise InputError(f"{where}: `{key}` is {value!r}; it must not be above {LARGEST:g}")
     return number
+
+
+def _whole(value: Any, key: str, where: str) -> int:
+    number = _number(value, key, where)
+    if number % 1:
+        raise InputError(f"{where}: `{key}` is {value!r}; it must be a whole number")
+    return int(number)
 
 
 def _noise(value: Any, where: str) -> Noise | None:
@@ -187,7 +241,7 @@ def _noise(value: Any, where: str) -> Noise | None:
         return None
     if not isinstance(value, dict) or set(value) != {"kind", "snr_db", "seed"}:
         raise InputError(f"{where}: `noise` needs exactly the keys kind, snr_db and seed")
-    if value["kind"] not in NOISES:
+    if not isinstance(value["kind"], str) or value["kind"] not in NOISES:
         raise InputError(f"{where}: noise of kind {value['kind']!r}; known: {', '.join(NOISES)}")
     try:
         noise = Noise(value["kind"], float(value["snr_db"]), int(value["seed"]))

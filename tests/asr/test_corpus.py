@@ -76,7 +76,7 @@ def test_tables_from_a_spreadsheet_with_noise_and_tags(tmp_path: Path) -> None:
     assert (second.id, second.text, second.noise) == ("b-1234.5678", "", None)
     for row, message in (
         ("a.wav", "the line does not have as many fields as the header"),
-        ("a.wav,,,pink,", "`noise` is not JSON"),
+        ("a.wav,,,pink,", "`noise`: not JSON"),
     ):
         path.write_text(f"audio_filepath,text,offset,noise,tags\n{row}\n")
         with pytest.raises(InputError, match=f"line 2: {message}"):
