@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asr.evaluation.alignment import METHODS as ALIGNMENTS
 from experiments.comparison.arguments import REFERENCES
 from experiments.score import names_of
 from lm.errors import InputError
@@ -64,6 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"applied before words are counted: {CHOICES} (default: %(default)s)",
     )
+    parser.add_argument(
+        "--alignment",
+        choices=ALIGNMENTS,
+        default="jiwer",
+        help="align words as jiwer does, or as NIST sclite does (default: %(default)s)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -95,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
         lists = (read_nbest(path) for path in arguments.dev)
         dev = dict(zip(tables, lists, strict=True))
         references = read_references(arguments.dev_refs)
-    counting = Counting(clean)
+    counting = Counting(clean, arguments.alignment)
     systems = resolve(systems_of(weights, arguments.method))
     decisions = decide(systems, dev, References(references, counting))
     write_chosen(systems[CHOSEN], tables, decisions, arguments.output)

@@ -9,6 +9,7 @@ import argparse
 import logging
 import sys
 
+from asr.evaluation.alignment import METHODS as ALIGNMENTS
 from experiments.comparison.arguments import REFERENCES
 from lm.errors import InputError
 from lm.files import output_file
@@ -33,6 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT,
         metavar="NAME",
         help=f"applied before words are counted: {CHOICES} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--alignment",
+        choices=ALIGNMENTS,
+        default="jiwer",
+        help="align words as jiwer does, or as NIST sclite does (default: %(default)s)",
     )
     parser.add_argument(
         "--seed",
@@ -60,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lm.combine import write_weights
 
     table = read_nbest(arguments.nbest)
-    counting = Counting(clean, seed=arguments.seed)
+    counting = Counting(clean, arguments.alignment, seed=arguments.seed)
     references = References(read_references(arguments.refs), counting)
     found = tune_weights(table, columns, references)
     write_weights(

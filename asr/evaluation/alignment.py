@@ -9,13 +9,18 @@ from typing import Literal, get_args
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 
+from asr.evaluation.lattice import Lattice
+from asr.evaluation.marks import MarkError, parse
 from lm.errors import InputError
 
 Method = Literal["jiwer", "sclite"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
-# The kinds of places of an alignment, in the order of `asr.evaluation.wer.COUNTS`.
-HIT, SUBSTITUTION, DELETION, INSERTION = range(4)
+Encoded = list[int] | Lattice
+
+# The kinds of places of an alignment, in the order of `asr.evaluation.wer.COUNTS`, and last an
+# optional reference word that the hypothesis lacks: it counts as a hit, as in sclite.
+HIT, SUBSTITUTION, DELETION, INSERTION, SKIPPED = range(5)
 OF_OPCODE = {"equal": HIT, "replace": SUBSTITUTION, "delete": DELETION, "insert": INSERTION}
 
 
@@ -23,14 +28,20 @@ OF_OPCODE = {"equal": HIT, "replace": SUBSTITUTION, "delete": DELETION, "insert"
 class Alignment:
     """The errors of a hypothesis along its reference of R words.
 
+    Alternatives of a marked reference are one place, whatever the number of their words.
+
     Attributes:
-        wrong: bool (R,), whether the reference word is substituted or deleted.
+        wrong: bool (R,), whether the reference word is substituted or deleted; with alternatives,
+            int (R,), the number of errors at each place.
         inserted: int (R + 1,), number of hypothesis words inserted before each reference word; the
             last number is for words after all of them.
+        right: int (R,), number of words at each place that are right; None if it is 1 wherever
+            there is no error.
     """
 
     wrong: np.ndarray
     inserted: np.ndarray
+    right: np.ndarray | None = None
 
     @classmethod
     def of(cls, path: np.ndarray) -> Alignment:
@@ -39,6 +50,37 @@ class Alignment:
         before = np.cumsum(of_reference)[~of_reference]
         inserted = np.bincount(before, minlength=int(of_reference.sum()) + 1)
         return cls(path[of_reference] != HIT, inserted)
+
+    @classmethod
+    def of_lattice(cls, path: np.ndarray, arcs: np.ndarray, reference: Lattice) -> Alignment:
+        """The alignment of a reference with alternatives.
+
+        Args:
+            path: (P,) kinds of places.
+            arcs: (P,) arcs of the reference; -1 at an insertion.
+            reference: the reference.
+        """
+        size = int(reference.places.max()) + 1
+        wrong, right = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
+        inserted = np.zeros(size + 1, dtype=np.int64)
+        after = arcs[arcs >= 0]
+        places = reference.places
+        read = 0  # words of the reference before the place of the alignment
+        for kind, arc in zip(path.tolist(), arcs.tolist(), strict=True):
+            if arc >= 0:
+                read += 1
+                own = places[arc]
+                right[own] += kind in (HIT, SKIPPED)
+                wrong[own] += kind in (SUBSTITUTION, DELETION)
+                continue
+            before = places[after[read - 1]] if read else -1
+            following = places[after[read]] if read < len(after) else size
+            # Between two words of the same alternatives, an insertion is an error of theirs.
+            if before == following:
+                wrong[before] += 1
+            else:
+                inserted[before + 1] += 1
+        return cls(wrong, inserted, right)
 
 
 class WordIds:
@@ -50,9 +92,9 @@ class WordIds:
             substitution costs 4, a deletion or insertion 3, so that one insertion, one hit and one
             deletion are preferred to two substitutions. Between alignments of equal cost it takes,
             from the end of the sentence, a hit or substitution before an insertion before a
-            deletion. It is equal to sclite's, place by place, for texts without sclite's special
-            marks (alternatives in braces, fragments, optional words) and in one case (sclite
-            itself ignores case).
+            deletion. It is equal to sclite's, place by place, in one case (sclite itself ignores
+            case), also for the marks that `asr.evaluation.marks` describes: alternatives in braces
+            and, in references, optional words in brackets (`sclite -D`).
 
     Raises:
         InputError: There is no such method.
@@ -64,21 +106,67 @@ class WordIds:
         self.method = method
         self._ids: dict[str, int] = {}
 
-    def encode(self, text: str) -> list[int]:
-        """The numbers of a text's words."""
+    def encode(self, text: str, reference: bool = False) -> Encoded:
+        """The numbers of a text's words; for sclite, a lattice if the text has marks.
+
+        Marks that are not complete are words.
+
+        Args:
+            text: words separated by white space.
+            reference: whether the text is a reference, see `asr.evaluation.marks.parse`.
+        """
         ids = self._ids
+        if self.method == "sclite":
+            try:
+                marked = parse(text, reference)
+            except MarkError:
+                marked = None
+            if marked is not None:
+                return Lattice.of(marked, lambda word: ids.setdefault(word, len(ids)))
         return [ids.setdefault(word, len(ids)) for word in text.split()]
 
-    def counts(self, reference: list[int], hypothesis: list[int]) -> tuple[int, int, int, int]:
+    def counts(self, reference: Encoded, hypothesis: Encoded) -> tuple[int, int, int, int]:
         """Hits, substitutions, deletions and insertions of the alignment."""
-        if self.method == "jiwer":
+        if self.method == "jiwer" and isinstance(reference, list) and isinstance(hypothesis, list):
             kinds = [edit[0] for edit in Levenshtein.editops(reference, hypothesis).as_list()]
             wrong, missing = kinds.count("replace"), kinds.count("delete")
             return len(reference) - wrong - missing, wrong, missing, kinds.count("insert")
-        hits, wrong, missing, more = np.bincount(self.path(reference, hypothesis), minlength=4)
-        return int(hits), int(wrong), int(missing), int(more)
+        found = np.bincount(self.path(reference, hypothesis), minlength=5)
+        hits, wrong, missing, more, skipped = found.tolist()
+        return hits + skipped, wrong, missing, more
 
-    def path(self, reference: list[int], hypothesis: list[int]) -> np.ndarray:
+    def aligned(self, reference: Encoded, hypothesis: Encoded) -> Alignment:
+        """The errors along the reference."""
+        if isinstance(reference, list) and isinstance(hypothesis, list):
+            return Alignment.of(self.path(reference, hypothesis))
+        first, second = self._lattices(reference, hypothesis)
+        path, arcs, _ = _lattice_path(first, second)
+        return Alignment.of_lattice(path, arcs, first)
+
+    def pairs(self, reference: Encoded, hypothesis: Encoded) -> list[tuple[str | None, str | None]]:
+        """The words at every place, see `word_pairs`."""
+        first, second = self._lattices(reference, hypothesis)
+        if isinstance(reference, list) and isinstance(hypothesis, list):
+            path = self.path(reference, hypothesis)
+            ours = np.where(path != INSERTION, np.cumsum(path != INSERTION), -1)
+            theirs = np.where(path != DELETION, np.cumsum(path != DELETION), -1)
+        else:
+            path, ours, theirs = _lattice_path(first, second)
+        return [
+            (None if a < 0 else first.texts[a], None if b < 0 else second.texts[b])
+            for kind, a, b in zip(path.tolist(), ours.tolist(), theirs.tolist(), strict=True)
+            if kind != SKIPPED
+        ]
+
+    def _lattices(self, *texts: Encoded) -> list[Lattice]:
+        """Texts as lattices, those that are none already too."""
+        spelled = list(self._ids)
+        return [
+            Lattice.chain(text, [spelled[n] for n in text]) if isinstance(text, list) else text
+            for text in texts
+        ]
+
+    def path(self, reference: Encoded, hypothesis: Encoded) -> np.ndarray:
         """The kind of every place of the alignment of R words with H words.
 
         Args:
@@ -86,9 +174,11 @@ class WordIds:
             hypothesis: H numbers.
 
         Returns:
-            int8 (P,) of HIT, SUBSTITUTION, DELETION and INSERTION, from the start of the sentence;
-            P is at least the larger of R and H.
+            int8 (P,) of HIT, SUBSTITUTION, DELETION, INSERTION and, with marks, SKIPPED, from the
+            start of the sentence; without marks, P is at least the larger of R and H.
         """
+        if not isinstance(reference, list) or not isinstance(hypothesis, list):
+            return _lattice_path(*self._lattices(reference, hypothesis))[0]
         if self.method == "sclite":
             from asr.evaluation.sclite import sclite_path  # numba takes half a second to import
 
@@ -114,7 +204,7 @@ def align(
         raise ValueError(f"{len(references)} references but {len(hypotheses)} hypotheses")
     words = WordIds(method)
     return [
-        Alignment.of(words.path(words.encode(reference), words.encode(hypothesis)))
+        words.aligned(words.encode(reference, True), words.encode(hypothesis))
         for reference, hypothesis in zip(references, hypotheses, strict=True)
     ]
 
@@ -126,18 +216,24 @@ def word_pairs(
 
     Returns:
         (reference word, hypothesis word) of every place of the alignment; None for the word that
-        an insertion or a deletion does not have.
+        an insertion or a deletion does not have. An optional word that is missing has no place.
     """
     words = WordIds(method)
-    path = words.path(words.encode(reference), words.encode(hypothesis))
-    left, right = iter(reference.split()), iter(hypothesis.split())
-    return [
-        (
-            None if kind == INSERTION else next(left),
-            None if kind == DELETION else next(right),
-        )
-        for kind in path
-    ]
+    return words.pairs(words.encode(reference, True), words.encode(hypothesis))
+
+
+def readings(reference: str, hypothesis: str, method: Method = "jiwer") -> tuple[str, str]:
+    """Both texts without marks: what the alignment chose of alternatives and optional words."""
+    if method == "jiwer":
+        return reference, hypothesis
+    words = WordIds(method)
+    first, second = words.encode(reference, True), words.encode(hypothesis)
+    if isinstance(first, list) and isinstance(second, list):
+        return reference, hypothesis
+    pairs = words.pairs(first, second)
+    return " ".join(a for a, _ in pairs if a is not None), " ".join(
+        b for _, b in pairs if b is not None
+    )
 
 
 def right_words(
@@ -151,6 +247,14 @@ def right_words(
     words = WordIds(method)
     found = [np.zeros(0, dtype=bool)]
     for reference, hypothesis in zip(references, hypotheses, strict=True):
-        path = words.path(words.encode(reference), words.encode(hypothesis))
-        found.append(path[path != DELETION] == HIT)
+        path = words.path(words.encode(reference, True), words.encode(hypothesis))
+        found.append(path[(path != DELETION) & (path != SKIPPED)] == HIT)
     return np.concatenate(found)
+
+
+def _lattice_path(
+    reference: Lattice, hypothesis: Lattice
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    from asr.evaluation.lattice_path import lattice_path  # numba takes half a second to import
+
+    return lattice_path(reference, hypothesis)

@@ -79,6 +79,7 @@ def delta_interval(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
     seed: int = 0,
+    baseline_words: np.ndarray | None = None,
 ) -> tuple[float, float] | None:
     """Paired bootstrap interval of a difference in word error rate, system minus baseline.
 
@@ -92,6 +93,8 @@ def delta_interval(
         resamples: number of bootstrap samples.
         level: share of them that the interval holds.
         seed: the same seed draws the same samples.
+        baseline_words: (U,) reference words with which the baseline was compared, where they
+            differ from `words` because of alternatives in the references.
 
     Returns:
         Lower and upper bound as fractions, or None as in `bootstrap_interval`.
@@ -102,7 +105,19 @@ def delta_interval(
     system, baseline = np.asarray(system), np.asarray(baseline)
     if system.shape != baseline.shape:
         raise ValueError(f"system has shape {system.shape} but baseline {baseline.shape}")
-    return _interval(system.astype(np.int64) - baseline, words, resamples, level, seed)
+    if baseline_words is None or np.array_equal(words, baseline_words):
+        return _interval(system.astype(np.int64) - baseline, words, resamples, level, seed)
+    _check(system, words, resamples, level)
+    _check(baseline, baseline_words, resamples, level)
+    if len(words) < 2 or not np.any(words) or not baseline_words.any():
+        return None
+    # The same seed draws the same utterances for both.
+    ours = _rates(*_resampled_sums(system, np.asarray(words), resamples, seed))
+    theirs = _rates(*_resampled_sums(baseline, baseline_words, resamples, seed))
+    with np.errstate(invalid="ignore"):
+        difference = ours - theirs
+    # Infinite in both: no difference can be seen.
+    return _quantiles(np.where(np.isnan(difference), 0.0, difference), level)
 
 
 def matched_pairs(
@@ -179,17 +194,23 @@ def segments(system: Alignment, baseline: Alignment, buffer: int = BUFFER) -> li
     # padding for `wrong`.
     wrong = np.zeros((length + 1, 2), dtype=np.int64)
     wrong[:length, 0], wrong[:length, 1] = system.wrong, baseline.wrong
+    # A word counts as right in both, or as many words of alternatives as are right in both.
+    rights = [
+        (wrong[:length, n] == 0).astype(np.int64) if own.right is None else own.right
+        for n, own in enumerate((system, baseline))
+    ]
+    both = np.append(np.minimum(*rights), 0).tolist()
     inserted = np.stack([system.inserted, baseline.inserted], axis=1)
     if not wrong.any() and not inserted.any():
         return []
     found: list[tuple[int, int]] = []
     ours = theirs = right = 0
-    for (wrong_ours, wrong_theirs), (extra_ours, extra_theirs) in zip(
-        wrong.tolist(), inserted.tolist(), strict=True
+    for (wrong_ours, wrong_theirs), (extra_ours, extra_theirs), words in zip(
+        wrong.tolist(), inserted.tolist(), both, strict=True
     ):
         if extra_ours or extra_theirs:
             right = 0
-        right = 0 if wrong_ours or wrong_theirs else right + 1
+        right = 0 if wrong_ours or wrong_theirs else right + words
         ours += wrong_ours + extra_ours
         theirs += wrong_theirs + extra_theirs
         if right >= buffer and (ours or theirs):
@@ -229,16 +250,29 @@ def _interval(
 ) -> tuple[float, float] | None:
     """Percentile interval of sum(numerator) / sum(words) over resampled utterances."""
     numerator, words = np.asarray(numerator), np.asarray(words)
-    if numerator.ndim != 1 or numerator.shape != words.shape:
-        raise ValueError(f"shapes {numerator.shape} and {words.shape} are not one (U,)")
-    if not 0.0 < level < 1.0 or resamples < 1:
-        raise ValueError(f"level {level} is not within 0 and 1, or resamples {resamples} below 1")
+    _check(numerator, words, resamples, level)
     if len(words) < 2 or not words.any():
         return None
-    top, bottom = _resampled_sums(numerator, words, resamples, seed)
+    return _quantiles(_rates(*_resampled_sums(numerator, words, resamples, seed)), level)
+
+
+def _check(numerator: np.ndarray, words: np.ndarray, resamples: int, level: float) -> None:
+    """Checks the arguments of an interval."""
+    if numerator.ndim != 1 or numerator.shape != np.shape(words):
+        raise ValueError(f"shapes {numerator.shape} and {np.shape(words)} are not one (U,)")
+    if not 0.0 < level < 1.0 or resamples < 1:
+        raise ValueError(f"level {level} is not within 0 and 1, or resamples {resamples} below 1")
+
+
+def _rates(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    """The rates of resamples, from their sums."""
     # The rate of a resample of empty references is infinite with errors, else 0 (as ErrorRate).
     with np.errstate(divide="ignore", invalid="ignore"):
-        rates = np.where(bottom > 0, top / bottom, np.where(top == 0, 0.0, np.sign(top) * np.inf))
+        return np.where(bottom > 0, top / bottom, np.where(top == 0, 0.0, np.sign(top) * np.inf))
+
+
+def _quantiles(rates: np.ndarray, level: float) -> tuple[float, float]:
+    """The ends of a percentile interval."""
     tail = (1.0 - level) / 2.0
     # An order statistic: to interpolate between two infinite rates would give NaN.
     low, high = np.quantile(rates, [tail, 1.0 - tail], method="inverted_cdf")

@@ -10,7 +10,7 @@ import jiwer
 import numpy as np
 import pandas as pd
 
-from asr.evaluation.alignment import Method, WordIds
+from asr.evaluation.alignment import Encoded, Method, WordIds
 from lm.combine import winners
 from lm.errors import InputError
 
@@ -118,14 +118,14 @@ def row_errors(
     """
     check_references(table["utt"].unique(), references)
     words = WordIds(alignment)
-    encoded: dict[str, list[int]] = {}
+    encoded: dict[str, Encoded] = {}
     known: dict[tuple[str, str], tuple[int, int, int, int]] = {}
     rows = np.empty((len(table), len(COUNTS)), dtype=np.int64)
     for row, (utt, text) in enumerate(zip(table["utt"], table["text"], strict=True)):
         counts = known.get((utt, text))
         if counts is None:
             if utt not in encoded:
-                encoded[utt] = words.encode(references[utt])
+                encoded[utt] = words.encode(references[utt], reference=True)
             counts = known[utt, text] = words.counts(encoded[utt], words.encode(text))
         rows[row] = counts
     counted = pd.DataFrame(rows, columns=list(COUNTS), index=table.index)

@@ -125,11 +125,17 @@ def read_ctm(path: Path) -> list[Transcript]:
 
 
 def _joined(alternatives: list[TimedWord]) -> TimedWord:
-    """Alternatives as one entry, at the time of their first word."""
+    """Alternatives as one entry, at the time of their first word; an empty one is `@`, no word."""
     timed = [entry for entry in alternatives if not math.isnan(entry.start)]
     start = min((entry.start for entry in timed), default=0.0)
     end = max((entry.end for entry in timed), default=0.0)
-    return TimedWord(start, end, " ".join(entry.word for entry in alternatives), None)
+    words: list[str] = []
+    for entry in alternatives:
+        mark = math.isnan(entry.start)
+        if mark and words and words[-1] in ("{", "/"):
+            words.append("@")
+        words.append(entry.word)
+    return TimedWord(start, end, " ".join(words), None)
 
 
 def _transcript(utt: str, marked: list[TimedWord]) -> Transcript:

@@ -28,6 +28,7 @@ The stages:
 
 The numbers:
     counting          how words are counted
+    marked            texts with NIST's alternatives and optional words, normalised
     references        the errors of texts
     dev               the splits on which weights are tuned
     spelling          warns if the spelling of N-best lists and references differs

@@ -66,10 +66,24 @@ class Counting:
         return found or (np.nan, np.nan)
 
     def difference(
-        self, system: np.ndarray, baseline: np.ndarray, words: np.ndarray
+        self,
+        system: np.ndarray,
+        baseline: np.ndarray,
+        words: np.ndarray,
+        baseline_words: np.ndarray | None = None,
     ) -> tuple[float, float]:
-        """95 % interval of a difference in error rate, paired; NaN if there is none."""
-        found = delta_interval(system, baseline, words, resamples=self.resamples, seed=self.seed)
+        """95 % interval of a difference in error rate, paired; NaN if there is none.
+
+        See `asr.evaluation.significance.delta_interval`.
+        """
+        found = delta_interval(
+            system,
+            baseline,
+            words,
+            resamples=self.resamples,
+            seed=self.seed,
+            baseline_words=baseline_words,
+        )
         return found or (np.nan, np.nan)
 
     def units(self, utts: Sequence[str], tags: pd.DataFrame | None, split: str) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from asr.evaluation.alignment import right_words
+from asr.evaluation.alignment import readings, right_words
 from asr.evaluation.significance import holm
 from asr.evaluation.wer import COUNTS, ErrorRate, char_errors, rate
 from experiments.comparison.counting import Counting, same_utterances
@@ -69,14 +69,12 @@ class Truth:
         utts: names of the utterances.
         texts: their normalised references.
         units: (U,) unit of each utterance that the bootstrap draws, see `Counting.units`.
-        words: (D,) number of reference words of each unit.
     """
 
     counting: Counting
     utts: list[str]
     texts: list[str]
     units: np.ndarray
-    words: np.ndarray
 
     @classmethod
     def of(cls, split: ScoredSplit, utts: list[str]) -> Truth:
@@ -89,12 +87,11 @@ class Truth:
         counting = split.references.counting
         texts = split.references.of(utts)
         units = counting.units(utts, split.tags, split.name)
-        words = np.array([len(text.split()) for text in texts])
-        return cls(counting, utts, texts, units, np.bincount(units, words))
+        return cls(counting, utts, texts, units)
 
-    def drawn(self, errors: np.ndarray) -> np.ndarray:
-        """Errors of units, (D,), from those of utterances, (U,)."""
-        return np.bincount(self.units, errors)
+    def drawn(self, counts: np.ndarray) -> np.ndarray:
+        """Errors or words of units, (D,), from those of utterances, (U,)."""
+        return np.bincount(self.units, counts)
 
 
 def evaluate(
@@ -122,7 +119,7 @@ def evaluate(
     }
     first = baseline or next(iter(systems))
     truth = Truth.of(split, picked[first].rows["utt"].tolist())
-    if not truth.words.any():
+    if not picked[first].words.any():
         LOG.warning(
             f"{split.name}: the references of all {len(truth.utts)} utterances are empty, so there "
             "is no error rate; every word of a hypothesis is an insertion. Check the references "
@@ -132,7 +129,7 @@ def evaluate(
     summary, details = [], []
     for name, choice in picked.items():
         characters = [
-            char_errors(reference, text)
+            char_errors(*readings(reference, text, truth.counting.alignment))
             for reference, text in zip(truth.texts, choice.rows["text"], strict=True)
         ]
         weights = decisions[name].weights
@@ -160,7 +157,7 @@ def evaluate(
 def rates(picked: Picked, characters: Sequence[ErrorRate], truth: Truth) -> dict[str, Any]:
     """A system's error rates and counts, as columns of `systems.parquet`."""
     total = ErrorRate.total(picked.counts)
-    low, high = truth.counting.interval(truth.drawn(picked.errors), truth.words)
+    low, high = truth.counting.interval(truth.drawn(picked.errors), truth.drawn(picked.words))
     return {
         "wer": total.rate,
         "wer_low": low,
@@ -195,7 +192,7 @@ def against_baseline(
         if name != first
     }
     p_values = holm([tests[name].p_value if name in tests else np.nan for name in picked])
-    base = truth.drawn(picked[first].errors)
+    base, base_words = truth.drawn(picked[first].errors), truth.drawn(picked[first].words)
     base_rate = ErrorRate.total(picked[first].counts).rate
     found = {}
     for (name, choice), p_value in zip(picked.items(), p_values, strict=True):
@@ -203,7 +200,9 @@ def against_baseline(
         if name != first:
             own_rate = ErrorRate.total(choice.counts).rate
             delta = own_rate - base_rate if np.isfinite([own_rate, base_rate]).all() else np.nan
-            low, high = truth.counting.difference(truth.drawn(choice.errors), base, truth.words)
+            low, high = truth.counting.difference(
+                truth.drawn(choice.errors), base, truth.drawn(choice.words), base_words
+            )
         found[name] = {
             "delta_wer": delta,
             "delta_low": low,

@@ -9,6 +9,7 @@ import pandas as pd
 
 from asr.evaluation.wer import COUNTS, check_references, row_errors
 from experiments.comparison.counting import Counting
+from experiments.comparison.marked import Marks
 from lm.text.loss import TextLoss
 
 
@@ -36,15 +37,18 @@ class References:
         self._spelled: dict[str, str] = {}
         self._errors: dict[tuple[str, str], tuple[int, ...]] = {}
         loss = TextLoss.of(counting.normalise)
-        for text in texts.values():
-            loss.add(text, self.spell(text))
+        marks = Marks(counting.normalise, counting.alignment)
+        self._counted = {utt: marks.reference(utt, text) for utt, text in texts.items()}
+        for utt, text in texts.items():
+            loss.add(text, self._counted[utt])
         loss.check("references")
-        self._counted = {utt: self.spell(text) for utt, text in texts.items()}
+        marks.warn()
+        self._marks = Marks(counting.normalise, counting.alignment)
         self._hypotheses: set[str] = set()
         self._loss = TextLoss.of(counting.normalise)
 
     def of(self, utts: Iterable[str]) -> list[str]:
-        """References as they are counted.
+        """References as they are counted; with sclite's alignment, NIST's marks are kept.
 
         Raises:
             InputError: As `asr.evaluation.wer.row_errors`.
@@ -54,9 +58,9 @@ class References:
         return [self._counted[utt] for utt in utts]
 
     def spell(self, text: str) -> str:
-        """A text as it is counted."""
+        """A hypothesis as it is counted."""
         if text not in self._spelled:
-            self._spelled[text] = self.counting.normalise(text)
+            self._spelled[text] = self._marks.hypothesis(text)
         return self._spelled[text]
 
     def spelled(self, table: pd.DataFrame) -> pd.DataFrame:

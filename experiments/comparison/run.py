@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from asr.evaluation.marks import plain
 from experiments.breakdown import unknown_words
 from experiments.comparison.config import to_plain
 from experiments.comparison.counting import Counting
@@ -148,7 +149,7 @@ def with_unknown_words(split: SplitData, plan: Plan, references: References) -> 
     if not files:
         return split.tags
     models = [NgramModel.load(file).__contains__ for file in dict.fromkeys(files)]
-    counts = [unknown_words(text, models) for text in references.of(split.references)]
+    counts = [unknown_words(plain(text), models) for text in references.of(split.references)]
     index = pd.Index(list(split.references), name="utt")
     return split.tags.reindex(index).assign(unknown=np.array(counts, dtype=int))
 

@@ -18,11 +18,18 @@ function outputBlock(app, ref, outputs) {
   if (ref === null) return card("Errors of every system", null, counts);
   const holder = el("div", { class: "aligned-holder" });
   const rows = outputs.map(({ system, output }) => ({ name: system.name, hyp: output.hyp, sure: output.sure, method: system.source.run.alignment }));
+  // A reference with alternatives is aligned by Python only: there the texts have no marks.
+  const words = splitWords(ref);
+  const known = rows.every((row, k) => alignWords(words, splitWords(row.hyp), row.method).filter(([kind]) => kind !== "ok").length === outputs[k].output.errors);
+  if (!known) {
+    const texts = table(["", "text"], [["reference", ref], ...rows.map((row) => [row.name, row.hyp])]);
+    return card("Reference and outputs", "The reference has alternatives, so the errors are counted but not marked.", texts, counts);
+  }
   const fit = () => {
     const narrow = holder.clientWidth < 480, longest = Math.max(9, ...rows.map((row) => row.name.length));
     const label = 8.4 * Math.min(narrow ? 15 : 24, longest) + 12;
     holder.style.setProperty("--label", `${label}px`);
-    replace(holder, alignedBlock(splitWords(ref), rows, holder.clientWidth - label - 4));
+    replace(holder, alignedBlock(words, rows, holder.clientWidth - label - 4));
   };
   app.onWidth.set(holder, fit);
   requestAnimationFrame(() => fit());

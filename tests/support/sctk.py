@@ -26,13 +26,15 @@ class Segments:
     z: float
 
 
-def sgml(references: Sequence[str], hypotheses: Sequence[str], folder: Path, name: str) -> str:
+def sgml(
+    references: Sequence[str], hypotheses: Sequence[str], folder: Path, name: str, *options: str
+) -> str:
     """sclite's alignments, in its SGML form."""
     for kind, texts in (("ref", references), ("hyp", hypotheses)):
         lines = (f"{text} (speaker_{number})\n" for number, text in enumerate(texts))
         (folder / f"{name}.{kind}").write_text("".join(lines), encoding="utf-8")
     command = ["sctk", "sclite", "-r", f"{name}.ref", "trn", "-h", f"{name}.hyp", "trn", name]
-    command += ["-i", "spu_id", "-s", "-o", "sgml", "-O", "."]
+    command += ["-i", "spu_id", "-s", "-o", "sgml", "-O", ".", *options]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     return (folder / f"{name}.hyp.sgml").read_text(encoding="utf-8")
 
