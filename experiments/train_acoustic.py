@@ -29,7 +29,12 @@ def run(arguments: argparse.Namespace) -> int:
     settings = load_config(AcousticTraining, arguments.config, arguments.overrides)
     from asr.training.ctc import train_acoustic  # torch takes seconds to import
 
-    print_figures(train_acoustic(settings, resume=arguments.resume))
+    figures = train_acoustic(settings, resume=arguments.resume)
+    print_figures(figures)
+    if figures.get("valid_wer", 0.0) >= 1:
+        LOG.warning(
+            "not one held-out word is right: train for more `epochs`, or change `learning_rate`"
+        )
     LOG.info(f"the model is in {settings.output}")
     return 0
 

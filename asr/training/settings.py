@@ -15,6 +15,7 @@ from lm.training.settings import (
     SCHEDULES,
     TRAINING_RANGES,
     check_choice,
+    check_learning_rate,
     check_share,
     check_start,
 )
@@ -134,4 +135,5 @@ class AcousticTraining:
             raise InputError(f"`save_steps` is {self.save_steps}; use at least 1")
         if not (self.epochs > 0 and self.learning_rate > 0 and self.batch_seconds > 0):
             raise InputError("`epochs`, `learning_rate` and `batch_seconds` must be above 0")
+        check_learning_rate(self.learning_rate)
         check_share("warmup", self.warmup)

@@ -6,6 +6,7 @@ A line of text is one sequence from BOS to EOS, as a hypothesis is when it is sc
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from itertools import islice
@@ -34,7 +35,10 @@ from lm.training.sequences import (
 )
 from lm.training.settings import LMTraining
 
+LOG = logging.getLogger("secondpass")
 TOKENIZER_LINES = 400_000  # BPE merges do not change much beyond this
+# A loss this many times that of the model before, or of guessing, is that of a failed training.
+FAILED = 2.0
 
 
 def train_lm(
@@ -102,8 +106,7 @@ def train_lm(
             "valid_words": float(held_out.words),
             "valid_left_out": float(held_out.too_long),
         }
-        if not math.isfinite(figures["valid_loss"]):
-            raise trainer.diverged("held-out loss", figures["valid_loss"], trainer.args.max_steps)
+    _check_learned(figures, int(trained.config.get_text_config().vocab_size), trainer)
     run.finish(trained, [tokenizer], settings.save_dtype, ingredients, figures)
     return figures
 
@@ -219,6 +222,36 @@ def _trainer(
         train_dataset=batches,
         optimizers=(optimizer, None),
     )
+
+
+def _check_learned(figures: Mapping[str, float], vocabulary_size: int, trainer: RunTrainer) -> None:
+    """Makes sure that the model predicts better than it did, or than a guess among all tokens.
+
+    A model that is worse is a warning. One whose loss has doubled has diverged, although the loss
+    is a number.
+
+    Args:
+        figures: The figures of the run.
+        vocabulary_size: V, number of tokens.
+        trainer: The trainer of the run.
+
+    Raises:
+        InputError: The training has diverged.
+    """
+    guess = math.log(vocabulary_size)
+    before = figures.get("valid_loss_before")
+    limit = max(guess, before or 0.0)
+    for what, name in (("held-out loss", "valid_loss"), ("mean loss", "loss")):
+        if not figures.get(name, 0.0) <= FAILED * limit:
+            raise trainer.diverged(what, figures[name], trainer.args.max_steps)
+    found = figures.get("valid_loss", 0.0)
+    if found > (guess if before is None else before):
+        compared = "guessing gives" if before is None else "it was before"
+        LOG.warning(
+            f"the held-out loss is {found:.4f}, and {compared} "
+            f"{guess if before is None else before:.4f}: the model has become worse, or has not "
+            "learnt yet; change `learning_rate` or `epochs`"
+        )
 
 
 @torch.inference_mode()

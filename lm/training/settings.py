@@ -12,6 +12,7 @@ from lm.ranges import COUNT, FINITE, NOT_NEGATIVE, SEED, check_ranges
 SCHEDULES = ("cosine", "linear", "constant")
 PRECISIONS = ("float32", "bfloat16")
 SAVED_DTYPES = ("float32", "float16")
+HIGHEST_RATE = 1e30  # float32 has larger numbers, but optimisers multiply the learning rate
 # What every training has.
 TRAINING_RANGES = {
     "seed": SEED,
@@ -127,6 +128,7 @@ class LMTraining:
                 raise InputError(f"`{name}` is {number}; use at least {least}")
         if not (self.epochs > 0 and self.learning_rate > 0):
             raise InputError("`epochs` and `learning_rate` must be above 0")
+        check_learning_rate(self.learning_rate)
         check_share("warmup", self.warmup)
 
 
@@ -170,6 +172,7 @@ class MWERTraining:
             raise InputError("`epochs`, `learning_rate` and `checks` must be above 0")
         check_choice("precision", self.precision, PRECISIONS)
         check_choice("save_dtype", self.save_dtype, SAVED_DTYPES)
+        check_learning_rate(self.learning_rate)
         check_share("warmup", self.warmup)
 
 
@@ -193,6 +196,16 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     """
     if value not in choices:
         raise InputError(f"`{name}` is {value!r}; choose one of {', '.join(choices)}")
+
+
+def check_learning_rate(value: float) -> None:
+    """Makes sure that a step with this learning rate can be computed.
+
+    Raises:
+        InputError: It is no number, or far too large.
+    """
+    if not value <= HIGHEST_RATE:
+        raise InputError(f"`learning_rate` is {value:g}; use a small number, such as 0.001")
 
 
 def check_share(name: str, value: float) -> None:

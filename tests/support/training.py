@@ -1,10 +1,11 @@
-"""Ways in which a training run ends early."""
+"""Ways in which a training run ends early, or badly."""
 
 from __future__ import annotations
 
 import signal
 from typing import Any
 
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 
@@ -36,3 +37,17 @@ class CtrlC(TrainerCallback):
     ) -> None:
         if state.global_step + 1 == self.step:
             signal.raise_signal(signal.SIGINT)
+
+
+class NaNAfter(TrainerCallback):
+    """Makes all weights NaN after a step, as an update that is too large does."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
+    ) -> None:
+        if state.global_step == self.step:
+            for value in more["model"].parameters():
+                value.data.fill_(torch.nan)
