@@ -40,9 +40,10 @@ class TextLoss:
         self.remedy = remedy
         self.keeps = keeps
         self._seen: set[str] = set()
+        self._letters: set[str] = set()
         self._gone: set[str] = set()
         self._characters: Counter[str] = Counter()
-        self._words = self._words_gone = self._texts = self._emptied = 0
+        self._words_gone = self._texts = self._emptied = 0
         self._examples: list[str] = []
         self._warned = False
 
@@ -61,13 +62,15 @@ class TextLoss:
         characters = set(text)
         if new := characters - self._seen:
             self._seen |= new
-            self._gone |= {c for c in new if is_letter(c) and not self.keeps(c)}
+            letters = set(filter(is_letter, new))
+            self._letters |= letters
+            self._gone |= {letter for letter in letters if not self.keeps(letter)}
         self._characters.update(text)
         lost = not self._gone.isdisjoint(characters)
         if lost:
             words = [set(filter(is_letter, word)) for word in text.split()]
             self._words_gone += sum(bool(word) and word <= self._gone for word in words)
-        spoken = any(map(is_letter, characters))
+        spoken = not self._letters.isdisjoint(characters)
         self._texts += spoken
         emptied = result is not None and spoken and not result.strip()
         self._emptied += emptied
@@ -96,7 +99,7 @@ class TextLoss:
     @property
     def letters(self) -> int:
         """Number of letters and digits in the texts."""
-        return sum(n for character, n in self._characters.items() if is_letter(character))
+        return sum(self._characters[letter] for letter in self._letters)
 
     @property
     def lost(self) -> int:
