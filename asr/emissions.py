@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -20,6 +21,7 @@ from safetensors.numpy import save_file
 from asr.vocabulary import Vocabulary
 from lm.errors import InputError
 from lm.files import whole_folder
+from lm.text.json_values import parse_json
 
 META = "meta.json"
 # Files of a folder of emissions, those that a crash left included.
@@ -28,6 +30,7 @@ SHARD_BYTES = 256 << 20
 FRAMES_CHECKED = 64  # frames of an utterance that are checked, at equal distances
 TOLERANCE = 0.02  # float16 rounds log-probs near -8 to 0.004
 DTYPES = {"float16": np.float16, "float32": np.float32}
+STORED = {"float16": "F16", "float32": "F32"}  # as safetensors names them
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class EmissionsWriter:
         self._waiting: dict[str, np.ndarray] = {}
         self._bytes = 0
         self._shards: dict[str, list[str]] = {}
+        self._checksums: dict[str, list[int]] = {}
         self._known: set[str] = set()
 
     def __enter__(self) -> EmissionsWriter:
@@ -90,8 +94,13 @@ class EmissionsWriter:
         """Adds an utterance's log-probs, (T, V) natural log.
 
         Raises:
-            InputError: The utterance was added before, or the shape or the values are wrong.
+            InputError: The utterance was added before, its id cannot be written, or the shape or
+                the values are wrong.
         """
+        try:
+            utt.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"utterance {utt!r}: its id is not UTF-8; rename it") from error
         columns = len(self.meta.vocabulary.labels)
         if utt in self._known:
             raise InputError(f"utterance {utt}: its emissions were added before")
@@ -117,6 +126,7 @@ class EmissionsWriter:
         tensors = {str(i): array for i, array in enumerate(self._waiting.values())}
         save_file(tensors, self._temporary / name)
         self._shards[name] = list(self._waiting)
+        self._checksums[name] = [checksum(array) for array in self._waiting.values()]
         self._waiting, self._bytes = {}, 0
 
     def _finish(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -124,8 +134,10 @@ class EmissionsWriter:
         if kind is not None:
             return
         self._flush()
-        content = {**asdict(self.meta), "shards": self._shards}
-        text = json.dumps(content, ensure_ascii=False)
+        content = {**asdict(self.meta), "shards": self._shards, "checksums": self._checksums}
+        # Tuples are lists in JSON.
+        content = json.loads(json.dumps(content))
+        text = json.dumps({**content, "checksum": meta_checksum(content)}, ensure_ascii=False)
         (self._temporary / META).write_text(text, encoding="utf-8")
 
     def __exit__(
@@ -144,12 +156,13 @@ class Emissions:
     Attributes:
         folder: Path of the folder.
         meta: What is known about the emissions.
-        places: Shard and tensor name by utterance.
+        places: Shard, tensor name and checksum by utterance; folders of earlier versions have no
+            checksums.
     """
 
     folder: Path
     meta: EmissionsMeta
-    places: dict[str, tuple[str, str]]
+    places: dict[str, tuple[str, str, int | None]]
 
     @classmethod
     def open(cls, folder: str | Path) -> Emissions:
@@ -159,29 +172,32 @@ class Emissions:
             InputError: It is not such a folder, it is incomplete, or a shard is damaged.
         """
         folder = Path(folder)
+        path = folder / META
+        damaged = f"{path}: damaged (%s); run `secondpass emit` again"
         try:
-            content = json.loads((folder / META).read_text(encoding="utf-8"))
-            shards = dict(content.pop("shards"))
-            vocabulary = content.pop("vocabulary")
-            vocabulary["labels"] = tuple(vocabulary["labels"])
-            vocabulary["special"] = tuple(vocabulary["special"])
-            meta = EmissionsMeta(Vocabulary(**vocabulary), **content)
+            text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise InputError(
                 f"{folder}: no emissions here ({META} is missing); `secondpass emit` writes them"
             ) from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"{folder / META}: damaged ({error}); run `secondpass emit` again"
-            ) from error
-        places: dict[str, tuple[str, str]] = {}
+        except UnicodeDecodeError as error:
+            raise InputError(damaged % error) from error
+        content = parse_json(text, f"{path}: damaged", "run `secondpass emit` again")
+        try:
+            written = content.pop("checksum", None)
+            expected = meta_checksum(content)
+            shards, checksums = dict(content.pop("shards")), content.pop("checksums", None)
+            meta = _meta(content)
+            places = _places(shards, checksums)
+        except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(damaged % reason) from error
         for shard, utts in shards.items():
-            _check_shard(folder / shard, len(utts), len(meta.vocabulary.labels))
-            places |= {utt: (shard, str(i)) for i, utt in enumerate(utts)}
+            _check_shard(folder / shard, len(utts), meta)
         if len(places) != sum(map(len, shards.values())):
-            raise InputError(
-                f"{folder / META}: damaged (an utterance occurs twice); run `secondpass emit` again"
-            )
+            raise InputError(damaged % "an utterance occurs twice")
+        if written not in (None, expected) or (written is None) != (checksums is None):
+            raise InputError(damaged % "its checksum is another")
         return cls(folder, meta, places)
 
     @property
@@ -200,10 +216,68 @@ class Emissions:
         """Log-probs of an utterance, (T, V) float32 natural log."""
         if utt not in self.places:
             raise InputError(f"{self.folder}: no emissions of utterance {utt!r}")
-        shard, name = self.places[utt]
+        shard, name, expected = self.places[utt]
         path = self.folder / shard
-        stored: np.ndarray = _opened(path, path.stat().st_mtime_ns).get_tensor(name)
+        try:
+            stored: np.ndarray = _opened(path, path.stat().st_mtime_ns).get_tensor(name)
+        except (OSError, SafetensorError) as error:
+            raise InputError(
+                f"{path}: missing or damaged ({error}); run `secondpass emit` again"
+            ) from error
+        if expected is not None and checksum(stored) != expected:
+            raise InputError(
+                f"{path}: the emissions of utterance {utt!r} are damaged; run `secondpass emit` "
+                "again"
+            )
         return stored.astype(np.float32)
+
+
+def checksum(array: np.ndarray) -> int:
+    """CRC-32 of an array's bytes and its shape."""
+    return zlib.crc32(np.ascontiguousarray(array).view(np.uint8).data, sum(array.shape))
+
+
+def meta_checksum(content: Mapping[str, Any]) -> int:
+    """CRC-32 of what `meta.json` says."""
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
+
+
+def _meta(content: dict[str, Any]) -> EmissionsMeta:
+    """What `meta.json` says, without the shards.
+
+    Raises:
+        TypeError: A value has another type.
+    """
+    vocabulary = content.pop("vocabulary")
+    labels, special = tuple(vocabulary.pop("labels")), tuple(vocabulary.pop("special"))
+    blank, delimiter = vocabulary["blank"], vocabulary["word_delimiter"]
+    meta = EmissionsMeta(Vocabulary(labels=labels, special=special, **vocabulary), **content)
+    texts = (*labels, meta.model, "" if delimiter is None else delimiter)
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("a label or a name is no string")
+    if not all(isinstance(number, int) for number in (blank, *special)):
+        raise TypeError("the number of a label is no whole number")
+    if not isinstance(meta.frame_seconds, int | float) or not 0 < meta.frame_seconds < np.inf:
+        raise TypeError(f"frame_seconds {meta.frame_seconds!r}")
+    return meta
+
+
+def _places(
+    shards: Mapping[str, list[str]], checksums: Mapping[str, list[int]] | None
+) -> dict[str, tuple[str, str, int | None]]:
+    """Where each utterance is, see `Emissions.places`.
+
+    Raises:
+        TypeError, ValueError, KeyError: The shards are not as `EmissionsWriter` writes them.
+    """
+    places: dict[str, tuple[str, str, int | None]] = {}
+    for shard, utts in shards.items():
+        if not OWN_FILE.fullmatch(shard) or not all(isinstance(utt, str) for utt in utts):
+            raise ValueError(f"shard {shard!r}")
+        sums = [None] * len(utts) if checksums is None else checksums[shard]
+        for i, utt in enumerate(utts):
+            places[utt] = (shard, str(i), sums[i] if i < len(sums) else None)
+    return places
 
 
 @lru_cache(maxsize=8)
@@ -212,12 +286,15 @@ def _opened(path: Path, changed: int) -> Any:
     return safe_open(path, framework="numpy")
 
 
-def _check_shard(path: Path, utterances: int, columns: int) -> None:
+def _check_shard(path: Path, utterances: int, meta: EmissionsMeta) -> None:
     """Checks by a shard's header, without its data, that it has what `meta.json` says."""
+    columns = len(meta.vocabulary.labels)
     try:
         with safe_open(path, framework="numpy") as file:
             names = list(file.keys())
-            shapes = {name: file.get_slice(name).get_shape() for name in names}
+            slices = {name: file.get_slice(name) for name in names}
+            shapes = {name: part.get_shape() for name, part in slices.items()}
+            types = {part.get_dtype() for part in slices.values()}
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"{path}: missing or damaged ({error}); run `secondpass emit` again"
@@ -226,6 +303,11 @@ def _check_shard(path: Path, utterances: int, columns: int) -> None:
         raise InputError(
             f"{path}: the file has {len(shapes)} utterances, {META} says {utterances}; run "
             "`secondpass emit` again"
+        )
+    if types - {STORED[meta.dtype]}:
+        raise InputError(
+            f"{path}: log-probs of type {min(types)}, {META} says {meta.dtype}; run `secondpass "
+            "emit` again"
         )
     wrong = [shape for shape in shapes.values() if len(shape) != 2 or shape[1] != columns]
     if wrong:

@@ -12,6 +12,7 @@ import pytest
 from asr.emissions import Emissions, EmissionsMeta, EmissionsWriter
 from asr.vocabulary import Vocabulary
 from lm.errors import InputError
+from tests.support.damage import refusals
 
 VOCABULARY = Vocabulary.from_labels(["<pad>", "|", "A", "B"], blank=0)
 
@@ -143,3 +144,57 @@ def test_damage_is_reported(tmp_path: Path) -> None:
         (tmp_path / "meta.json").write_text(content)
         with pytest.raises(InputError, match="damaged"):
             Emissions.open(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["meta.json", "emissions-00001.safetensors"])
+def test_damaged_emissions_are_read_as_they_were_or_refused(tmp_path: Path, name: str) -> None:
+    items = written(tmp_path, "float32")
+    meta = Emissions.open(tmp_path).meta
+
+    def read(path: Path) -> None:
+        found = Emissions.open(path.parent)
+        assert found.meta == meta
+        assert found.ids == list(items)
+        for utt, values in found:
+            assert np.array_equal(values, items[utt])
+
+    messages = refusals(read, tmp_path / name)
+    assert len(messages) > 250
+    assert all(message.startswith(str(tmp_path)) for message in messages)
+
+
+def test_one_damaged_utterance_leaves_the_others(tmp_path: Path) -> None:
+    items = written(tmp_path)
+    (shard,) = tmp_path.glob("*-00001.safetensors")
+    content = bytearray(shard.read_bytes())
+    content[-3] ^= 1
+    shard.write_bytes(content)
+    found, readable = Emissions.open(tmp_path), []
+    for utt in found.ids:
+        try:
+            readable.append(np.array_equal(found[utt], items[utt]))
+        except InputError as error:
+            assert str(error).startswith(f"{shard}: the emissions of utterance {utt!r} are damaged")
+    assert readable == [True] * 6
+
+
+def test_emissions_of_earlier_versions_have_no_checksums(tmp_path: Path) -> None:
+    items = written(tmp_path)
+    path = tmp_path / "meta.json"
+    meta = json.loads(path.read_text(encoding="utf-8"))
+    del meta["checksum"], meta["checksums"]
+    path.write_text(json.dumps(meta, ensure_ascii=False), encoding="utf-8")
+    for utt, values in Emissions.open(tmp_path):
+        assert np.array_equal(values, items[utt])
+    meta["shards"] = {"../other.safetensors": ["a"]}
+    path.write_text(json.dumps(meta), encoding="utf-8")
+    with pytest.raises(InputError, match=r"damaged \(shard '\.\./other"):
+        Emissions.open(tmp_path)
+
+
+def test_an_id_that_cannot_be_written_is_refused_before_the_end(tmp_path: Path) -> None:
+    with EmissionsWriter(tmp_path, EmissionsMeta(VOCABULARY, 0.02, "m")) as writer:
+        writer.add("a", log_probs(3))
+        with pytest.raises(InputError, match=r"utterance 'caf\\udce9': its id is not UTF-8"):
+            writer.add("caf\udce9", log_probs(3))
+    assert Emissions.open(tmp_path).ids == ["a"]
