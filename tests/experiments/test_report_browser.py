@@ -16,7 +16,11 @@ import pandas as pd
 import pytest
 
 from asr.evaluation.alignment import METHODS, Method, WordIds
+from asr.hypothesis import Hypothesis
+from asr.nbest import build_nbest, write_nbest
+from experiments.cli import main
 from experiments.report import write_report
+from lm.text.normalisers import Normaliser
 from tests.support.browser import CHROMIUM, DRIVER, Browser
 from tests.support.result_folders import (
     AUDIO_SECONDS,
@@ -225,7 +229,7 @@ def test_alignments_are_those_that_are_counted(
 @pytest.mark.slow
 def test_hypotheses_are_marked_as_they_are_counted(browser: Browser, tmp_path: Path) -> None:
     """In the counted spelling and by the counted alignment, whatever the lists look like."""
-    counting = replace(COUNTING, normalise=str.lower, alignment="sclite")
+    counting = replace(COUNTING, normalise=Normaliser("lower case", str.lower), alignment="sclite")
     folder = random_results(tmp_path / "run", counting=counting)
     lists = pd.read_parquet(folder / "hypotheses.parquet").query("split == 'test'")
     rows = "[...document.querySelectorAll('.hyps tbody tr')].map"
@@ -246,6 +250,24 @@ def test_hypotheses_are_marked_as_they_are_counted(browser: Browser, tmp_path: P
             columns="counted", errors="ignore"
         )
         table.to_parquet(folder / "hypotheses.parquet", index=False)
+    assert browser.errors() == []
+
+
+def test_references_with_alternatives_are_shown_without_marked_errors(
+    browser: Browser, tmp_path: Path
+) -> None:
+    lists = build_nbest({"u-1": [Hypothesis("we saw him", -1.0)]})
+    write_nbest(lists, tmp_path / "lists.parquet")
+    (tmp_path / "refs.trn").write_text("we { see / saw } her (too) (u-1)\n")
+    out = tmp_path / "out"
+    command = ["score", str(tmp_path / "lists.parquet"), "--refs", str(tmp_path / "refs.trn")]
+    assert main([*command, "--alignment", "sclite", "--out", str(out)]) == 0
+    browser.open(write_report([out], out / "report.html"))
+    browser.type_into("#search", "u-1")
+    shown = browser.run("return document.body.textContent")
+    assert "The reference has alternatives, so the errors are counted but not marked." in shown
+    assert "1 / 0 / 0" in shown
+    assert browser.run("return document.querySelectorAll('.aligned').length") == 0
     assert browser.errors() == []
 
 
