@@ -2,24 +2,29 @@
 
 A file has the format of safetensors (a header of 8 bytes with the length of a JSON text, this text,
 then the arrays). It holds the arrays of `lm.ngram.query.NgramArrays`, records as bytes, and the
-words; the metadata have `format`, `version` and `order`. The system maps the file into memory, so
-processes share it.
+words; the metadata have `format`, `version`, `order` and `checksum`. The system maps the file into
+memory, so processes share it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mmap
 import os
+import re
+import zlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lm.errors import InputError
-from lm.files import whole_file
+from lm.files import cache_home, whole_file
 from lm.ngram.arpa import REMEDY, UNKNOWN, UNKNOWN_IN_CAPITALS, Arpa, Section
 from lm.ngram.arpa_reader import line_of, stream_arpa
 from lm.ngram.quantise import CODES, quantised
@@ -27,7 +32,9 @@ from lm.ngram.query import INNER, LEAF, SMALL_INNER, SMALL_LEAF, NgramArrays
 from lm.ngram.trie import Misfit, Trie, pieces_of
 
 FORMAT = "secondpass-ngram"
-VERSION = "2"
+VERSION = "3"
+WITHOUT_CHECKSUM = "2"  # an earlier version, which is read too
+NO_SUM = b'"checksum":"00000000"'
 UNSEEN = -100.0  # log10 probability of <unk> if a model has none, as in KenLM
 # In the order of the file, which keeps the larger numbers aligned.
 TYPES = {
@@ -137,6 +144,7 @@ def save(stored: Stored, path: str | Path) -> None:
     """
     arrays = {**stored.arrays._asdict(), "text": stored.text}
     facts = {"format": FORMAT, "version": VERSION, "order": str(stored.order)}
+    facts["checksum"] = "0" * 8
     header: dict[str, Any] = {"__metadata__": facts}
     at = 0
     for name, dtype in TYPES.items():
@@ -146,12 +154,15 @@ def save(stored: Stored, path: str | Path) -> None:
         at += array.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
+    # `array.tofile` would not say why it fails.
+    contents = [np.ascontiguousarray(arrays[name]).view(np.uint8).data for name in TYPES]
+    total = reduce(lambda found, content: zlib.crc32(content, found), contents, zlib.crc32(text))
+    text = text.replace(NO_SUM, NO_SUM.replace(b"0" * 8, b"%08x" % total))
     try:
         with whole_file(path) as partial, open(partial, "wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
-            for name in TYPES:
-                # `array.tofile` would not say why it fails.
-                file.write(np.ascontiguousarray(arrays[name]).view(np.uint8).data)
+            for content in contents:
+                file.write(content)
     except OSError as error:
         raise InputError(
             f"{path}: cannot be written ({error.strerror}); give another place"
@@ -184,8 +195,11 @@ def is_store(path: str | Path) -> bool:
 def open_store(path: str | Path) -> Stored:
     """Opens a file in our own format; its arrays are read when they are needed.
 
+    The checksum of a file is computed when it is opened for the first time, and again after it has
+    changed; the cache folder remembers which files were whole.
+
     Raises:
-        InputError: The file is cut off, has another version, or is not such a file.
+        InputError: The file is cut off or damaged, has another version, or is not such a file.
     """
     remedy = "make it again with `secondpass ngram`"
     try:
@@ -198,12 +212,16 @@ def open_store(path: str | Path) -> Stored:
         facts = header["__metadata__"]
         if facts["format"] != FORMAT:
             raise ValueError("it is something else")
-        if facts["version"] != VERSION:
+        if facts["version"] not in (VERSION, WITHOUT_CHECKSUM):
             raise InputError(
                 f"{path}: has version {facts['version']} of the format, not {VERSION}; {remedy}"
             )
         if size != 8 + length + max(header[name]["data_offsets"][1] for name in TYPES):
             raise InputError(f"{path}: is cut off; {remedy}")
+        if facts["version"] == VERSION and not _was_whole(path):
+            if facts["checksum"] != _checksum(text, content):
+                raise InputError(f"{path}: is damaged: its checksum is another; {remedy}")
+            _remember(path)
         is_small = header["bounds"]["shape"] != [0]
         records = {
             "inner": SMALL_INNER if is_small else INNER,
@@ -217,11 +235,39 @@ def open_store(path: str | Path) -> Stored:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); give an n-gram model"
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
         raise InputError(
-            f"{path}: not an n-gram model in our format ({error}); {remedy}"
+            f"{path}: not an n-gram model in our format ({reason}); {remedy}"
         ) from error
     return Stored(frozen(NgramArrays(**arrays)), words, order)
+
+
+def _checksum(header: bytes, content: mmap.mmap) -> str:
+    """CRC-32 of a file: its header with a checksum of zeros, then its arrays."""
+    without = re.sub(rb'"checksum":"[0-9a-f]{8}"', NO_SUM, header, count=1)
+    with memoryview(content) as whole, whole[8 + len(header) :] as arrays:
+        return f"{zlib.crc32(arrays, zlib.crc32(without)):08x}"
+
+
+def _mark(path: str | Path) -> Path:
+    """The empty file that says that a file, as it is now, was whole."""
+    stat = os.stat(path)
+    state = f"{os.path.realpath(path)} {stat.st_size} {stat.st_mtime_ns} {stat.st_ino}"
+    name = hashlib.sha256(state.encode(errors="surrogateescape")).hexdigest()[:24]
+    return cache_home() / "ngram-whole" / name
+
+
+def _was_whole(path: str | Path) -> bool:
+    return _mark(path).is_file()
+
+
+def _remember(path: str | Path) -> None:
+    # Without a place for the mark, the checksum is computed again.
+    with suppress(OSError):
+        mark = _mark(path)
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
 
 
 def _array(

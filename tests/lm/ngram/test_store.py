@@ -7,6 +7,7 @@ import math
 import os
 import random
 import re
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
@@ -25,6 +26,7 @@ from lm.ngram.model import NgramModel
 from lm.ngram.quantise import code_book, coded
 from lm.ngram.store import compile_model, is_store, open_store, write_store
 from tests.support.arpas import Dictionary, small_model
+from tests.support.damage import refusals
 
 WORDS = ["the", "a", "cat", "dog", "sat", "ran", "ÉTÉ", "on"]
 HEADER = "\\data\\\nngram 1={}\nngram 2={}\n\n\\1-grams:\n"
@@ -319,7 +321,7 @@ def test_eight_bits_change_the_perplexity_by_less_than_a_hundredth(shared_data: 
     [
         (lambda content: content[:-1], "is cut off"),
         (lambda content: content[:200], "not an n-gram model in our format"),
-        (lambda content: content.replace(b'"version":"2"', b'"version":"0"'), "version 0"),
+        (lambda content: content.replace(b'"version":"3"', b'"version":"0"'), "version 0"),
     ],
 )
 def test_damaged_own_files_are_named(tmp_path: Path, change: object, says: str) -> None:
@@ -331,6 +333,52 @@ def test_damaged_own_files_are_named(tmp_path: Path, change: object, says: str) 
         open_store(path)
     with pytest.raises(InputError, match=str(path)):
         NgramModel.load(path)
+
+
+@pytest.mark.parametrize("quantise", [False, True])
+def test_a_damaged_own_file_is_refused_or_the_same(tmp_path: Path, quantise: bool) -> None:
+    path = tmp_path / "lm.ngram"
+    write_store(small_model(tmp_path, 3, WORDS[:3], sentences=5), path, quantise)
+    texts = random_texts(WORDS[:3], 5, seed=6)
+    expected = NgramModel.load(path).score_texts(texts)
+
+    def read(path: Path) -> None:
+        assert NgramModel.load(path).score_texts(texts) == expected
+
+    messages = refusals(read, path)
+    assert len(messages) > 290
+    assert all(str(path) in message for message in messages)
+
+
+def test_a_file_is_checked_once_and_again_after_a_change(tmp_path: Path) -> None:
+    path = tmp_path / "lm.ngram"
+    write_store(small_model(tmp_path, 2, WORDS), path)
+    open_store(path)
+    before = path.stat().st_mtime_ns
+    with path.open("r+b") as file:
+        file.seek(-20, os.SEEK_END)
+        byte = file.read(1)[0]
+        file.seek(-20, os.SEEK_END)
+        file.write(bytes([byte ^ 4]))
+    # Nothing but the content tells that the file has changed, so it was not read as a whole.
+    os.utime(path, ns=(before, before))
+    open_store(path)
+    os.utime(path, ns=(1, 1))
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"lm\.ngram: is damaged: its checksum"):
+            open_store(path)
+
+
+def test_files_of_the_version_without_checksums_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "lm.ngram"
+    write_store(small_model(tmp_path, 2, WORDS), path)
+    expected = NgramModel.load(path).score("the cat sat")
+    content = re.sub(rb',"checksum":"[0-9a-f]{8}"(.*?}}) *', rb"\1", path.read_bytes()[8:], count=1)
+    header, arrays = content.split(b"}}", 1)
+    header = header.replace(b'"version":"3"', b'"version":"2"') + b"}}"
+    header += b" " * (-len(header) % 8)
+    path.write_bytes(len(header).to_bytes(8, "little") + header + arrays)
+    assert NgramModel.load(path).score("the cat sat") == expected
 
 
 @pytest.mark.parametrize(
@@ -361,11 +409,16 @@ def test_the_format_is_safetensors(tmp_path: Path, order: int) -> None:
     model = small_model(tmp_path, order, WORDS)
     write_store(model, path)
     with safe_open(path, "np") as file:
-        assert file.metadata() == {
+        facts = file.metadata()
+        checksum = facts.pop("checksum")
+        assert facts == {
             "format": lm.ngram.store.FORMAT,
-            "version": "2",
+            "version": "3",
             "order": str(order),
         }
+    content = path.read_bytes()
+    assert content.count(checksum.encode()) == 1
+    assert int(checksum, 16) == zlib.crc32(content.replace(checksum.encode(), b"0" * 8)[8:])
     tensors = load_file(path)
     assert tensors["text"].tobytes().decode().split("\n") == [*model.vocabulary, ""]
     stored = open_store(path)
