@@ -14,7 +14,7 @@ from asr.evaluation.marks import DEEPEST, MarkError, normalised, parse, plain, w
 from asr.evaluation.significance import mapsswe, segments
 from asr.evaluation.wer import ErrorRate, row_errors
 from lm.text.normalisers import normaliser
-from tests.support.sctk import needs_sctk, paths, sgml
+from tests.support.sctk import matched_pairs, needs_sctk, paths, sgml
 
 KINDS = "CSDIC"
 
@@ -69,6 +69,26 @@ def test_long_marked_texts_are_aligned_in_blocks_as_in_sclite(tmp_path: Path) ->
     words = WordIds("sclite")
     path = words.path(words.encode(references[0], reference=True), words.encode(hypotheses[0]))
     assert ["".join(KINDS[kind] for kind in path)] == expected
+
+
+@needs_sctk
+def test_matched_pairs_with_optional_words_are_sc_stats(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    references, systems = [], ([], [])  # type: ignore[var-annotated]
+    for _ in range(150):
+        words = rng.choices("abcdef", k=rng.randint(3, 20))
+        references.append(" ".join(f"({w})" if rng.random() < 0.15 else w for w in words))
+        for hypotheses, rate in zip(systems, (0.1, 0.2), strict=True):
+            said = [w if rng.random() > rate else rng.choice("abcdef") for w in words]
+            hypotheses.append(" ".join(w for w in said if rng.random() > rate) or "g")
+    found = matched_pairs(
+        {str(n): sgml(references, h, tmp_path, f"s{n}", "-D") for n, h in enumerate(systems)},
+        tmp_path,
+    )
+    ours = mapsswe(*(align(references, hypotheses, "sclite") for hypotheses in systems))
+    assert ours.segments == found.segments
+    assert ours.mean == pytest.approx(found.mean, abs=6e-4)
+    assert ours.z == pytest.approx(found.z, abs=6e-4)
 
 
 @pytest.mark.parametrize(
