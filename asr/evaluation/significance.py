@@ -141,9 +141,9 @@ def matched_pairs(
     p-value is that of the permutation test under either name. sc_stats prints p = 1 there.
 
     With sclite's alignments (see `asr.evaluation.alignment`) segments, mean and z are those that
-    sc_stats prints, also with optional words. With alternatives of different lengths, sc_stats pairs
-    words of the two systems by their number, so about one segment in a hundred ends elsewhere. With
-    jiwer's alignments an error is sometimes at another place.
+    sc_stats prints, also with optional words. With alternatives of different lengths, sc_stats
+    pairs words of the two systems by their number, so about one segment in a hundred ends
+    elsewhere. With jiwer's alignments an error is sometimes at another place.
 
     Args:
         system: alignments of the system by utterance, from `asr.evaluation.alignment.align`.
