@@ -22,6 +22,7 @@ from asr.formats.records import (
     lines_of,
     new_list,
     number_of,
+    utt_of,
 )
 from lm.errors import InputError
 
@@ -230,25 +231,30 @@ def _one_of(folder: Path, *names: str) -> Path | None:
 def read_icefall(path: Path, manifest: Path | None = None) -> Lists:
     """icefall's `recogs-*.txt`: `CUT:TABref=[…]` and `CUT:TABhyp=[…]`, lists of words (1-best)."""
     found: dict[str, dict[str, str]] = {}
+    failures: dict[str, str] = {}
     for line, where in lines_of(path):
         match = ICEFALL.fullmatch(line)
         if match is None:
             if ":\ttimestamp_" in line:
                 continue
             raise InputError(f"{where}: not CUT:TABref=… or CUT:TABhyp=…")
-        if match[2] in found.setdefault(match[1], {}):
-            raise InputError(
-                f"{where}: {match[2]} of {match[1]} occurs twice; keep one of the lines"
-            )
-        found[match[1]][match[2]] = _icefall_text(match[3], where)
-    without = next((utt for utt, both in found.items() if "hyp" not in both), None)
-    if without is not None:
-        raise InputError(f"{path}: cut {without} has no hyp=; is the file complete?")
+        cut, kind = utt_of(match[1], where), match[2]
+        if kind in found.setdefault(cut, {}):
+            raise InputError(f"{where}: {kind} of {cut} occurs twice; keep one of the lines")
+        found[cut][kind] = ""
+        try:
+            found[cut][kind] = _icefall_text(match[3], where)
+        except InputError as error:
+            failures.setdefault(cut, str(error))
+    for cut, both in found.items():
+        if "hyp" not in both:
+            failures.setdefault(cut, f"{path}: cut {cut} has no hyp=; is the file complete?")
     lists = {
-        utt: [Candidate(both["hyp"], 0.0, f"{path}, utterance {utt}")]
-        for utt, both in found.items()
+        cut: [Candidate(both.get("hyp"), 0.0, f"{path}, utterance {cut}")]
+        for cut, both in found.items()
     }
-    return Lists(path, lists, {u: both["ref"] for u, both in found.items() if "ref" in both})
+    references = {cut: both["ref"] for cut, both in found.items() if "ref" in both}
+    return Lists(path, lists, references, failures)
 
 
 def _icefall_text(printed: str, where: str) -> str:
@@ -261,8 +267,8 @@ def _icefall_text(printed: str, where: str) -> str:
         return printed.strip("'\"") if printed[:1] in ("'", '"') else printed
     try:
         return " ".join(str(word) for word in ast.literal_eval(printed))
-    except (ValueError, SyntaxError) as error:
-        raise InputError(f"{where}: {printed!r} is not a complete list of words") from error
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        raise InputError(f"{where}: {printed[:200]!r} is not a complete list of words") from error
 
 
 def read_wenet(path: Path, manifest: Path | None = None) -> Lists:

@@ -131,6 +131,16 @@ def test_icefall(tmp_path: Path) -> None:
     assert found.references == {"61-1": "HE ISN'T", "61-2": ""}
 
 
+def test_a_damaged_cut_of_icefall_does_not_lose_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "recogs.txt"
+    lines = ["a:\tref=['x']", "b:\tref=['x']", "b:\thyp=['x'", "c:\tref=['y']", "c:\thyp=['z']"]
+    path.write_text("\n".join(lines) + "\n")
+    found = import_nbest(path, "icefall")
+    assert found_lists(found) == {"c": [("z", 0.0)]} and found.references == {"c": "y"}
+    assert "cut a has no hyp=" in found.failures["a"]
+    assert "line 3: \"['x'\" is not a complete list of words" in found.failures["b"]
+
+
 def test_hypo2trans(tmp_path: Path) -> None:
     path = tmp_path / "test_wsj.json"
     path.write_text(
