@@ -41,8 +41,13 @@ class GreedyDecoder:
     vocabulary: Vocabulary
 
     def decode(self, log_probs: np.ndarray) -> list[Hypothesis]:
-        """One hypothesis."""
-        return [Hypothesis(*greedy(log_probs, self.vocabulary))]
+        """One hypothesis.
+
+        Raises:
+            InputError: As `check_log_probs`.
+        """
+        checked = check_log_probs(log_probs, "the log-probs")
+        return [Hypothesis(*greedy(checked, self.vocabulary))]
 
 
 def _greedy(vocabulary: Vocabulary, options: DecoderOptions) -> Decoder:

@@ -317,11 +317,12 @@ def _check_shard(path: Path, utterances: int, meta: EmissionsMeta) -> None:
         )
 
 
-def check_log_probs(log_probs: np.ndarray) -> np.ndarray:
+def check_log_probs(log_probs: np.ndarray, name: str = "its emissions") -> np.ndarray:
     """Checks in up to FRAMES_CHECKED frames that probabilities sum to one.
 
     Args:
-        log_probs: (T, V) natural log, T > 0.
+        log_probs: (T, V) natural log.
+        name: What they are called in messages.
 
     Returns:
         The same log-probs; if they do not sum to one, normalised log-probs, with a warning.
@@ -329,12 +330,14 @@ def check_log_probs(log_probs: np.ndarray) -> np.ndarray:
     Raises:
         InputError: A value is NaN or +inf, or the values are probabilities and not logarithms.
     """
+    if not len(log_probs):
+        return log_probs
     step = -(-len(log_probs) // FRAMES_CHECKED)
     checked = log_probs[::step].astype(np.float32)
     if not log_probs.max() < np.inf:
-        raise InputError("its emissions contain NaN or +inf; run `secondpass emit` again")
+        raise InputError(f"{name} contain NaN or +inf; run `secondpass emit` again")
     if (checked >= 0).all() and np.allclose(checked.sum(axis=1), 1, atol=TOLERANCE):
-        raise InputError("its emissions are probabilities; take their natural log first")
+        raise InputError(f"{name} are probabilities; take their natural log first")
     # The exponential of a large number is +inf in float32, which is not one either.
     with np.errstate(over="ignore"):
         sums = np.exp(checked).sum(axis=1)
@@ -342,8 +345,8 @@ def check_log_probs(log_probs: np.ndarray) -> np.ndarray:
     if np.abs(sums[sums > 0] - 1).max(initial=0.0) <= TOLERANCE:
         return log_probs
     warnings.warn(
-        "the emissions are not normalised: their probabilities do not sum to one; they are taken "
-        "as logits",
+        f"{name.replace('its', 'the')} are not normalised: their probabilities do not sum to one; "
+        "they are taken as logits",
         stacklevel=2,
     )
     totals = np.logaddexp.reduce(log_probs, axis=1, keepdims=True)

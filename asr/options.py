@@ -72,7 +72,10 @@ class DecoderOptions:
             factors are 1.
         mixture: how several n-gram models are combined: `log-linear` adds their scores, and each
             model has a column; `linear` adds their probabilities word by word
-        hotwords: bonus, natural log, for each of these words or phrases in a text
+        hotwords: bonus, natural log, for each of these words or phrases in a text. They are whole
+            words; in scripts that are written without spaces (Chinese, Japanese, Thai, Lao, Khmer,
+            Burmese) they are found anywhere in a text. The search then runs twice, with and
+            without them, and keeps the best of both, so that no weight makes a list worse.
         exact: add the column `ctc`, the log-prob of each text over all of its paths. This takes
             longer than the search itself.
     """

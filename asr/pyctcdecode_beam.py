@@ -25,6 +25,7 @@ from pyctcdecode import BeamSearchDecoderCTC
 from pyctcdecode.alphabet import Alphabet
 from pyctcdecode.language_model import LanguageModel
 
+from asr.emissions import check_log_probs
 from asr.hypothesis import Hypothesis
 from asr.options import DecoderOptions
 from asr.vocabulary import WORD_START, Vocabulary, check_spelling, spellings
@@ -135,8 +136,9 @@ class PyctcdecodeBeam:
             log_probs: (T, V) natural log.
 
         Raises:
-            InputError: In some frame only special labels are possible.
+            InputError: In some frame only special labels are possible, or as `check_log_probs`.
         """
+        log_probs = check_log_probs(log_probs, "the log-probs")
         columns = log_probs[:, self.kept].astype(np.float64)
         # The package normalises what remains without the special columns. Every path goes through
         # each frame once, so the same sum removes the normalisation from all scores.

@@ -133,7 +133,9 @@ def build_graph(
         outside += likely[-1]
         # At least the estimate outside the lexicon, so that a longer prefix never scores better.
         estimate = np.maximum(best_below(lexicon, likely[:-1]), outside)
-    hot = build_hotwords(options.hotwords, letters)
+    # Half of the limit is left, so that what has begun does not drop the texts without it.
+    most = -options.beam_prune_logp / 2
+    hot = build_hotwords(options.hotwords, letters, any(boundary), most)
     return Graph(
         spelling=np.frombuffer(b"".join(encoded), dtype=np.uint8).copy(),
         spelled=np.cumsum([0, *map(len, encoded)]).astype(np.int32),
@@ -159,6 +161,18 @@ def build_graph(
         completed=hot.completed,
         partial=hot.partial,
         hot_slack=most_gained(hot, max(map(len, encoded))),
+    )
+
+
+def without_hotwords(graph: Graph) -> Graph:
+    """The constant data of the same search without hot words."""
+    hot = build_hotwords({}, set())
+    return graph._replace(
+        goto=hot.goto,
+        classes=hot.classes,
+        completed=hot.completed,
+        partial=hot.partial,
+        hot_slack=0.0,
     )
 
 

@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import inspect
 import json
+import logging
 import re
 import shutil
 import textwrap
@@ -22,6 +23,7 @@ from typing import Any, TypeVar
 
 from lm.errors import InputError
 
+LOG = logging.getLogger("secondpass")
 T = TypeVar("T")
 
 WIDEST = 100  # columns of a help text, where the terminal is wider
@@ -246,15 +248,22 @@ def _value(value: Any, hint: Any, name: str) -> Any:
         return tuple(value or ())
     if _origin(hint) is not Mapping:
         return str(value) if isinstance(value, Path) else value
-    found = {}
+    found: dict[str, float] = {}
     for item in value or ():
+        option = f"--{name.replace('_', '-')}"
         phrase, equals, weight = item.rpartition("=")
         try:
-            found[phrase] = float(weight)
+            number = float(weight)
         except ValueError:
             equals = ""
         if not equals:
-            raise InputError(f"--{name.replace('_', '-')} {item!r}: write PHRASE=WEIGHT")
+            raise InputError(f"{option} {item!r}: write PHRASE=WEIGHT")
+        if phrase in found:
+            LOG.warning(
+                f"{option}: {phrase!r} is given twice; the last value counts, {number:g} and not "
+                f"{found[phrase]:g}"
+            )
+        found[phrase] = number
     return found
 
 

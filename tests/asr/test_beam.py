@@ -187,6 +187,7 @@ def test_hot_word_survives_a_narrow_beam() -> None:
         log_probs[2 * t, labels.index(bad)] = -0.1
         log_probs[2 * t, labels.index("h")] = -2.0
         log_probs[2 * t + 1, 0] = -0.01
+    log_probs -= np.logaddexp.reduce(log_probs, axis=1, keepdims=True)
     options = DecoderOptions(decoder="beam", beam_width=2, token_min_logp=-6)
     assert BeamDecoder.build(vocabulary, options).decode(log_probs)[0].text == "abcdeg"
     options = replace(options, hotwords={"abcdef": 8.0})
