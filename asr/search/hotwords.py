@@ -72,12 +72,12 @@ def build_hotwords(
             raise InputError("a hot word is empty; remove it, or give it letters")
         if not 0 < weight < np.inf:
             raise InputError(f"hot word {phrase!r}: weight {weight} is not a positive number")
-        spelled = next((form for form in _forms(normal) if set(form) <= known), None)
-        if spelled is None:
+        form = next((form for form in _forms(normal) if set(form) <= known), None)
+        if form is None:
             refused.append((phrase, normal))
             continue
-        anywhere = not spaces or (" " not in spelled and any(map(_without_spaces, spelled)))
-        key = (spelled if anywhere else f" {spelled} ").encode()
+        anywhere = not spaces or (" " not in form and any(map(_without_spaces, form)))
+        key = (form if anywhere else f" {form} ").encode()
         if key in phrases:
             LOG.warning(
                 f"the hot words {given[key]!r} and {phrase!r} are the same text; the weight of the "

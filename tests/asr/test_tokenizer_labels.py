@@ -209,7 +209,7 @@ def test_greedy_beam_and_exact_scores_of_bytes() -> None:
     assert np.isfinite(sums[1])
     assert BeamDecoder.build(
         vocabulary, DecoderOptions(hotwords={"你": 5.0}, beam_width=100)
-    ).decode(log_probs)[0].more == {"hotwords": 0.0}
+    ).decode(log_probs)[0].more == {"hotwords": 5.0}
     with pytest.raises(InputError, match=r"bytes \(such as <0xC3>\).*`beam` or `greedy`"):
         PyctcdecodeBeam.build(vocabulary, DecoderOptions())
 
