@@ -208,8 +208,11 @@ def read_nbest(path: str | Path) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{path}: no such N-best table")
     try:
-        table = pd.read_parquet(path)
-    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        table = pd.read_parquet(path, page_checksum_verification=True)
+    except (
+        *(OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError),
+        pyarrow.ArrowException,
+    ) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: not a readable Parquet file: {reason}") from error
     check_nbest(table, str(path))
@@ -225,4 +228,4 @@ def write_nbest(table: pd.DataFrame, path: str | Path) -> None:
     """
     check_nbest(table, str(path))
     with whole_file(path) as temporary:
-        table.to_parquet(temporary, index=False)
+        table.to_parquet(temporary, index=False, write_page_checksum=True)

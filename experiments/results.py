@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pyarrow.lib import ArrowException
 
 from lm.errors import InputError
 from lm.files import whole_file, write_text
@@ -21,6 +22,8 @@ SCHEMA = 2
 READABLE = (1, 2)  # schema 1 has no hypotheses and no pieces
 TABLES = ("systems", "utterances", "hypotheses", "pieces")
 SWEEP = "sweep."
+# What pyarrow and pandas raise for a damaged file.
+DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError, ArrowException)
 # Columns of `systems` that older results lack; they are filled with NaN.
 LATER = ("ser", "gap_recovered", "choice", "nce", "ece")
 PACKAGES = (
@@ -74,7 +77,7 @@ def write_results(
             path.unlink(missing_ok=True)
             continue
         with whole_file(path) as temporary:
-            tables[name].to_parquet(temporary, index=False)
+            tables[name].to_parquet(temporary, index=False, write_page_checksum=True)
     content = {"schema": SCHEMA, **provenance(), **meta}
     write_text(folder / "meta.json", json.dumps(content, indent=1, ensure_ascii=False))
 
@@ -88,10 +91,12 @@ def load_results(folder: str | Path) -> Results:
     folder = Path(folder)
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{folder}: no readable results ({error}); `secondpass compare` writes them"
         ) from error
+    if not isinstance(meta, dict):
+        raise InputError(f"{folder / 'meta.json'}: damaged; run the comparison again")
     if meta.get("schema") not in READABLE:
         raise InputError(
             f"{folder}: the results have schema {meta.get('schema')}, but this version "
@@ -108,10 +113,11 @@ def _read(path: Path, needed: bool) -> pd.DataFrame:
     if not needed and not path.exists():
         return pd.DataFrame()
     try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
+        return pd.read_parquet(path, page_checksum_verification=True)
+    except DAMAGE as error:
+        reason = " ".join(str(error).split())
         raise InputError(
-            f"{path}: cannot be read ({error}); `secondpass compare` writes it"
+            f"{path}: cannot be read ({reason}); `secondpass compare` writes it"
         ) from error
 
 

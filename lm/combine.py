@@ -151,7 +151,7 @@ def read_weights(path: str | Path) -> dict[str, float]:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f"{path}: not JSON ({error}); give a file that `secondpass tune` wrote"
         ) from error

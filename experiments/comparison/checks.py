@@ -136,7 +136,7 @@ def plugin_problems(model: str, where: str) -> Iterator[str]:
         tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         yield f"{where}: {path}: {error.strerror}; give FILE.py:CLASS"
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = f":{error.lineno}" if isinstance(error, SyntaxError) else ""
         yield f"{where}: {path}{line}: this is not valid Python ({error}); correct the file"
     else:
@@ -194,7 +194,7 @@ def folder_of_checkpoint_problems(folder: Path, where: str) -> Iterator[str]:
         return
     try:
         json.loads((folder / config).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         yield f"{where}: {folder / config}: cannot be read ({error}); copy the checkpoint again"
     if not any(True for pattern in WEIGHTS for _ in folder.glob(pattern)):
         yield (

@@ -81,8 +81,13 @@ class Recipe:
         stamp = folder / STAMP
         if not stamp.is_file():
             return None
-        found = json.loads(stamp.read_text(encoding="utf-8"))
-        return Stage(folder, found["seconds"], True, key, found["facts"], found.get("made") or {})
+        try:
+            found = json.loads(stamp.read_text(encoding="utf-8"))
+            made = found.get("made") or {}
+            return Stage(folder, float(found["seconds"]), True, key, dict(found["facts"]), made)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            LOG.warning(f"{stamp}: damaged; the stage runs again")
+            return None
 
     def last_seconds(self, root: Path) -> float | None:
         """Wall time of the last stage of this name, with whatever inputs; None without any."""
@@ -94,7 +99,10 @@ class Recipe:
         if not stamps:
             return None
         last = max(stamps, key=lambda path: path.stat().st_mtime_ns)
-        return float(json.loads(last.read_text(encoding="utf-8"))["seconds"])
+        try:
+            return float(json.loads(last.read_text(encoding="utf-8"))["seconds"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return None
 
 
 def run_stage(
