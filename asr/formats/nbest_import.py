@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from asr.formats import json_lists, tabular, toolkits
-from asr.formats.records import Candidate, Imported, Lists, new_list
+from asr.formats.line_formats import clear_formats
+from asr.formats.records import Candidate, Imported, Lists, lines_of, new_list
 from asr.formats.transcript_readers import READERS
 from lm.errors import InputError
 
@@ -46,6 +47,8 @@ def transcripts_reader(format: str) -> Reader:
     """A reader of transcripts: lists of one hypothesis with score 0, and word times if known."""
 
     def read(path: Path, manifest: Path | None = None) -> Lists:
+        if format == "text":
+            check_text(path)
         lists: dict[str, list[Candidate]] = {}
         for found in READERS[format](path):
             where = f"{path}, utterance {found.utt}"
@@ -57,6 +60,19 @@ def transcripts_reader(format: str) -> Reader:
 
     read.__doc__ = READERS[format].__doc__
     return read
+
+
+def check_text(path: Path) -> None:
+    """Checks that lines can be Kaldi's text, which nearly all lines are if they are taken for it.
+
+    Raises:
+        InputError: They are clearly those of another format.
+    """
+    for found in clear_formats([line for line, _ in lines_of(path)]):
+        raise InputError(
+            f"{path}: its lines are those of {found.name} and not of Kaldi's text (utt words…); "
+            f"{found.for_lists}"
+        )
 
 
 # A new format is one function and one line here.

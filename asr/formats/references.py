@@ -8,34 +8,23 @@ because each of its lines would become a wrong reference without a word.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from asr.corpus import read_corpus
+from asr.formats.line_formats import AUDIO, IDS, TEXTS, clear_formats
 from asr.formats.records import encodable, keyed, lines_of, read_json, utt_of
 from asr.formats.tabular import read_table, shown
 from asr.formats.transcript_readers import READERS
 from lm.errors import InputError
 
 PACKED = (".gz", ".bz2", ".xz")
-# The first of these names that an entry has is the utterance's id, or its reference. `ref` is
-# before `text`, which is the hypothesis where both exist.
-IDS = ("utt", "id", "utt_id", "utterance", "utterance_id", "key")
-TEXTS = ("ref", "reference", "text", "txt", "transcript", "transcription")
-AUDIO = "audio_filepath"  # what every entry of a manifest has
-
 NO_REFERENCES = {
     ".srt": "subtitles have no utterance ids",
     ".vtt": "subtitles have no utterance ids",
     ".parquet": "a Parquet table is not read here; write it with `secondpass export --format csv`",
 }
-NIST_COMMENT = ";;"
-TRN_LINE = re.compile(r"(?:.*\s)?\(([^()\s]+)\)\s*")
-ID_MARK = re.compile(r"[\d_-]")  # what ids have, and words in brackets at the end of a line do not
-SUBTITLE = re.compile(r"\d\d:\d\d[:.,\d]* --> \d\d:\d\d")
-ICEFALL = re.compile(r".+?:\t(ref|hyp)=")
 
 
 def read_references(path: str | Path) -> dict[str, str]:
@@ -80,91 +69,12 @@ def _reader(path: Path) -> Callable[[Path], dict[str, str]]:
     lines = [line for line, _ in lines_of(path)]
     if lines and lines[0].lstrip().startswith("{"):
         return _of_json
-    for format, remedy in clear_formats(lines):
+    for format in clear_formats(lines):
         raise InputError(
-            f"{path}: its lines are those of {format} and not of Kaldi's text (utt words…); "
-            f"{remedy}"
+            f"{path}: its lines are those of {format.name} and not of Kaldi's text (utt words…); "
+            f"{format.for_references}"
         )
     return _of_text
-
-
-def clear_formats(lines: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """The formats that lines are clearly of, with what to do; nothing for Kaldi's text.
-
-    Args:
-        lines: All lines of a file that are not empty.
-    """
-    said = [line for line in lines if not line.startswith(NIST_COMMENT)]
-    if not said:
-        return
-    commented = len(said) < len(lines)
-    rename = "rename the file so that it ends in {}"
-    if _timed(said, _stm_times, commented):
-        yield "stm", rename.format(".stm")
-    if _timed(said, _ctm_times, commented):
-        yield "ctm", rename.format(".ctm")
-    ids = [match[1] for line in said if (match := TRN_LINE.fullmatch(line))]
-    marked = commented or any(ID_MARK.search(name) for name in ids)
-    if len(ids) == len(said) and len(set(ids)) == len(ids) and marked:
-        yield "trn", rename.format(".trn")
-    header = {name.strip(' "').lower() for name in re.split("[,;\t]", said[0].lstrip())}
-    if header & {*IDS, AUDIO} and header & {*TEXTS}:
-        yield "a table", rename.format(".tsv" if "\t" in said[0] else ".csv")
-    if said[0].startswith("WEBVTT") or any(SUBTITLE.search(line) for line in said[:5]):
-        yield "subtitles", "give references with utterance ids"
-    if all(ICEFALL.match(line) for line in said):
-        yield (
-            "icefall's results",
-            "write its references with `secondpass import-nbest --format icefall --refs-out`",
-        )
-    if said[0].lstrip().startswith("[") and _is_json(lines):
-        yield "JSON", rename.format(".json")
-
-
-def _timed(
-    lines: Iterable[str], times_of: Callable[[str], tuple[str, str] | None], commented: bool
-) -> bool:
-    """Whether all lines have times where a format has them.
-
-    Texts can have digits there, too. So something else has to speak for times: a decimal point, a
-    comment or a label of NIST's, or a name that begins more than one line.
-    """
-    names: list[str] = []
-    sure = commented
-    for line in lines:
-        found = times_of(line)
-        if found is None:
-            return False
-        sure = sure or "." in "".join(found) or re.search(r"\s<[^<>\s]+>(\s|$)", line) is not None
-        names.append(line.split(maxsplit=1)[0])
-    return sure or len(set(names)) < len(names)
-
-
-def _stm_times(line: str) -> tuple[str, str] | None:
-    """Start and end of a segment; None if the line is none."""
-    parts = line.split(maxsplit=5)
-    if len(parts) < 5 or not (_is_time(parts[3]) and _is_time(parts[4])):
-        return None
-    return (parts[3], parts[4]) if float(parts[3]) <= float(parts[4]) else None
-
-
-def _ctm_times(line: str) -> tuple[str, str] | None:
-    """Start and duration of a word; None if the line is none."""
-    parts = line.split()
-    fits = len(parts) in (5, 6) and all(_is_time(part) for part in (*parts[2:4], *parts[5:]))
-    return (parts[2], parts[3]) if fits else None
-
-
-def _is_time(text: str) -> bool:
-    return re.fullmatch(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", text) is not None
-
-
-def _is_json(lines: Iterable[str]) -> bool:
-    try:
-        json.loads("\n".join(lines))
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 def _of_corpus(path: Path) -> dict[str, str]:

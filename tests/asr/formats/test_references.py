@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from asr.formats.references import clear_formats, read_references
+from asr.formats.line_formats import clear_formats
+from asr.formats.nbest_import import import_nbest
+from asr.formats.references import read_references
 from asr.formats.transcript_writers import Transcript, write_transcripts
 from experiments.cli import main
 from lm.errors import InputError
@@ -129,6 +131,20 @@ def test_lines_of_another_format_are_refused(
     message = str(error.value)
     assert message.startswith(f"{path}: its lines are those of {format} and not of Kaldi's text")
     assert remedy in message and "\n" not in message
+    # The same for hypotheses.
+    with pytest.raises(InputError, match=r"its lines are those of .* and not of Kaldi's text"):
+        import_nbest(path, "text")
+
+
+def test_hypotheses_of_another_format_are_refused_with_its_option(tmp_path: Path) -> None:
+    for name in ("x.stm", "x.ctm", "x.trn", "x.csv", "x.tsv", "x.jsonl"):
+        path = tmp_path / name
+        path.write_text(CTM if name == "x.ctm" else FILES[name])
+        option = name[2:].replace("tsv", "csv")
+        with pytest.raises(InputError, match=f"use --format {option}"):
+            import_nbest(path, "text")
+        if name != "x.tsv":  # whose header has other names
+            assert "talk_1" in import_nbest(path, option).table["utt"].tolist()
 
 
 @pytest.mark.parametrize(
