@@ -35,6 +35,7 @@ from experiments.report_page.payload import plain
 from experiments.report_page.run import read_run, read_runs
 from lm.combine import total, winners
 from lm.errors import InputError
+from lm.text.normalisers import Normaliser
 from tests.support.data import PROJECT
 from tests.support.result_folders import COUNTING, HOSTILE, random_results, sweep_results
 
@@ -188,7 +189,8 @@ def test_confidences_reach_the_page_word_by_word(tmp_path: Path) -> None:
 
 
 def test_counted_texts_are_kept_where_they_differ(tmp_path: Path) -> None:
-    counting = replace(COUNTING, normalise=lambda text: text.replace("ZQALPHA", "ZQALFA"))
+    spell = Normaliser("spell", lambda text: text.replace("ZQALPHA", "ZQALFA"))
+    counting = replace(COUNTING, normalise=spell)
     for folder, how in (("plain", COUNTING), ("spelled", counting)):
         run = read_run(random_results(tmp_path / folder, counting=how))
         (lists,) = split_explorer(run, "test", tmp_path, anonymous=False)["lists"]
