@@ -15,6 +15,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from asr.audio import RATE
 from lm.errors import InputError
+from lm.neural.control_tokens import ControlTokens
 from lm.neural.pretrained import load_checkpoint
 from lm.scorer import ScorerOptions, TextError
 from lm.text.loss import TextLoss, vocabulary_loss
@@ -136,12 +137,17 @@ class Seq2SeqScorer:
             found[batch] = self._score(heard, replies[batch])
         return found
 
+    @cached_property
+    def controls(self) -> ControlTokens:
+        """The tokenizer's control tokens, which in Whisper are times as well."""
+        return ControlTokens.of(self.tokenizer)
+
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids that are scored, the end included; special tokens in a text are taken as letters."""
         space = " " if self.model.config.model_type in SPACE_FIRST else ""
         spaced = [f"{space}{text}" if text else "" for text in texts]
-        encoded = self.tokenizer(spaced, add_special_tokens=False, split_special_tokens=True)
-        replies = [[*ids, self.tokenizer.eos_token_id] for ids in encoded["input_ids"]]
+        encoded = self.controls.encode(spaced)
+        replies = [[*ids, self.tokenizer.eos_token_id] for ids in encoded]
         for index, reply in enumerate(replies):
             read = len(self.prompt) + len(reply) - 1
             if self.most is not None and read > self.most:

@@ -5,6 +5,8 @@ The chat template is the checkpoint's own. `lm.neural.correction` uses questions
 
 from __future__ import annotations
 
+import copy
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from lm.errors import InputError
+from lm.neural.control_tokens import ControlTokens
 from lm.neural.encoding import Encoder, Sequences
 from lm.scorer import ScorerOptions, TextError, Texts
 
+LOG = logging.getLogger("secondpass")
 HYPOTHESES = "{hypotheses}"
 # What the model is asked. {hypotheses} becomes the list, numbered, best first; {count} its length.
 PROMPT = """\
@@ -68,7 +72,16 @@ class ChatEncoder(Encoder):
             )
         if most < 1:
             raise InputError(f"{most} hypotheses in the prompt: show at least 1")
-        of = (encoder.name, encoder.tokenizer, encoder.context, encoder.vocabulary_size)
+        tokenizer = copy.copy(encoder.tokenizer)
+        controls = ControlTokens.of(tokenizer)
+        # The control tokens that `sanitize_control_tokens` of a chat template leaves to characters.
+        tokenizer.chat_control_tokens = list(controls.names.values())
+        if named := controls.spelled_in(prompt):
+            LOG.warning(
+                f"the prompt contains {', '.join(named)}, which the model reads as characters and "
+                "not as control tokens"
+            )
+        of = (encoder.name, tokenizer, encoder.context, encoder.vocabulary_size)
         if plain:
             return cls(*of, prompt, most, True, PLAIN_LEAD, "\n", None)
         if not getattr(encoder.tokenizer, "chat_template", None):
@@ -105,7 +118,13 @@ class ChatEncoder(Encoder):
         lists: dict[int, list[str]] = {}
         for number, text in zip(numbers.tolist(), batch.texts, strict=True):
             lists.setdefault(number, []).append(text)
-        prompts = {number: self.prompt_ids(texts) for number, texts in lists.items()}
+        prompts: dict[int, list[int]] = {}
+        for number, texts in lists.items():
+            try:
+                prompts[number] = self.prompt_ids(texts)
+            except InputError as error:
+                first_of_list = numbers.tolist().index(number)
+                raise TextError(first_of_list, texts[0], str(error)) from error
         end = [] if self.end is None else [self.end]
         ids, first = [], []
         for index, (number, reply) in enumerate(zip(numbers.tolist(), replies, strict=True)):
@@ -130,7 +149,34 @@ class ChatEncoder(Encoder):
             return [self._boundaries(False)[0], *self._tokenize([content + PLAIN_ENDING])[0]]
         settings = {"tokenize": True, "return_dict": False, "sanitize_control_tokens": True}
         messages = [{"role": "user", "content": content}]
-        return list(_template(self.tokenizer, messages, add_generation_prompt=True, **settings))
+        try:
+            return list(_template(self.tokenizer, messages, add_generation_prompt=True, **settings))
+        # The tokenizer has a control token among the pieces of plain text.
+        except ValueError as error:
+            spelled = [text for text in shown if self.controls.spelled_in(text)]
+            if not spelled:
+                raise
+            named = ", ".join(self.controls.spelled_in(" ".join(spelled)))
+            raise InputError(
+                f"has a hypothesis that spells {named} ({spelled[0][:60]!r}), which the tokenizer "
+                f"of {self.name} takes for a control token; remove it from the text"
+            ) from error
+
+    def _tokenize(self, texts: list[str]) -> list[list[int]]:
+        """Token ids; the control tokens that a template puts around a reply stay what they are."""
+        around = self.lead + self.trail
+        if not self.controls.spelled_in(around):
+            return super()._tokenize(texts)
+        found = self.controls.encode_as_written(texts)
+        for index, text in enumerate(texts):
+            if not (text.startswith(self.lead) and text.endswith(self.trail)):
+                found[index] = self.controls.encode([text])[0]
+                continue
+            inner = text.removeprefix(self.lead).removesuffix(self.trail)
+            if self.controls.spelled_in(inner):
+                lead, trail = self.controls.encode_as_written([self.lead, self.trail])
+                found[index] = [*lead, *self.controls.encode([inner])[0], *trail]
+        return found
 
     def question(self, texts: Sequence[str]) -> tuple[list[int], int]:
         """A list's prompt, and how many tokens a free answer to it may have.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lm.errors import InputError
+from lm.neural.control_tokens import ControlTokens
 from lm.scorer import ScorerOptions, TextError, Texts
 from lm.text.loss import TextLoss, vocabulary_loss
 
@@ -120,19 +121,13 @@ class Encoder:
             return [self.tokenizer.eos_token_id]
         return list(self._tokenize([separator])[0])
 
+    @cached_property
+    def controls(self) -> ControlTokens:
+        """The tokenizer's control tokens."""
+        return ControlTokens.of(self.tokenizer)
+
     def _tokenize(self, texts: list[str]) -> list[list[int]]:
-        if not texts:
-            return []
-        encoded: list[list[int]] = self.tokenizer(
-            texts,
-            add_special_tokens=False,
-            split_special_tokens=True,
-            padding=False,
-            truncation=False,
-            return_attention_mask=False,
-            verbose=False,
-        )["input_ids"]
-        return encoded
+        return self.controls.encode(texts)
 
     def _ids(self, batch: Texts, earlier: set[str]) -> dict[str, list[int]]:
         """Ids by text; characters that look like a special token are taken as characters."""

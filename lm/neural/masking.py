@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lm.errors import InputError
+from lm.neural.control_tokens import ControlTokens
 from lm.neural.encoding import OTHER_SPELLING, fitting
 from lm.scorer import TextError, Texts
 from lm.text.loss import TextLoss, vocabulary_loss
@@ -96,6 +97,11 @@ class Masking:
         arrays = (np.array(values, dtype=np.int64) for values in (places, rows, targets, texts))
         return Masked(found, *arrays)
 
+    @cached_property
+    def controls(self) -> ControlTokens:
+        """The tokenizer's control tokens."""
+        return ControlTokens.of(self.tokenizer)
+
     def _spelled(self, texts: set[str]) -> dict[str, tuple[list[int], list[int | None]]]:
         """Token ids and the word that each belongs to, by text."""
         if not texts:
@@ -112,6 +118,12 @@ class Masking:
                 raise InputError(
                     f"{self.name}: its tokenizer gives token {max(ids)}, and the model knows "
                     f"{size}: they do not belong together"
+                )
+            if not self.controls.unmarked.isdisjoint(ids):
+                raise InputError(
+                    f"the text {text[:60]!r} spells "
+                    f"{', '.join(self.controls.spelled_in(text))}, which the tokenizer of "
+                    f"{self.name} takes for a control token; remove it from the text"
                 )
             found[text] = (ids, encoded.word_ids(number))
             self.loss.add(text)

@@ -48,6 +48,9 @@ def load_checkpoint(name: str, auto: Any, kind: str, options: ScorerOptions) -> 
         )
         placed.setdefault("device_map", {"": device})
     check_folder(name)
+    if adapter_base(Path(name)) is not None:
+        # Without peft, transformers would leave the adapter out and say nothing.
+        needs("peft", "adapter_config.json")
     try:
         with quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
