@@ -214,6 +214,27 @@ def test_greedy_beam_and_exact_scores_of_bytes() -> None:
         PyctcdecodeBeam.build(vocabulary, DecoderOptions())
 
 
+def test_a_language_model_finds_words_that_bytes_spell(tmp_path: Path) -> None:
+    vocabulary = read(pieces(labels_of_llama(), llama_decoder()))
+    words = ["你", "位", "the"]
+    counts = f"\\data\\\nngram 1={len(words) + 3}\n\n\\1-grams:\n"
+    lines = [f"-1 {word}" for word in ("<s>", "</s>", "<unk>")]
+    lines += [f"{-3 if word == '位' else -0.5} {word}" for word in words]
+    (tmp_path / "lm.arpa").write_text(counts + "\n".join(lines) + "\n\n\\end\\\n", encoding="utf-8")
+    log_probs = np.full((3, len(vocabulary.labels)), -20.0, np.float32)
+    # 你 is E4 BD A0 and 位 is E4 BD 8D; the audio prefers the latter a little.
+    for frame, (byte, value) in enumerate((("E4", -0.01), ("BD", -0.01), ("A0", -0.8))):
+        log_probs[frame, vocabulary.labels.index(f"<0x{byte}>")] = value
+    log_probs[2, vocabulary.labels.index("<0x8D>")] = -0.6
+    lm = str(tmp_path / "lm.arpa")
+    first, second = (
+        BeamDecoder.build(vocabulary, options).decode(log_probs)[0]
+        for options in (DecoderOptions(), DecoderOptions(lm=lm, alpha=1.0))
+    )
+    assert (first.text, second.text) == ("位", "你")
+    assert second.oov == 0
+
+
 def test_broken_characters_give_one_hypothesis() -> None:
     vocabulary = read(pieces(labels_of_llama(), llama_decoder()))
     log_probs = np.full((2, len(vocabulary.labels)), -20.0, np.float32)
