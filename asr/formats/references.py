@@ -15,7 +15,7 @@ from typing import Any
 from asr.corpus import read_corpus
 from asr.formats.line_formats import AUDIO, IDS, TEXTS, clear_formats
 from asr.formats.records import encodable, keyed, lines_of, read_json, utt_of
-from asr.formats.tabular import read_table, shown
+from asr.formats.tabular import read_table, shown, warn_of_empty
 from asr.formats.transcript_readers import READERS
 from lm.errors import InputError
 
@@ -118,7 +118,9 @@ def _of_table(path: Path) -> dict[str, str]:
                 f"{where}: utterance {utt!r} occurs twice; keep one of the lines, or name the "
                 "column of the references ref"
             )
-    return {utt: text for utt, (text, _) in found.items()}
+    references = {utt: text for utt, (text, _) in found.items()}
+    warn_of_empty(path, references)
+    return references
 
 
 def _of_json(path: Path) -> dict[str, str]:
@@ -146,6 +148,11 @@ def _json_references(entries: Iterable[tuple[object, str]]) -> Iterator[tuple[st
     for entry, where in entries:
         if not isinstance(entry, dict):
             raise InputError(f"{where}: not a JSON object; write one object an utterance")
+        if not entry.keys() & {*IDS}:
+            raise InputError(
+                f"{where}: neither utt nor id in the object; each needs one, and ref or text "
+                "(references of N-best lists are written by `secondpass import-nbest --refs-out`)"
+            )
         utt = utt_of(_first(entry, IDS), where)
         text = _first(entry, TEXTS)
         if text is None:

@@ -50,7 +50,18 @@ def read_csv(path: Path, manifest: Path | None = None) -> Lists:
         utt: [candidate for _, candidate in sorted(one, key=lambda entry: entry[0])]
         for utt, one in lists.items()
     }
+    warn_of_empty(path, references)
     return Lists(path, ordered, references, by_score="rank" not in header)
+
+
+def warn_of_empty(path: Path, references: Mapping[str, str]) -> None:
+    """Warns of empty references beside others: a cell cannot say that a reference is missing."""
+    empty = [utt for utt, text in references.items() if not text.strip()]
+    if 0 < len(empty) < len(references):
+        LOG.warning(
+            f"{path}: {len(empty)} of {len(references)} references are empty (first: {empty[0]}); "
+            "they count as references without words. If they are missing, remove these lines"
+        )
 
 
 def _score_columns(

@@ -163,7 +163,9 @@ def test_hypotheses_of_another_format_are_refused_with_its_option(tmp_path: Path
         ("x.json", FILES["text"], "line 1: not JSON"),
         ("x.jsonl", '{"utt": "a"\n', "line 1: not JSON"),
         ("x.jsonl", '{"utt": "a", "text": "x"}\n[]\n', "line 2: not a JSON object"),
-        ("x.jsonl", '{"text": "x"}\n', "line 1: None is not an utterance id"),
+        ("x.jsonl", '{"text": "x"}\n', "line 1: neither utt nor id in the object"),
+        ("x.json", '{"a": {"ref": "x", "hyp_1": {}}}', "line 1: neither utt nor id"),
+        ("x.jsonl", '{"utt": null, "text": "x"}\n', "line 1: None is not an utterance id"),
         ("x.jsonl", '{"utt": "a", "text": 5}\n', "line 1: reference '5' is not a string"),
         ("x.jsonl", '{"utt": "a", "ref": null, "text": "hyp"}\n', "there are no references"),
         ("x.srt", "1\n", "subtitles have no utterance ids"),
@@ -251,6 +253,21 @@ def test_compare_tune_and_choose_read_them_too(
     shown = capsys.readouterr()
     assert code == 0, shown.err
     assert "50.00" in shown.out
+
+
+def test_empty_cells_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("utt,text,ref\na,x,y\nb,x,\nc,x, \n")
+    message = f"{path}: 2 of 3 references are empty (first: b)"
+    assert read_references(path) == {"a": "y", "b": "", "c": " "}
+    assert message in caplog.text
+    caplog.clear()
+    assert import_nbest(path, "csv").references == {"a": "y", "b": "", "c": " "}
+    assert message in caplog.text
+    caplog.clear()
+    path.write_text("utt,ref\na,y\nb,z\n")
+    read_references(path)
+    assert not caplog.text
 
 
 def test_every_pair_of_formats_gives_the_same_references(tmp_path: Path) -> None:
