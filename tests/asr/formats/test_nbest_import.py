@@ -251,31 +251,6 @@ def test_scores_by_name_become_columns(tmp_path: Path, format: str) -> None:
     assert ranks == ({"X Y": 1, "X": 2, "": 1} if format == "jsonl" else {"X": 1, "X Y": 2, "": 1})
 
 
-def test_scores_that_some_hypotheses_do_not_have(tmp_path: Path) -> None:
-    path = tmp_path / "lists.jsonl"
-    lines = [
-        {"utt": "a", "hyps": [{"text": "X", "score": -1, "lm": -2}]},
-        {"utt": "b", "hyps": [{"text": "X", "score": -1, "lm": -2}, {"text": "Y", "score": -1}]},
-        {"utt": "c", "hyps": [{"text": "X", "score": -1, "lm": "n/a"}]},
-    ]
-    path.write_text("\n".join(map(json.dumps, lines)))
-    found = import_nbest(path, "jsonl")
-    assert found.table["lm"].tolist() == [-2.0]
-    for utt in "bc":
-        assert f"utterance {utt}: some of its hypotheses and of those" in found.failures[utt]
-        assert "a score lm, others do not" in found.failures[utt]
-    path.write_text("utt,text,score,lm\na,X,-1,-2\nb,X,-1,n/a\nc,X,-1,inf\n")
-    found = import_nbest(path, "csv")
-    assert found.table["lm"].tolist() == [-2.0]
-    assert "line 3, utterance b: lm 'n/a' is not a number" in found.failures["b"]
-    assert "line 4, utterance c: lm inf is not a log-prob" in found.failures["c"]
-    path.write_text("utt,text,score,oov\na,X,-1,0\nb,X,-1,-inf\nc,X,-1,0.5\n")
-    assert {utt: why.split(": ")[1] for utt, why in import_nbest(path, "csv").failures.items()} == {
-        "b": "oov -inf is not a number of words",
-        "c": "oov 0.5 is not a number of words",
-    }
-
-
 def test_a_truncated_file_is_reported(tmp_path: Path) -> None:
     lines = "".join(
         json.dumps(LINE | {"utt": str(i), "ref": hex(i * 7919)}) + "\n" for i in range(9)
