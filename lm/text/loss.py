@@ -128,13 +128,30 @@ class TextLoss:
 
 
 def vocabulary_loss(tokenizer: Any, culprit: str, remedy: str) -> TextLoss:
-    """What the vocabulary of a transformers tokenizer lacks: letters that are unknown to it."""
+    """What the vocabulary of a transformers tokenizer lacks: letters that are unknown to it.
+
+    If its tokens are whole words, a letter is known if it occurs in one of them.
+    """
+    in_words = _word_letters(tokenizer)
 
     def keeps(letter: str) -> bool:
         ids = tokenizer(letter, add_special_tokens=False)["input_ids"]
-        return bool(ids) and tokenizer.unk_token_id not in ids
+        known = bool(ids) and tokenizer.unk_token_id not in ids
+        return known or in_words(letter)
 
     return TextLoss(keeps, culprit, remedy)
+
+
+def _word_letters(tokenizer: Any) -> Callable[[str], bool]:
+    """Whether a letter occurs in a token of a vocabulary of whole words; never for others."""
+    from tokenizers import Tokenizer, models  # text that passes normalisers only needs no tokenizer
+
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if not isinstance(backend, Tokenizer) or not isinstance(backend.model, models.WordLevel):
+        return lambda letter: False
+    letters = set().union(*set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens))
+    normalise = backend.normalizer.normalize_str if backend.normalizer else str
+    return lambda letter: letters.issuperset(normalise(letter))
 
 
 def normalised(texts: Iterable[str], clean: Normaliser, what: str) -> dict[str, str]:

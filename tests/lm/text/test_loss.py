@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import (
     BertConfig,
     BertForMaskedLM,
@@ -31,7 +31,7 @@ from lm.estimation.counted_text import read_corpus
 from lm.rescore import load_scorer
 from lm.scorer import ScorerOptions
 from lm.text.letters import is_letter, letters_of
-from lm.text.loss import TextLoss, normalised
+from lm.text.loss import TextLoss, normalised, vocabulary_loss
 from lm.text.normalisers import NORMALISERS, Normaliser, normaliser
 from lm.training.sequences import read_lines
 
@@ -298,3 +298,19 @@ def test_letters_that_a_language_model_does_not_know(
     assert "loses 1 of 19 letters and digits (7), with them 1 whole word" in found
     with pytest.raises(InputError, match="Use a normaliser to the model's spelling"):
         load_scorer(tmp_path / "lm", options).score(["кошка", "собака"])
+
+
+@pytest.mark.parametrize(("lower", "lost"), [(False, 6), (True, 3)])
+def test_letters_of_a_vocabulary_of_whole_words(lower: bool, lost: int) -> None:
+    """No such vocabulary has single letters, yet it spells words."""
+    words = {word: number for number, word in enumerate(["<unk>", "the", "cat"])}
+    backend = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    if lower:
+        backend.normalizer = normalizers.Lowercase()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+    loss = vocabulary_loss(tokenizer, "the tokenizer", "Use another")
+    loss.add("the cat")
+    assert loss.problem() is None
+    loss.add("THE zoo")
+    assert (loss.letters, loss.lost) == (12, lost)
