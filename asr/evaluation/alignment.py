@@ -139,31 +139,28 @@ class WordIds:
         """The errors along the reference."""
         if isinstance(reference, list) and isinstance(hypothesis, list):
             return Alignment.of(self.path(reference, hypothesis))
-        first, second = self._lattices(reference, hypothesis)
-        path, arcs, _ = _lattice_path(first, second)
+        first = _lattice(reference)
+        path, arcs, _ = _lattice_path(first, _lattice(hypothesis))
         return Alignment.of_lattice(path, arcs, first)
 
     def pairs(self, reference: Encoded, hypothesis: Encoded) -> list[tuple[str | None, str | None]]:
         """The words at every place, see `word_pairs`."""
-        first, second = self._lattices(reference, hypothesis)
+        spelled = list(self._ids)
         if isinstance(reference, list) and isinstance(hypothesis, list):
-            path = self.path(reference, hypothesis)
-            ours = np.where(path != INSERTION, np.cumsum(path != INSERTION), -1)
-            theirs = np.where(path != DELETION, np.cumsum(path != DELETION), -1)
-        else:
-            path, ours, theirs = _lattice_path(first, second)
+            left, right = iter(reference), iter(hypothesis)
+            return [
+                (
+                    None if kind == INSERTION else spelled[next(left)],
+                    None if kind == DELETION else spelled[next(right)],
+                )
+                for kind in self.path(reference, hypothesis).tolist()
+            ]
+        first, second = _lattice(reference, spelled), _lattice(hypothesis, spelled)
+        path, ours, theirs = _lattice_path(first, second)
         return [
             (None if a < 0 else first.texts[a], None if b < 0 else second.texts[b])
             for kind, a, b in zip(path.tolist(), ours.tolist(), theirs.tolist(), strict=True)
             if kind != SKIPPED
-        ]
-
-    def _lattices(self, *texts: Encoded) -> list[Lattice]:
-        """Texts as lattices, those that are none already too."""
-        spelled = list(self._ids)
-        return [
-            Lattice.chain(text, [spelled[n] for n in text]) if isinstance(text, list) else text
-            for text in texts
         ]
 
     def path(self, reference: Encoded, hypothesis: Encoded) -> np.ndarray:
@@ -178,7 +175,7 @@ class WordIds:
             start of the sentence; without marks, P is at least the larger of R and H.
         """
         if not isinstance(reference, list) or not isinstance(hypothesis, list):
-            return _lattice_path(*self._lattices(reference, hypothesis))[0]
+            return _lattice_path(_lattice(reference), _lattice(hypothesis))[0]
         if self.method == "sclite":
             from asr.evaluation.sclite import sclite_path  # numba takes half a second to import
 
@@ -250,6 +247,13 @@ def right_words(
         path = words.path(words.encode(reference, True), words.encode(hypothesis))
         found.append(path[(path != DELETION) & (path != SKIPPED)] == HIT)
     return np.concatenate(found)
+
+
+def _lattice(text: Encoded, spelled: Sequence[str] = ()) -> Lattice:
+    """A text as a lattice; a text without marks has words in it only if `spelled` has them."""
+    if isinstance(text, Lattice):
+        return text
+    return Lattice.chain(text, [spelled[n] for n in text] if spelled else [])
 
 
 def _lattice_path(

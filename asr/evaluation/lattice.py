@@ -103,7 +103,12 @@ class Lattice:
 
     @classmethod
     def chain(cls, words: Sequence[int], texts: Sequence[str]) -> Lattice:
-        """The lattice of a text without marks, of its words' numbers."""
+        """The lattice of a text without marks, of its words' numbers.
+
+        Args:
+            words: the numbers.
+            texts: the words; none where only errors are counted.
+        """
         size = len(words)
         return cls(
             ("", *texts),
