@@ -170,7 +170,8 @@ def rescore_ctc(
             f"{folder}: no text of the table has a probability; the labels are {letters!r}, the "
             f"first text is {found.table['text'].iloc[0][:60]!r}: choose a --normaliser"
         )
-    texts = [normaliser_of(normaliser)(text) for text in table["text"].unique()]
+    clean = normaliser_of(normaliser)
+    texts = [clean(text) for text in table["text"].unique()]
     known = letters_of(spellings(vocabulary)[0], texts)
     loss = TextLoss(known.__contains__, f"the labels of {folder}", "Choose a --normaliser")
     for text in texts:
