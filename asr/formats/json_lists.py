@@ -5,7 +5,6 @@ The readers are like those in `asr.formats.toolkits`.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from pathlib import Path
@@ -24,6 +23,7 @@ from asr.formats.records import (
     utt_of,
 )
 from lm.errors import InputError
+from lm.text.json_values import parse_json
 
 LOG = logging.getLogger("secondpass")
 HYPOTHESIS = re.compile(r"hyp_(\d+)")
@@ -43,10 +43,7 @@ def read_jsonl(path: Path, manifest: Path | None = None) -> Lists:
     references: dict[str, object] = {}
     failures: dict[str, str] = {}
     for line, where in lines_of(path):
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{where}: {error}; {JSONL}") from error
+        entry = parse_json(line, where, JSONL, halves=True)
         if not isinstance(entry, dict):
             raise InputError(f"{where}: not a JSON object; {JSONL}")
         if "utt" not in entry:

@@ -7,7 +7,6 @@ with an error.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lm.errors import InputError
+from lm.text.json_values import parse_json
 from lm.text.prose import open_text
 
 if TYPE_CHECKING:
@@ -132,19 +132,7 @@ def read_json(path: Path) -> Any:
         InputError: It is missing, damaged, not JSON, or a key occurs twice in an object.
     """
     text = "".join(line for _, line in _raw_lines(path))
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in found:
-                raise InputError(f"{path}: {key!r} occurs twice in an object; keep one of them")
-            found[key] = value
-        return found
-
-    try:
-        return json.loads(text, object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON ({error}); is the file complete?") from error
+    return parse_json(text, str(path), "is the file complete?", halves=True)
 
 
 def utt_of(value: object, where: str) -> str:

@@ -7,8 +7,8 @@ because each of its lines would become a wrong reference without a word.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from asr.formats.records import encodable, keyed, lines_of, read_json, utt_of
 from asr.formats.tabular import read_table, shown, warn_of_empty
 from asr.formats.transcript_readers import READERS
 from lm.errors import InputError
+from lm.text.json_values import parse_json
 
 PACKED = (".gz", ".bz2", ".xz")
 NO_REFERENCES = {
@@ -126,21 +127,18 @@ def _of_table(path: Path) -> dict[str, str]:
 def _of_json(path: Path) -> dict[str, str]:
     """The references of a manifest, of JSON lines, or of a JSON list."""
     lines = list(lines_of(path))
+    entries: Iterator[tuple[object, str]]
     if lines and lines[0][0].lstrip().startswith("["):
         content = read_json(path)
-        entries = [(entry, f"{path}, entry {number}") for number, entry in enumerate(content, 1)]
+        entries = ((entry, f"{path}, entry {number}") for number, entry in enumerate(content, 1))
     else:
-        entries = [(_json_line(line, where), where) for line, where in lines]
-    if entries and isinstance(entries[0][0], dict) and AUDIO in entries[0][0]:
+        remedy = "write one object a line"
+        entries = ((parse_json(line, where, remedy, halves=True), where) for line, where in lines)
+    # The first entry decides, so that the many lines of a manifest are not read twice.
+    first = list(islice(entries, 1))
+    if first and isinstance(first[0][0], dict) and AUDIO in first[0][0]:
         return _of_corpus(path)
-    return _once(_json_references(entries))
-
-
-def _json_line(line: str, where: str) -> object:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: not JSON ({error}); write one object a line") from error
+    return _once(_json_references(chain(first, entries)))
 
 
 def _json_references(entries: Iterable[tuple[object, str]]) -> Iterator[tuple[str, str, str]]:

@@ -11,17 +11,18 @@ from lm.errors import InputError
 HALF = re.compile(r"\\[uU][dD][89a-fA-F]")  # how halves of surrogate pairs are written
 
 
-def parse_json(text: str, where: str, remedy: str) -> Any:
+def parse_json(text: str, where: str, remedy: str, halves: bool = False) -> Any:
     """The value of a JSON text.
 
     Args:
         text: The text.
         where: File and line, for messages.
         remedy: What to do if the text is wrong.
+        halves: Whether strings may have halves of surrogate pairs, because each is checked later.
 
     Raises:
         InputError: It is not JSON, it is nested too deeply, a key occurs twice in an object, or a
-            string has half of a surrogate pair, which no file can hold as UTF-8.
+            string has half of a surrogate pair, which no file can hold as UTF-8, unless `halves`.
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def parse_json(text: str, where: str, remedy: str) -> Any:
 
     try:
         value = json.loads(text, object_pairs_hook=unique)
-        if HALF.search(text):
+        if not halves and HALF.search(text):
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         raise InputError(

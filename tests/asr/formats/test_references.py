@@ -163,6 +163,7 @@ def test_hypotheses_of_another_format_are_refused_with_its_option(tmp_path: Path
         ("x.json", FILES["text"], "line 1: not JSON"),
         ("x.jsonl", '{"utt": "a"\n', "line 1: not JSON"),
         ("x.jsonl", '{"utt": "a", "text": "x"}\n[]\n', "line 2: not a JSON object"),
+        ("x.jsonl", '{"utt": "a", "ref": "x", "ref": "y"}\n', "line 1: key 'ref' occurs twice"),
         ("x.jsonl", '{"text": "x"}\n', "line 1: neither utt nor id in the object"),
         ("x.json", '{"a": {"ref": "x", "hyp_1": {}}}', "line 1: neither utt nor id"),
         ("x.jsonl", '{"utt": null, "text": "x"}\n', "line 1: None is not an utterance id"),
