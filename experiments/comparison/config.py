@@ -60,11 +60,8 @@ def read_with_overrides(
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping that a YAML file holds."""
-    try:
-        with open_text(path) as file:
-            text = file.read()
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the config: {error.strerror}") from error
+    with open_text(path) as file:
+        text = file.read()
     data = parse_yaml(expand(text, Path(path)), str(path))
     if data is None:
         return {}
@@ -126,6 +123,7 @@ def build(cls: Any, value: Any, where: str, key: str) -> Any:
     origin = typing.get_origin(cls)
     arguments = typing.get_args(cls)
     if cls is Any:
+        check_switches(value, where, key)
         return value
     if dataclasses.is_dataclass(cls):
         return build_dataclass(cls, value, where, key)
@@ -148,6 +146,18 @@ def build(cls: Any, value: Any, where: str, key: str) -> Any:
             wrong(where, key, value, "a mapping")
         return {str(k): build(arguments[1], v, where, f"{key}.{k}") for k, v in value.items()}
     return build_scalar(cls, value, where, key)
+
+
+def check_switches(value: Any, where: str, key: str) -> None:
+    """Checks that a value of no certain type has no `no` or `off`, which Python takes for true."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            check_switches(inner, where, f"{key}.{name}")
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            check_switches(inner, where, f"{key}[{i}]")
+    elif isinstance(value, str) and value.lower() in SWITCHES:
+        wrong(where, key, value, str(SWITCHES[value.lower()]).lower())
 
 
 def build_scalar(cls: Any, value: Any, where: str, key: str) -> Any:

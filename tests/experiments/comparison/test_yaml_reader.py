@@ -14,6 +14,7 @@ from experiments.comparison.experiment import Comparison
 from experiments.comparison.sweep import load_points, resolved_yaml
 from experiments.comparison.yaml_reader import parse_yaml
 from lm.errors import InputError
+from lm.training.settings import LMTraining
 from tests.support.damage import refusals
 
 CONFIG = """name: one
@@ -145,3 +146,22 @@ def test_overrides_are_read_in_the_same_way(tmp_path: Path, override: str) -> No
     with pytest.raises(InputError, match="seed="):
         load_config(Comparison, path, [override])
     assert load_config(Comparison, path, ["baseline=off", "systems.on.lists=any"]).systems["on"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{model_type: gpt2, tie_word_embeddings: no}", "tie_word_embeddings` is 'no', .* false"),
+        ("{model_type: gpt2, inner: {scales: [1, On]}}", r"inner\.scales\[1\]` is 'On', .* true"),
+    ],
+)
+def test_switches_of_settings_without_a_type_are_refused(
+    text: str, message: str, tmp_path: Path
+) -> None:
+    """As a text, `no` would be taken for true."""
+    path = tmp_path / "config.yaml"
+    path.write_text(f"output: o\ntexts: [t]\narchitecture: {text}\n")
+    with pytest.raises(InputError, match=f"`architecture.{message}"):
+        load_config(LMTraining, path)
+    path.write_text("output: o\ntexts: [t]\narchitecture: {model_type: gpt2, x: false}\n")
+    assert load_config(LMTraining, path).architecture["x"] is False
