@@ -173,7 +173,6 @@ class Emissions:
         """
         folder = Path(folder)
         path = folder / META
-        damaged = f"{path}: damaged (%s); run `secondpass emit` again"
         try:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
@@ -181,7 +180,7 @@ class Emissions:
                 f"{folder}: no emissions here ({META} is missing); `secondpass emit` writes them"
             ) from error
         except UnicodeDecodeError as error:
-            raise InputError(damaged % error) from error
+            raise _damaged(path, str(error)) from error
         content = parse_json(text, f"{path}: damaged", "run `secondpass emit` again")
         try:
             written = content.pop("checksum", None)
@@ -190,14 +189,13 @@ class Emissions:
             meta = _meta(content)
             places = _places(shards, checksums)
         except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(damaged % reason) from error
+            raise _damaged(path, str(error)) from error
         for shard, utts in shards.items():
             _check_shard(folder / shard, len(utts), meta)
         if len(places) != sum(map(len, shards.values())):
-            raise InputError(damaged % "an utterance occurs twice")
+            raise _damaged(path, "an utterance occurs twice")
         if written not in (None, expected) or (written is None) != (checksums is None):
-            raise InputError(damaged % "its checksum is another")
+            raise _damaged(path, "its checksum is another")
         return cls(folder, meta, places)
 
     @property
@@ -230,6 +228,11 @@ class Emissions:
                 "again"
             )
         return stored.astype(np.float32)
+
+
+def _damaged(path: Path, reason: str) -> InputError:
+    """Why a `meta.json` cannot be used."""
+    return InputError(f"{path}: damaged ({' '.join(reason.split())}); run `secondpass emit` again")
 
 
 def checksum(array: np.ndarray) -> int:

@@ -146,6 +146,14 @@ def test_damage_is_reported(tmp_path: Path) -> None:
             Emissions.open(tmp_path)
 
 
+def test_damage_is_reported_whatever_the_folder_is_called(tmp_path: Path) -> None:
+    folder = tmp_path / "50%noise"
+    written(folder)
+    (folder / "meta.json").write_text('{"shards": 1}')
+    with pytest.raises(InputError, match=r"50%noise/meta\.json: damaged"):
+        Emissions.open(folder)
+
+
 @pytest.mark.parametrize("name", ["meta.json", "emissions-00001.safetensors"])
 def test_damaged_emissions_are_read_as_they_were_or_refused(tmp_path: Path, name: str) -> None:
     items = written(tmp_path, "float32")
