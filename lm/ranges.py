@@ -27,7 +27,8 @@ class Range:
 
     def __contains__(self, number: float) -> bool:
         enough = number > self.least if self.above else number >= self.least
-        return math.isfinite(number) and enough and number <= self.most
+        # Not `isfinite`, which has no answer for whole numbers of more than 308 digits.
+        return -math.inf < number < math.inf and enough and number <= self.most
 
     def __str__(self) -> str:
         if self.least == -math.inf and self.most == math.inf:

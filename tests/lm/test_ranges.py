@@ -140,5 +140,6 @@ def test_limits_of_ranges() -> None:
     assert 0 in SEED and 2**32 - 1 in SEED and 2**32 not in SEED
     assert 0 not in POSITIVE and 1e-300 in POSITIVE and math.inf not in POSITIVE
     assert -1e300 in FINITE and math.nan not in FINITE
+    assert 10**400 not in SEED and 10**400 in COUNT
     assert str(Range(0, 1)) == "a number from 0 to 1"
     assert str(COUNT) == "a number of 1 or more"
