@@ -187,8 +187,9 @@ def averaged(samples: np.ndarray, path: str | Path) -> np.ndarray:
     channels = samples.shape[1]
     if channels == 1:
         return mono
-    powers = np.square(samples, dtype=np.float64).mean(axis=0)
-    left = np.square(mono, dtype=np.float64).mean()
+    # einsum sums in float64 without a copy of all samples in it.
+    powers = np.einsum("fc,fc->c", samples, samples, dtype=np.float64) / max(1, len(samples))
+    left = np.einsum("f,f->", mono, mono, dtype=np.float64) / max(1, len(samples))
     if left >= CANCELLED * powers.mean() / channels:
         return mono
     loudest = int(powers.argmax())

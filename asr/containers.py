@@ -111,6 +111,8 @@ def _chunks(file: BinaryIO, at: int, size: int, order: Order) -> Iterator[tuple[
     while at + 8 <= size:
         file.seek(at)
         name, length = file.read(4), int.from_bytes(file.read(4), order)
+        if not name.strip(b"\0"):  # zeros are no chunks, and a damaged file can have many
+            return
         yield name, at + 8, length
         at += 8 + length + length % 2
 
@@ -187,6 +189,8 @@ def _caf(file: BinaryIO, size: int) -> Content | None:
     while at + 12 <= size:
         file.seek(at)
         name, length = file.read(4), int.from_bytes(file.read(8), "big")
+        if not name.strip(b"\0"):
+            return None
         if name == b"data":
             return Content(at + 12, length if length < UNKNOWN_64 else None)
         at += 12 + length

@@ -178,9 +178,12 @@ class RunTrainer(Trainer):
 
 
 def fingerprint(model: Any) -> list[float]:
-    """A number for each weight matrix that is trained, by which a change is noticed."""
+    """A number for each weight matrix that is trained, by which a change is noticed.
+
+    It is summed in float64 without a copy of the weights, which may fill most of a GPU.
+    """
     trained = [p.detach() for p in model.parameters() if p.requires_grad]
-    return [float(p.double().square().sum()) for p in trained]
+    return [float(torch.linalg.vector_norm(p, dtype=torch.float64)) for p in trained]
 
 
 def only_item(items: Sequence[Any]) -> Any:
