@@ -33,6 +33,11 @@ COLUMNS = ("utt", "rank", "text", "acoustic", "ngram", "words", "oov")
 TIMES = ("word_starts", "word_ends")
 LARGEST_COUNT = 1 << 53  # float64 holds every whole number below it
 ROWS_PER_GROUP = 100_000  # rows that a writer collects before it writes them
+# What pyarrow and pandas raise for a damaged file.
+DAMAGE = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError),
+    pyarrow.ArrowException,
+)
 
 
 def build_nbest(
@@ -209,10 +214,7 @@ def read_nbest(path: str | Path) -> pd.DataFrame:
         raise InputError(f"{path}: no such N-best table")
     try:
         table = pd.read_parquet(path, page_checksum_verification=True)
-    except (
-        *(OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError),
-        pyarrow.ArrowException,
-    ) as error:
+    except DAMAGE as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: not a readable Parquet file: {reason}") from error
     check_nbest(table, str(path))

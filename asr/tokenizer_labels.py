@@ -177,10 +177,11 @@ def differs(
         labels: (V,) label of each column.
     """
     tidies = any(step.get("cleanup") for step in _decoder_steps(tokenizer))
+    unspoken = set(special)
     chosen = [
         i
         for i, label in enumerate(labels)
-        if i not in set(special) and "<0x" not in label and not (tidies and TIDIED & set(label))
+        if i not in unspoken and "<0x" not in label and not (tidies and TIDIED & set(label))
     ]
     # A word's beginning comes first: without it, some tokenizers show how they mark a continuation.
     order = np.random.default_rng(0).permutation(chosen).tolist()

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pyarrow.lib import ArrowException
 
+from asr.nbest import DAMAGE
 from lm.errors import InputError
 from lm.files import whole_file, write_text
 
@@ -22,8 +22,6 @@ SCHEMA = 2
 READABLE = (1, 2)  # schema 1 has no hypotheses and no pieces
 TABLES = ("systems", "utterances", "hypotheses", "pieces")
 SWEEP = "sweep."
-# What pyarrow and pandas raise for a damaged file.
-DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError, ArrowException)
 # Columns of `systems` that older results lack; they are filled with NaN.
 LATER = ("ser", "gap_recovered", "choice", "nce", "ece")
 PACKAGES = (

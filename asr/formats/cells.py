@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 # A cell that begins with one of these is a formula for Excel, LibreOffice and Google Sheets (OWASP,
-# "CSV Injection"). An apostrophe before it makes it text. Apostrophes that such a cell has already
-# are counted in, so that taking one away gives the cell as it was.
+# "CSV Injection"). An apostrophe before it makes it text. A cell that has apostrophes there already
+# gets one more, so that the cell without its first apostrophe is always the original.
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 

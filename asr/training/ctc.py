@@ -205,7 +205,7 @@ def character_tokenizer(texts: Iterable[str]) -> Wav2Vec2CTCTokenizer:
     Its characters are A to Z and the apostrophe if the texts have no others, so that the labels
     of English models do not depend on a text's size; else they are those of the texts.
     """
-    found = {c for text in texts for c in text if c != DELIMITER and not c.isspace()}
+    found = {c for c in set().union(*texts) if c != DELIMITER and not c.isspace()}
     labels = [PAD, DELIMITER, *(CHARACTERS if found <= set(CHARACTERS) else sorted(found)), UNKNOWN]
     with tempfile.TemporaryDirectory() as folder:
         vocabulary = Path(folder) / "vocab.json"

@@ -137,7 +137,8 @@ def align_slots(
         words: (W,) numbers of words, -1 for one that is not in the network.
     """
     width = len(words)
-    # Without further ado, one block holds all rows; else about as many rows as there are blocks.
+    # One block holds all rows of a small matrix; otherwise a block has about as many rows as there
+    # are blocks.
     step = size
     if size * (width + 1) > KEPT_CELLS:
         step = int(np.ceil(np.sqrt(8.0 * size)))

@@ -50,10 +50,10 @@ class Normaliser:
         return self.function(text)
 
 
-class _Kept(dict[int, str | None]):
+class _Kept(dict[int, str]):
     """What `unicode_words` makes of each character; each is looked up once."""
 
-    def __missing__(self, code: int) -> str | None:
+    def __missing__(self, code: int) -> str:
         character = chr(code)
         kept = character in INNER or is_letter(character) or bool(ACCENTS.match(character))
         self[code] = character if kept else " "

@@ -34,7 +34,7 @@ OTHERS = {
     b"7z\xbc\xaf\x27\x1c": "a 7-Zip archive",
     b"\x28\xb5\x2f\xfd": "compressed by zstd",
     b"\x04\x22\x4d\x18": "compressed by lz4",
-    b"LZIP": "compressed by lzip",
+    b"LZIP\x01": "compressed by lzip",
     b"\x5d\x00\x00": "compressed by lzma",
     b"\x1f\x9d": "compressed by compress",
 }
