@@ -6,11 +6,11 @@ import logging
 
 from asr.evaluation.alignment import Method
 from asr.evaluation.marks import Marked, MarkError, Word, normalised, parse
+from lm.text.loss import quoted
 from lm.text.normalisers import Normaliser
 
 LOG = logging.getLogger("secondpass")
 EXAMPLES = 3
-SHOWN = 60  # characters of an example
 
 
 class Marks:
@@ -54,7 +54,7 @@ class Marks:
         if not self._warned:
             self._warned = True
             LOG.warning(
-                f"hypotheses have alternatives in braces, such as {_short(text)}: the one that "
+                f"hypotheses have alternatives in braces, such as {quoted(text)}: the one that "
                 "fits the reference best counts, as in sclite. Remove them for a fair comparison"
             )
         return found
@@ -62,7 +62,7 @@ class Marks:
     def warn(self) -> None:
         """Warns of references whose marks count as words."""
         if self._unused:
-            shown = "; ".join(f"{u}: {_short(t)}" for u, t in list(self._unused.items())[:EXAMPLES])
+            shown = "; ".join(f"{u}: {quoted(t)}" for u, t in list(self._unused.items())[:EXAMPLES])
             LOG.warning(
                 f"{len(self._unused)} references have alternatives or optional words as NIST marks "
                 f"them ({shown}), and all of these count as words. Set `alignment: sclite` "
@@ -79,7 +79,3 @@ class Marks:
 def has_choice(marked: Marked) -> bool:
     """Whether a text has alternatives or optional words; `@` alone may be text."""
     return any(not isinstance(item, Word) or item.optional for item in marked)
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= SHOWN else text[: SHOWN - 1] + "…")

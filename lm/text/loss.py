@@ -75,8 +75,8 @@ class TextLoss:
         emptied = result is not None and spoken and not result.strip()
         self._emptied += emptied
         if (lost or emptied) and len(self._examples) < EXAMPLES:
-            became = "" if result is None else f" becomes {_short(result)}"
-            example = f"{_short(text)}{became}"
+            became = "" if result is None else f" becomes {quoted(result)}"
+            example = f"{quoted(text)}{became}"
             if example not in self._examples:
                 self._examples.append(example)
 
@@ -170,5 +170,6 @@ def normalised(texts: Iterable[str], clean: Normaliser, what: str) -> dict[str, 
     return found
 
 
-def _short(text: str) -> str:
+def quoted(text: str) -> str:
+    """A text in quotation marks for a message, shortened if it is long."""
     return repr(text if len(text) <= SHOWN else text[: SHOWN - 1] + "…")
