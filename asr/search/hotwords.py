@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lm.errors import InputError
+from lm.jit import kernel
 from lm.text.prose import APOSTROPHES
 
 LOG = logging.getLogger("secondpass")
@@ -158,10 +159,18 @@ def _not_spelled(refused: Sequence[tuple[str, str]], known: Collection[str]) -> 
 
 def paid(hotwords: HotWords, text: str) -> float:
     """The summed weights of the hot words in a complete text."""
+    spelled = np.frombuffer(f" {text} ".encode(), np.uint8)
+    return float(_paid(hotwords.goto, hotwords.classes, hotwords.completed, spelled))
+
+
+@kernel
+def _paid(
+    goto: np.ndarray, classes: np.ndarray, completed: np.ndarray, spelled: np.ndarray
+) -> float:
     state, total = 0, 0.0
-    for value in f" {text} ".encode():
-        state = int(hotwords.goto[state, hotwords.classes[value]])
-        total += float(hotwords.completed[state])
+    for value in spelled:
+        state = goto[state, classes[value]]
+        total += completed[state]
     return total
 
 
