@@ -15,6 +15,7 @@ vocabulary        what the columns of log-probs stand for
 tokenizer_labels  the labels of a transformers tokenizer
 emit              log-probs of many utterances, in batches
 emissions         a folder of log-probs on disk
+log_probs         log-probs before they are decoded: checked, normalised
 options           settings of the decoders
 decode            emissions to N-best lists, by any decoder, on all processors
 greedy            decoder: the best path

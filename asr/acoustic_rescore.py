@@ -22,8 +22,9 @@ from safetensors import SafetensorError
 
 from asr.audio import RATE
 from asr.corpus import Utterance, load_utterance, read_corpus
-from asr.emissions import Emissions, check_log_probs
+from asr.emissions import Emissions
 from asr.forward import full_sums
+from asr.log_probs import check_log_probs
 from asr.vocabulary import Vocabulary, letters_of, spellings
 from lm.errors import InputError, SecondpassError
 from lm.rescore import check_name

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from asr.emissions import check_log_probs
 from asr.forward import full_sums
 from asr.hypothesis import Hypothesis
+from asr.log_probs import check_log_probs
 from asr.options import DecoderOptions
 from asr.search.endings import endings
 from asr.search.frames import advance

@@ -16,9 +16,10 @@ from typing import Protocol
 import numpy as np
 from safetensors import SafetensorError
 
-from asr.emissions import Emissions, check_log_probs
+from asr.emissions import Emissions
 from asr.greedy import greedy
 from asr.hypothesis import Hypothesis
+from asr.log_probs import check_log_probs
 from asr.options import DecoderOptions
 from asr.vocabulary import Vocabulary
 from lm.errors import InputError, SecondpassError

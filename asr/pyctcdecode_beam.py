@@ -25,8 +25,8 @@ from pyctcdecode import BeamSearchDecoderCTC
 from pyctcdecode.alphabet import Alphabet
 from pyctcdecode.language_model import LanguageModel
 
-from asr.emissions import check_log_probs
 from asr.hypothesis import Hypothesis
+from asr.log_probs import check_log_probs
 from asr.options import DecoderOptions
 from asr.vocabulary import WORD_START, Vocabulary, check_spelling, spellings
 from lm.errors import InputError
