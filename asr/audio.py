@@ -24,8 +24,13 @@ SLACK = 0.1
 PADDING = 0.25
 BLOCK = 1 << 18  # frames that are read at a time
 UNKNOWN_FRAMES = 1 << 62  # more is the number of frames of a stream without a length
+NO_HEADER = (
+    "not readable as audio (no header says how its samples are written); copy it again if it is "
+    "damaged, or convert it to WAV or FLAC"
+)
 # Channels cancel each other if their mean has less than this part of the power of independent ones.
 CANCELLED = 0.1
+SILENT = 1e-12  # power of what may be a rounding error
 # The power of each kind of noise falls with the frequency to the power of this number.
 NOISES = {"white": 0.0, "pink": 1.0, "brown": 2.0}
 
@@ -75,6 +80,8 @@ def load_audio(
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such audio file")
+    if path.suffix.lower() == ".raw":
+        raise InputError(f"{path}: {NO_HEADER}")
     try:
         whole = finished(path)
         if whole is not None:
@@ -84,6 +91,8 @@ def load_audio(
             )
         with Sequential(whole or path) as file:
             found, frames = file.samplerate, file.frames
+            if file.format == "RAW":  # libsndfile guesses how samples are written by the ending
+                raise InputError(f"{path}: {NO_HEADER}")
             if claimed_rate is not None and claimed_rate != found:
                 raise InputError(
                     f"{path}: the manifest says {claimed_rate} Hz, the file has {found} Hz; "
@@ -187,10 +196,13 @@ def averaged(samples: np.ndarray, path: str | Path) -> np.ndarray:
     channels = samples.shape[1]
     if channels == 1:
         return mono
-    # einsum sums in float64 without a copy of all samples in it.
-    powers = np.einsum("fc,fc->c", samples, samples, dtype=np.float64) / max(1, len(samples))
-    left = np.einsum("f,f->", mono, mono, dtype=np.float64) / max(1, len(samples))
-    if left >= CANCELLED * powers.mean() / channels:
+    # einsum sums in float64 without a copy of all samples in it. A constant offset is no sound.
+    frames = max(1, len(samples))
+    powers = np.einsum("fc,fc->c", samples, samples, dtype=np.float64) / frames
+    powers -= (samples.sum(axis=0, dtype=np.float64) / frames) ** 2
+    left = np.einsum("f,f->", mono, mono, dtype=np.float64) / frames
+    left -= (mono.sum(dtype=np.float64) / frames) ** 2
+    if left + SILENT >= CANCELLED * powers.mean() / channels:
         return mono
     loudest = int(powers.argmax())
     LOG.warning(

@@ -84,6 +84,8 @@ def test_missing_unreadable_and_empty_files(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "half.flac", tone(1.0, 400), RATE)
     whole = (tmp_path / "half.flac").read_bytes()
     (tmp_path / "half.flac").write_bytes(whole[: len(whole) // 2])
+    for name in ("samples.raw", "samples.au"):
+        (tmp_path / name).write_bytes(bytes(range(1, 255)) * 20)
     soundfile.write(tmp_path / "nan.wav", np.full(9, np.nan), RATE, subtype="FLOAT")
     for name, message in (
         ("none.wav", "no such audio file"),
@@ -91,6 +93,8 @@ def test_missing_unreadable_and_empty_files(tmp_path: Path) -> None:
         ("half.flac", "not readable"),
         ("empty.wav", "no samples"),
         ("nan.wav", "not finite"),
+        ("samples.raw", "no header"),
+        ("samples.au", "no header"),
     ):
         with pytest.raises(InputError, match=message):
             load_audio(tmp_path / name)

@@ -169,6 +169,11 @@ def test_channels_of_opposite_sign_do_not_become_silence(
     caplog.clear()
     assert np.allclose(load_audio(path, channel=1), -0.9 * SPOKEN)
     assert not caplog.records
+    soundfile.write(
+        path, np.stack([0.3 + SPOKEN, 0.3 - 0.9 * SPOKEN], axis=1), RATE, subtype="FLOAT"
+    )
+    assert np.allclose(load_audio(path), 0.3 + SPOKEN)  # an offset is no sound
+    assert f"{path}: its channels cancel each other" in caplog.text
 
 
 @pytest.mark.parametrize("channels", [2, 3, 8])
