@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,10 +55,10 @@ def read_trn(path: Path) -> list[Transcript]:
 def read_stm(path: Path) -> list[Transcript]:
     """NIST's segments: `UTT CHANNEL SPEAKER START END [<LABEL>] words…`.
 
-    Segments of one file are joined in the order of the lines. Segments that are marked as not to be
-    scored are left out.
+    Segments of one file are joined in the order of their starts. Segments that are marked as not to
+    be scored are left out.
     """
-    texts: dict[str, list[str]] = {}
+    texts: dict[str, list[tuple[float, str]]] = {}
     about: dict[str, tuple[str, float]] = {}
     channels: dict[str, str] = {}
     for line, where in lines_of(path):
@@ -77,9 +78,12 @@ def read_stm(path: Path) -> list[Transcript]:
         said = re.sub(r"^<[^>]*>\s*", "", rest[0]) if rest else ""
         if said.strip().lower() == IGNORED:
             continue
-        texts.setdefault(utt, []).append(said)
+        texts.setdefault(utt, []).append((begin, said))
         about[utt] = (speaker, max(end, about[utt][1] if utt in about else end))
-    joined = {utt: " ".join(" ".join(said).split()) for utt, said in texts.items()}
+    joined = {
+        utt: " ".join(word for _, said in sorted(found, key=itemgetter(0)) for word in said.split())
+        for utt, found in texts.items()
+    }
     return [
         Transcript(utt, text, speaker=about[utt][0], duration=about[utt][1])
         for utt, text in joined.items()
