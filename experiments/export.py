@@ -19,7 +19,7 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,16 +65,12 @@ def run(arguments: argparse.Namespace) -> int:
     path = Path(arguments.source)
     output_file(arguments.output)
     if arguments.format == LISTS:
-        written = write_lists(path, arguments.weights, arguments.output)
+        written = write_lists(path, arguments)
     else:
         found = from_results(path, arguments) if path.is_dir() else from_table(path, arguments)
         if arguments.utt is not None:
-            known = [transcript.utt for transcript in found]
+            check_known(arguments.utt, [transcript.utt for transcript in found], path)
             found = [transcript for transcript in found if transcript.utt == arguments.utt]
-            if not found:
-                raise InputError(
-                    f"{path}: no utterance {arguments.utt} in it (first: {', '.join(known[:3])})"
-                )
         if arguments.manifest:
             from asr.corpus import read_corpus
 
@@ -84,6 +80,16 @@ def run(arguments: argparse.Namespace) -> int:
         written = len(found)
     LOG.info(f"wrote {arguments.output}: {written:,} utterances")
     return 0
+
+
+def check_known(utt: str, known: Sequence[str], path: Path) -> None:
+    """Checks that there is an utterance of that name.
+
+    Raises:
+        InputError: There is none.
+    """
+    if utt not in known:
+        raise InputError(f"{path}: no utterance {utt} in it (first: {', '.join(known[:3])})")
 
 
 def from_table(path: Path, arguments: argparse.Namespace) -> list[Transcript]:
@@ -183,12 +189,24 @@ def known_more(transcript: Transcript, about: Mapping[str, Utterance]) -> Transc
     )
 
 
-def write_lists(path: Path, weights: str | None, output: str) -> int:
-    """Writes whole lists as `import-nbest --format jsonl` reads them; returns their number."""
+def write_lists(path: Path, arguments: argparse.Namespace) -> int:
+    """Writes whole lists as `import-nbest --format jsonl` reads them; returns their number.
+
+    Raises:
+        InputError: The file is no N-best table, has no such utterance, or an option of other
+            formats is given.
+    """
     from asr.nbest import TIMES, read_nbest
     from lm.combine import KEYS, read_weights, rerank, total
 
+    for name in ("system", "split", "references", "manifest"):
+        if getattr(arguments, name):
+            raise InputError(f"--{name} does not apply to --format {LISTS}; leave it out")
+    weights, output = arguments.weights, arguments.output
     table = read_nbest(path)
+    if arguments.utt is not None:
+        check_known(arguments.utt, list(dict.fromkeys(table["utt"])), path)
+        table = table[table["utt"] == arguments.utt]
     if weights is not None:
         used = read_weights(weights)
         table = rerank(table, used)

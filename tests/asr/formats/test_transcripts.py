@@ -53,6 +53,8 @@ def test_comments_labels_and_order_of_nist_files(tmp_path: Path) -> None:
     assert READERS["ctm"](tmp_path / "a.ctm")[0].text == "one two"
     (tmp_path / "a.stm").write_text(";; c\nu A s 0 1 <o,f0> one\nu A s 1 2 two three\nv A s 0 1\n")
     assert [t.text for t in READERS["stm"](tmp_path / "a.stm")] == ["one two three", ""]
+    (tmp_path / "b.stm").write_text("u A s 10 11 three\nu A s 9 10 two\nu A s 0 9 one\n")
+    assert [t.text for t in READERS["stm"](tmp_path / "b.stm")] == ["one two three"]
     (tmp_path / "a.trn").write_text(";; c\n one  two (u-1)\n(u-2)\n")
     assert [(t.utt, t.text) for t in READERS["trn"](tmp_path / "a.trn")] == [
         ("u-1", "one two"),
@@ -203,8 +205,13 @@ def test_export_of_lists(lists: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     ]
     totals = [entry["score"] for line in map(json.loads, out.open()) for entry in line["hyps"]]
     assert totals == [-3.5, -5.0, -0.5]
-    assert main([*command, "--format", "srt", "--utt", "w"]) == 2
-    assert "no utterance w in it (first: u, v)" in capsys.readouterr().err
+    assert main([*command, "--format", "lists", "--utt", "u"]) == 0
+    assert import_nbest(out, "jsonl").table["utt"].tolist() == ["u", "u"]
+    for format in ("srt", "lists"):
+        assert main([*command, "--format", format, "--utt", "w"]) == 2
+        assert "no utterance w in it (first: u, v)" in capsys.readouterr().err
+    assert main([*command, "--format", "lists", "--split", "dev"]) == 2
+    assert "--split does not apply to --format lists" in capsys.readouterr().err
     assert main([*command, "--format", "trn", "--split", "dev"]) == 2
     assert "--split is for results folders" in capsys.readouterr().err
     assert main(["export", str(tmp_path / "no"), "--format", "trn", "-o", str(out)]) == 2
