@@ -13,6 +13,7 @@ from asr.evaluation.alignment import METHODS as ALIGNMENTS
 from experiments.comparison.arguments import REFERENCES
 from lm.errors import InputError
 from lm.files import output_file
+from lm.ranges import SEED
 from lm.text.normalisers import CHOICES, DEFAULT, normaliser
 
 LOG = logging.getLogger("secondpass")
@@ -58,6 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(
             f"--columns {arguments.columns!r} names no column; give acoustic,ngram,words"
         )
+    if arguments.seed not in SEED:
+        raise InputError(f"--seed is {arguments.seed}; give {SEED}")
     from asr.formats.references import read_references
     from asr.nbest import read_nbest
     from experiments.comparison.counting import Counting

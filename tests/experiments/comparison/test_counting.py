@@ -219,6 +219,10 @@ def test_what_is_wrong_is_reported_in_a_line(tmp_path: Path, capsys: pytest.Capt
     for command, message in (
         ([*tune, inside, "--columns", "acoustic,words"], "file/w.json: cannot be written"),
         ([*tune, str(tmp_path / "w.json"), "--columns", " , "], "names no column"),
+        (
+            [*tune, str(tmp_path / "w.json"), "--columns", "words", "--seed=-1"],
+            "--seed is -1; give",
+        ),
         (["score", lists, "--refs", refs, "--out", inside], "file"),
         (
             ["choose", lists, "--method", "vote", *dev, "-o", str(tmp_path / "c")],
