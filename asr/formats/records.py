@@ -176,6 +176,8 @@ def number_of(value: object, where: str, name: str = "score") -> float:
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise ValueError
         number = float(match[1] if match else value)
+        if isinstance(value, str) and "_" in value:  # which Python takes for a comma of thousands
+            raise ValueError
     except (ValueError, OverflowError) as error:
         raise InputError(
             f"{where}: {name} {str(value)[:40]!r} is not a number or tensor(NUMBER)"

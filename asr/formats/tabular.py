@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from asr.formats.cells import original_cell
 from asr.formats.records import NO_SCORES, Candidate, Lists, lines_of, number_of, utt_of
 from lm.errors import InputError
 
+# The names of columns that have a meaning, in lower or in upper case.
+NAMES = ("utt", "text", "score", "acoustic", "rank", "ref")
+DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+")
 LOG = logging.getLogger("secondpass")
 
 
@@ -24,14 +28,26 @@ def read_csv(path: Path, manifest: Path | None = None) -> Lists:
     its scores; without scores it is in the order of the lines.
     """
     header, lines = read_table(path)
+    spelled = {name: name.lower() if name.lower() in NAMES else name for name in header}
+    header = list(spelled.values())
+    if twice := next((name for name in header if header.count(name) > 1), None):
+        raise InputError(
+            f"{path}: the header has {twice} in upper and in lower case; rename one of the columns"
+        )
     lacking = [name for name in ("utt", "text") if name not in header]
     if lacking:
         raise InputError(
             f"{path}: the header {shown(header)} has no {' and no '.join(lacking)}; "
             "name the columns utt and text, and score, rank and ref if they exist"
         )
-    rows = list(lines)
+    rows = [({spelled[name]: cell for name, cell in row.items()}, where) for row, where in lines]
     scored = _score_columns(path, header, [row for row, _ in rows])
+    if scored and not {"score", "acoustic", "rank"} & {*header}:
+        LOG.warning(
+            f"{path}: there is no column score, acoustic or rank, so the lists stay in the order "
+            f"of the lines, and `acoustic` is 0. If {shown(scored)} has the system's score, "
+            "name it score"
+        )
     lists: dict[str, list[tuple[float, Candidate]]] = {}
     references: dict[str, str] = {}
     for row, where in rows:
@@ -75,12 +91,15 @@ def _score_columns(
     for name in header:
         cells = [row[name] for row in rows if name not in NO_SCORES and row[name].strip()]
         numbers = sum(map(_is_number, cells))
-        if cells and 2 * numbers >= len(cells):
+        if cells and not name:
+            LOG.warning(f"{path}: the column without a name is left out")
+        elif cells and 2 * numbers >= len(cells):
             scored.append(name)
-        elif numbers:
+        elif numbers or any(DECIMAL_COMMA.fullmatch(cell.strip()) for cell in cells):
             LOG.warning(
                 f"{path}: the column {shown([name])} has numbers in {numbers} of its {len(cells)} "
-                "cells; it is taken as text and left out. If it is a score, correct the other cells"
+                "cells; it is taken as text and left out. If it is a score, correct the other "
+                "cells (1.5, not 1,5)"
             )
     return scored
 

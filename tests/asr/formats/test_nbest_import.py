@@ -169,6 +169,8 @@ def test_espnet_in_several_jobs_with_plain_scores_and_an_empty_text(tmp_path: Pa
         ('{"hyps": []}', "line 2: no key 'utt'"),
         ('{"utt": null, "hyps": []}', "line 2: None is not an utterance id"),
         (json.dumps(LINE), "line 2: utterance a occurs twice"),
+        ('{"utt": "b", "hyps": [], "hyps": []}', "line 2: key 'hyps' occurs twice in an object"),
+        ('{"utt": "b", "hyps": [{"text": "x", "score": -1, "score": -2}]}', "line 2: key 'score'"),
     ],
 )
 def test_a_bad_line_is_reported(tmp_path: Path, second: str, message: str) -> None:

@@ -112,6 +112,46 @@ def test_a_column_of_text_with_some_numbers_is_reported(
     assert "note" not in read_nbest(out)
 
 
+def test_names_of_columns_in_upper_case(tmp_path: Path) -> None:
+    path = tmp_path / "lists.csv"
+    path.write_text("Utt,Text,SCORE,Ref\na,bad,-5,r\na,good,-1,r\n")
+    found = import_nbest(path, "csv")
+    assert found.table[["text", "acoustic"]].values.tolist() == [["good", -1.0], ["bad", -5.0]]
+    assert found.references == {"a": "r"}
+    path.write_text("utt,text,score,Score\na,x,-5,-1\n")
+    with pytest.raises(InputError, match="has score in upper and in lower case"):
+        import_nbest(path, "csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "message", "scores"),
+    [
+        (
+            "utt,text,logprob\na,bad,-5\na,good,-1\n",
+            "there is no column score, acoustic or rank, so the lists stay in the order of the "
+            "lines, and `acoustic` is 0. If logprob has",
+            ["logprob"],
+        ),
+        ("utt\ttext\tscore\tlm\na\tx\t-1\t-1,5\n", "the column lm has numbers in 0 of its 1", []),
+        (",utt,text,score\n0,a,x,-1\n1,a,y,-2\n", "the column without a name is left out", []),
+    ],
+)
+def test_columns_that_may_be_meant_as_scores_are_reported(
+    tmp_path: Path, content: str, message: str, scores: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "lists.csv"
+    path.write_text(content)
+    table = import_nbest(path, "csv").table
+    assert list(table.columns[7:]) == scores
+    assert f"{path}: {message}" in caplog.text
+
+
+def test_a_number_has_no_underscore(tmp_path: Path) -> None:
+    path = tmp_path / "lists.csv"
+    path.write_text("utt,text,score\na,x,-1_0\nb,x,-1\n")
+    assert "score '-1_0' is not a number" in import_nbest(path, "csv").failures["a"]
+
+
 def test_the_scores_of_most_lists_are_columns(tmp_path: Path) -> None:
     """Also where the first utterance lacks one, or has one that no other has."""
     path = tmp_path / "lists.jsonl"
