@@ -133,6 +133,7 @@ def test_a_line_with_an_error_keeps_its_number_after_other_text(tmp_path: Path) 
         (SMALL.encode("utf-16"), "UTF-16"),
         (b"", "not an ARPA model"),
     ],
+    ids=["zstd", "zip", "srilm", "irstlm", "openfst", "kenlm", "utf-16", "empty"],
 )
 def test_other_kinds_of_files_are_named(tmp_path: Path, content: bytes, says: str) -> None:
     path = tmp_path / "lm.arpa"
