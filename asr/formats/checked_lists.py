@@ -69,6 +69,7 @@ def checked(found: Lists, negated: Collection[str] = ()) -> Imported:
             f"{', '.join(name for name in scores if not is_count(name))}"
         )
     warn_of_costs(table, found)
+    warn_of_order(table, found)
     return Imported(table, texts or None, failed)
 
 
@@ -186,4 +187,21 @@ def warn_of_costs(table: pd.DataFrame, found: Lists) -> None:
             f"{np.min(values):g} to {np.max(values):g}), and higher ones are taken as better. If "
             "they are costs, such as negative log-probs, use `secondpass import-nbest "
             f"{option}`; if they are probabilities, write their natural log"
+        )
+
+
+def warn_of_order(table: pd.DataFrame, found: Lists) -> None:
+    """Warns of lists in the order of the file whose scores never fall and often rise."""
+    values = table["acoustic"]
+    others = table.columns.difference([*KEYS, *TIMES, "acoustic"])
+    scored = any(table[name].any() for name in others if not is_count(name))
+    # Scores of which none is below 0 have their own warning.
+    if found.by_score or scored or (values >= 0).all():
+        return
+    change = values.groupby(table["utt"], sort=False).diff().dropna()
+    if (change >= 0).all() and (change > 0).any():
+        LOG.warning(
+            f"{found.path}: the first hypothesis of every list has the lowest score, and higher "
+            "scores are taken as better. If they are costs, use `secondpass import-nbest "
+            "--negate`; else put the best hypothesis first"
         )

@@ -18,6 +18,7 @@ from asr.formats.records import (
     in_order,
     lines_of,
     new_list,
+    number_of,
     read_json,
     seconds_of,
     utt_of,
@@ -34,10 +35,10 @@ JSONL = "each line is a JSON object with utt and hyps, a list of objects with te
 def read_jsonl(path: Path, manifest: Path | None = None) -> Lists:
     """A JSON object a line: {`utt`, `ref`, `hyps`: [{`text`, `score`}, …]}, best first.
 
-    Further numbers of a hypothesis are scores, which become columns of that name; `acoustic` is
-    used instead of `score`. `ref` may be missing. A line with `text` and without `hyps` has one
-    hypothesis, with score 0 and the times of its `words` ({`start`, `end`}), as `export --format
-    jsonl` writes it.
+    If all hypotheses have a `rank`, it is their order. Further numbers of a hypothesis are scores,
+    which become columns of that name; `acoustic` is used instead of `score`. `ref` may be missing.
+    A line with `text` and without `hyps` has one hypothesis, with score 0 and the times of its
+    `words` ({`start`, `end`}), as `export --format jsonl` writes it.
     """
     lists: dict[str, list[Candidate]] = {}
     references: dict[str, object] = {}
@@ -69,6 +70,11 @@ def _candidates(entry: dict[str, Any], where: str) -> list[Candidate]:
     found = entry.get("hyps")
     if not isinstance(found, list):
         raise InputError(f"{where}: there is no list named hyps; {JSONL}")
+    if found and all(isinstance(one, dict) and "rank" in one for one in found):
+        ranks = [number_of(one["rank"], where, "rank") for one in found]
+        if len({*ranks}) < len(ranks):
+            raise InputError(f"{where}: a rank occurs twice; renumber the list")
+        found = [found[i] for i in sorted(range(len(found)), key=ranks.__getitem__)]
     return [candidate_of(one, where) for one in found]
 
 

@@ -213,3 +213,33 @@ def test_half_a_character_fails_its_utterance_alone(tmp_path: Path) -> None:
     path.write_text(r'{"utt": "\ud800", "hyps": []}')
     with pytest.raises(InputError, match="line 1: the text has"):
         import_nbest(path, "jsonl")
+
+
+def jsonl(path: Path, hyps: list[dict[str, object]]) -> Path:
+    path.write_text(json.dumps({"utt": "a", "hyps": hyps}) + "\n")
+    return path
+
+
+def test_ranks_of_json_lines_are_their_order(tmp_path: Path) -> None:
+    hyps: list[dict[str, object]] = [{"text": "x", "score": -2, "rank": 9}]
+    path = jsonl(tmp_path / "a.jsonl", [*hyps, {"text": "y", "score": -1, "rank": 0}])
+    assert import_nbest(path, "jsonl").table["text"].tolist() == ["y", "x"]
+    for rank, message in ((9, "a rank occurs twice"), ("best", "rank 'best' is not a number")):
+        path = jsonl(tmp_path / "b.jsonl", [*hyps, {"text": "y", "score": -1, "rank": rank}])
+        with pytest.raises(InputError, match=message):
+            import_nbest(path, "jsonl")
+
+
+@pytest.mark.parametrize(
+    ("scores", "reported"), [((-3, 4, 9), True), ((-3, -3), False), ((-3, -1, -2), False)]
+)
+def test_lists_with_the_lowest_score_first_are_reported(
+    tmp_path: Path, scores: tuple[int, ...], reported: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Costs of lattices have both signs."""
+    hyps = [{"text": str(i), "score": score} for i, score in enumerate(scores)]
+    import_nbest(jsonl(tmp_path / "a.jsonl", hyps), "jsonl")
+    assert ("every list has the lowest score" in caplog.text) == reported
+    caplog.clear()
+    import_nbest(jsonl(tmp_path / "a.jsonl", hyps), "jsonl", negated={"acoustic"})
+    assert "lowest score" not in caplog.text or not reported
