@@ -2,7 +2,7 @@
 
 Every format but Kaldi's text has an ending or an unmistakable first character. A file without such
 an ending is Kaldi's text, unless its lines are clearly those of another format: then it is refused,
-because each of its lines would become a wrong reference without a word.
+because each of its lines would become a wrong reference without a warning.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""YAML as configs need it: nothing is dropped or changed without a word, and errors name the line.
+"""YAML as configs need it: nothing is dropped or changed silently, and errors name the line.
 
 PyYAML follows YAML 1.1 and takes the last of equal keys. Here a key occurs once in a mapping and is
 the text that is written; `yes`, `no`, `on` and `off` are texts, as in YAML 1.2 (a setting that is

@@ -53,7 +53,7 @@ class ControlTokens:
         A unigram tokenizer may still have special tokens among its pieces.
 
         Raises:
-            InputError: The tokenizer takes a text for a control token whatever is done.
+            InputError: The tokenizer has no way to read a text as characters.
         """
         found = self.encode_as_written(texts)
         for index, ids in enumerate(found):

@@ -209,7 +209,7 @@ def read_counts(lines: Lines) -> list[int]:
         if not (equals and order.strip() == b"%d" % (len(counts) + 1) and count.strip().isdigit()):
             raise lines.error(f"expected `ngram {len(counts) + 1}=…`; {REMEDY}")
         if len(count.strip()) > DIGITS:
-            raise lines.error(f"no model has so many n-grams; {REMEDY}")
+            raise lines.error(f"the number of n-grams is too large; {REMEDY}")
         counts.append(int(count))
     if not lines.fill():
         raise lines.error(f"ends within the header; {REMEDY}")

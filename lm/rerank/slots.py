@@ -14,7 +14,6 @@ from lm.jit import kernel
 NOTHING = 0  # the choice of no word in a slot; its mass is in the first column
 EQUAL = 1e-12  # masses closer than this are the same mass
 KEPT_CELLS = 1 << 20  # cells of a cost matrix that are kept at once where the matrix is small
-PAIR, SKIP, BETWEEN = range(3)  # a word in a slot, a slot without a word, a word between slots
 
 
 @kernel
