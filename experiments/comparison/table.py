@@ -192,9 +192,9 @@ def p_text(p: float, test: object = None) -> str:
 
 
 def weights_text(weights: object) -> str:
-    """Weights as `name value` pairs, without the weight of `acoustic`, which is always 1."""
-    if not isinstance(weights, str):
-        return ""
-    return ", ".join(
-        f"{name} {value:.3g}" for name, value in json.loads(weights).items() if name != "acoustic"
-    )
+    """Weights as `name value` pairs, without the weight of `acoustic` where it is 1, as usual."""
+    found = json.loads(weights) if isinstance(weights, str) else {}
+    if found:
+        found = {"acoustic": 0.0} | found
+    pairs = (pair for pair in found.items() if pair != ("acoustic", 1))
+    return ", ".join(f"{name} {value:.3g}" for name, value in pairs)
