@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ import pandas as pd
 from lm.columns import KEYS
 from lm.errors import InputError
 from lm.files import write_text
+from lm.text.json_values import parse_json
+
+LARGEST = sys.float_info.max
 
 
 def total(table: pd.DataFrame, weights: Mapping[str, float]) -> np.ndarray:
@@ -148,21 +152,22 @@ def read_weights(path: str | Path) -> dict[str, float]:
             finite number.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(
-            f"{path}: not JSON ({error}); give a file that `secondpass tune` wrote"
+            f"{path}: not UTF-8 ({error}); give a file that `secondpass tune` wrote"
         ) from error
+    content = parse_json(text, str(path), "give a file that `secondpass tune` wrote")
     weights = content.get("weights") if isinstance(content, dict) else None
-    if not isinstance(weights, dict):
+    if not isinstance(weights, dict) or not weights:
         raise InputError(
             f'{path}: has no "weights" object; give a file that `secondpass tune` wrote'
         )
     for name, weight in weights.items():
         number = isinstance(weight, int | float) and not isinstance(weight, bool)
-        if not number or not math.isfinite(weight):
+        if not number or not -LARGEST <= weight <= LARGEST:
             raise InputError(f"{path}: weight of '{name}' is {weight!r}: give a finite number")
     return {name: float(weight) for name, weight in weights.items()}
 

@@ -16,6 +16,7 @@ from experiments.comparison.inputs import with_speakers
 from experiments.comparison.references import References
 from experiments.comparison.split import Split
 from experiments.comparison.system import System, resolve
+from experiments.comparison.table import weights_text
 from experiments.comparison.tuning import Decision
 from experiments.results import load_results
 from lm.errors import InputError
@@ -24,6 +25,15 @@ from lm.text.normalisers import Normaliser
 REFERENCES = {"a-1": "one two three", "a-2": "four five", "b-1": "six seven eight nine"}
 TRUTH = References(REFERENCES, Counting())
 ONE = resolve({"s": System("l")})
+
+
+# Weights, and how the table shows them.
+SHOWN = {
+    "{}": "",
+    '{"acoustic": 1.0, "words": 0.5}': "words 0.5",
+    '{"acoustic": -1.0, "words": 0.5}': "acoustic -1, words 0.5",
+    '{"words": 0.5}': "acoustic 0, words 0.5",
+}
 
 
 def lists(texts: dict[str, list[str]]) -> pd.DataFrame:
@@ -235,3 +245,9 @@ def test_what_is_wrong_is_reported_in_a_line(tmp_path: Path, capsys: pytest.Capt
     deep = tmp_path / "new" / "folder" / "w.json"
     assert main([*tune, str(deep), "--columns", "acoustic,words"]) == 0
     assert deep.is_file()
+
+
+def test_the_weight_of_acoustic_is_shown_where_it_is_not_1() -> None:
+    shown = {weights: weights_text(weights) for weights in SHOWN}
+    assert shown == SHOWN
+    assert weights_text(None) == ""
