@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lm.columns import COUNTS, KEYS
+from lm.columns import COUNTS, KEYS, TIMES
 from lm.errors import InputError
 from lm.ngram.model import NgramModel
 from lm.ngram.scorer import NgramScorer
@@ -150,7 +150,7 @@ def check_name(table: pd.DataFrame, name: str, overwrite: bool = False) -> None:
             f"column name {name!r}: use a name without '.' (as in NAME.tokens) and ',' "
             "(which separates names)"
         )
-    if name in (*KEYS, *COUNTS):
+    if name in (*KEYS, *COUNTS, *TIMES):
         raise InputError(f"column '{name}' is no score and cannot be replaced: use another name")
     if name in table.columns and not overwrite:
         raise InputError(

@@ -155,12 +155,12 @@ class NgramModel:
         Returns:
             (W,) float64 of the words, text after text; (T + 1,) int64 where each text begins.
         """
-        logprobs, first, _ = self._scored(texts, eos)
+        logprobs, first, _ = self.scored(texts, eos)
         return logprobs, first
 
     def score_texts(self, texts: Sequence[str]) -> list[NgramScore]:
         """Scores texts, in their order."""
-        logprobs, first, strange = self._scored(texts, True)
+        logprobs, first, strange = self.scored(texts, True)
         lengths = np.diff(first)
         sums = np.bincount(np.repeat(np.arange(len(texts)), lengths), logprobs, len(texts))
         counts: np.ndarray = lengths - (self.eos >= 0)
@@ -170,7 +170,7 @@ class NgramModel:
         """Scores one text; words are separated by white space."""
         return self.score_texts([text])[0]
 
-    def _scored(self, texts: Sequence[str], eos: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def scored(self, texts: Sequence[str], eos: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The same as `word_logprobs`, and (T,) int64, numbers of unknown words of each text."""
         end = self.eos if eos else -1
         numbers, first, strange = number_texts(self.words, texts, self.unknown, end)

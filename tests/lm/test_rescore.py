@@ -96,6 +96,16 @@ def test_arpa_without_the_end(arpa: Path) -> None:
     np.testing.assert_array_equal(scores.tokens, [2, 0, 2])
 
 
+def test_an_arpa_model_of_another_spelling_is_reported(
+    arpa: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scorer = load_scorer(arpa)
+    scorer.score(["the cat", "THE cat"])
+    assert not caplog.records
+    scorer.score(["the THE CAT", ""])
+    assert "2 of 3 words are unknown to the n-gram model, such as 'THE'" in caplog.text
+
+
 def test_arpa_agrees_with_kenlm(shared_data: Path, tmp_path: Path) -> None:
     path = shared_data / "lmplz-reference" / "o3.arpa.gz"
     scorer = load_scorer(path)
@@ -163,6 +173,7 @@ def test_rows_may_come_in_any_order(checkpoint: Path, table: pd.DataFrame) -> No
         ("text", "column 'text' is no score"),
         ("words", "column 'words' is no score"),
         ("acoustic", "column 'acoustic' exists in the N-best table: use another name"),
+        ("word_starts", "column 'word_starts' is no score and cannot be replaced"),
         ("llm.tokens", r"column name 'llm\.tokens': use a name without"),
         ("a,b", "column name 'a,b'"),
         (" ", "column name ' '"),
