@@ -194,6 +194,8 @@ def _name(value: Any, key: str, where: str) -> str:
     name = str(value)
     if isinstance(value, bool) or not isinstance(value, str | int | float) or not name.strip():
         raise InputError(f"{where}: `{key}` is {value!r}, not a name; correct or remove it")
+    if len(name.splitlines()) > 1:
+        raise InputError(f"{where}: `{key}` {name!r} has line breaks; write another name")
     return name
 
 

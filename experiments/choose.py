@@ -76,7 +76,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Tunes, chooses, writes, and counts where there are references."""
     clean = normaliser(arguments.normaliser)
-    output_file(arguments.output)
+    inputs = [*arguments.nbest, *(arguments.weights or ()), *(arguments.dev or ())]
+    output_file(arguments.output, [*inputs, arguments.dev_refs, arguments.refs])
     import numpy as np
 
     from asr.formats.references import read_references
@@ -104,10 +105,13 @@ def run(arguments: argparse.Namespace) -> int:
         references = read_references(arguments.dev_refs)
     counting = Counting(clean, arguments.alignment)
     systems = resolve(systems_of(weights, arguments.method))
+    truth = References(read_references(arguments.refs), counting) if arguments.refs else None
+    if truth is not None:  # before anything is written
+        for table in tables.values():
+            truth.of(table["utt"].unique())
     decisions = decide(systems, dev, References(references, counting))
     write_chosen(systems[CHOSEN], tables, decisions, arguments.output)
-    if arguments.refs:
-        truth = References(read_references(arguments.refs), counting)
+    if truth is not None:
         split = ScoredSplit("chosen", tables, truth)
         found = evaluate(split, systems, decisions).systems
         print_systems(found, ", ".join(Path(path).name for path in arguments.nbest))

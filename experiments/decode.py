@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Writes the table; reports utterances that failed."""
     options = from_arguments(DecoderOptions, arguments)
-    output = output_file(arguments.output)
+    output = output_file(arguments.output, options.lms)
     from asr.emissions import Emissions
     from experiments.comparison.first_pass import decode_to
 

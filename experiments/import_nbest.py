@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     from asr.nbest import COLUMNS, TIMES, write_nbest
 
     for path in filter(None, (arguments.output, arguments.refs_out)):
-        output_file(path)
+        output_file(path, [arguments.path, arguments.manifest])
     costs = [name.strip() for name in arguments.negate_columns.split(",") if name.strip()]
     negated = {*costs, *(["acoustic"] if arguments.negate else [])}
     found = import_nbest(arguments.path, arguments.format, arguments.manifest, negated)

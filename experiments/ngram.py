@@ -122,7 +122,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Makes and writes the model; progress goes to stderr."""
     _check(arguments)
-    output = output_file(arguments.output)
+    inputs = [*arguments.texts, *(arguments.models or ()), arguments.heldout, arguments.vocabulary]
+    output = output_file(arguments.output, inputs)
     from lm.estimation.counted_text import read_lines
     from lm.estimation.entropy_pruning import prune
     from lm.estimation.mixture import heldout_perplexity

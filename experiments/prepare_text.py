@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--join {arguments.join}: give two lengths in words, the smaller first")
     clean = normaliser(arguments.normaliser)
     rng = random.Random(arguments.seed)
-    output = output_file(arguments.output)
+    output = output_file(arguments.output, arguments.texts)
     loss = TextLoss.of(clean)
     written = 0
     with whole_file(output) as temporary, temporary.open("w", encoding="utf-8") as out:

@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lm.text.prose import read_text
     from lm.text.truecase import count_forms, write_truecaser
 
-    output = output_file(arguments.output)
+    output = output_file(arguments.output, arguments.texts)
     with progress(None, "counting", "line") as bar:
         lines = (line for path in arguments.texts for line in read_text(path))
         counts = count_forms(lines, progress=bar.update)

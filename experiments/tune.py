@@ -53,7 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Tunes, writes the weights, prints what they give."""
-    clean, output = normaliser(arguments.normaliser), output_file(arguments.output)
+    clean, output = (
+        normaliser(arguments.normaliser),
+        output_file(arguments.output, [arguments.nbest, arguments.refs]),
+    )
     columns = tuple(name.strip() for name in arguments.columns.split(",") if name.strip())
     if not columns:
         raise InputError(

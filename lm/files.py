@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -103,15 +103,23 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def output_file(path: str | Path) -> Path:
+def output_file(path: str | Path, inputs: Iterable[str | Path | None] = ()) -> Path:
     """The path of a file that a command will write, checked before the work starts.
 
     The folder of the file is made.
 
+    Args:
+        path: The file.
+        inputs: Files that the command reads and that must stay.
+
     Raises:
-        InputError: The path is a folder, or its folder cannot be made or written.
+        InputError: The path is a folder or one of the inputs, or its folder cannot be made or
+            written.
     """
     path = Path(path)
+    for given in inputs:
+        if given is not None and _same(path, Path(given)):
+            raise InputError(f"{path}: the command reads this file; give another name for -o")
     if path.is_dir():
         raise InputError(f"{path}: this is a folder; give the name of a file to write")
     if path.is_file() or not path.exists():  # not a device, and not a pipe
@@ -130,6 +138,11 @@ def output_folder(path: str | Path) -> Path:
         raise InputError(f"{path}: this is a file; give the name of a folder to write")
     _try_to_write(path, path)
     return path
+
+
+def _same(path: Path, other: Path) -> bool:
+    """Whether two paths lead to one file."""
+    return path.exists() and other.exists() and path.samefile(other)
 
 
 def _try_to_write(folder: Path, named: Path) -> None:

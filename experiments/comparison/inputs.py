@@ -129,5 +129,10 @@ def with_speakers(tags: pd.DataFrame, pattern: str | None) -> pd.DataFrame:
         return tags
     matches = [re.match(pattern, str(utt)) for utt in tags.index]
     names = [m.group(1 if m.lastindex else 0) if m else None for m in matches]
+    if len(names) and not any(names):
+        LOG.warning(
+            f"the pattern `speaker: {pattern}` matches the beginning of no utterance id (the first "
+            f"is {tags.index[0]}), so no speaker is known from it; correct the pattern"
+        )
     found = pd.Series(names, index=tags.index, dtype=object)
     return tags.assign(**{SPEAKER: tags[SPEAKER].fillna(found) if SPEAKER in tags else found})

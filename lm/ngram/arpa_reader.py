@@ -255,6 +255,8 @@ def read_unigrams(lines: Lines, limit: int) -> tuple[list[bytes], Section]:
 def numbers_of(lines: Lines, fields: Sequence[bytes], order: int) -> tuple[float, float]:
     """The log10 probability and the back-off weight of a line's fields, checked."""
     try:
+        if any(b"_" in field for field in (fields[0], *fields[order + 1 :])):  # Python's own
+            raise ValueError(f"{fields[0]!r} or {fields[-1]!r} is not a number")
         logprob = float(fields[0])
         backoff = float(fields[-1]) if len(fields) == order + 2 else 0.0
     except ValueError as error:

@@ -94,6 +94,7 @@ def test_damaged_references_are_read_or_refused(
         ('{"audio_filepath": "b", "text": "x", "text": "y"}', "key 'text' occurs twice"),
         ('{"audio_filepath": "b", "id": ["x"]}', "`id` is ['x'], not a name"),
         ('{"audio_filepath": "b", "id": ""}', "`id` is '', not a name"),
+        ('{"audio_filepath": "b", "id": "x\\ny"}', "`id` 'x\\ny' has line breaks"),
         ('{"audio_filepath": "b", "channel": 0.5}', "`channel` is 0.5; it must be a whole number"),
         ('{"audio_filepath": "b", "duration": true}', "`duration` is True, not a number"),
         ('{"audio_filepath": "b", "offset": 1e305}', "it must not be above 1e+09"),

@@ -114,6 +114,40 @@ def test_the_place_of_the_output_is_made_or_refused(
         assert status == 2 and f"{output}: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "import-nbest FILE --format csv",
+        "import-nbest FILE --format text",
+        "prepare-text FILE",
+        "ngram FILE --order 1",
+        "ngram --models FILE",
+        "ngram other.txt --order 1 --heldout FILE",
+        "truecase FILE",
+        "tune FILE --refs other.txt --columns acoustic",
+        "tune other.txt --refs FILE --columns acoustic",
+        "choose FILE",
+        "choose other.txt --refs FILE",
+        "export FILE --format text",
+        "decode other --lm FILE",
+    ],
+)
+def test_an_input_is_never_replaced_by_the_output(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+) -> None:
+    """Under its own name or another one."""
+    monkeypatch.chdir(tmp_path)
+    Path("input").write_text("utt,text,score\na,one Word,-1\n")
+    Path("link").symlink_to("input")
+    for output in ("input", "./input", "link"):
+        assert main([*command.replace("FILE", "input").split(), "-o", output]) == 2
+        assert "the command reads this file; give another name for -o" in capsys.readouterr().err
+        assert Path("input").read_text() == "utt,text,score\na,one Word,-1\n"
+
+
 def test_a_copied_config_is_the_bundled_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

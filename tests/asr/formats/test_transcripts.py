@@ -312,6 +312,11 @@ def test_choose_votes_over_two_systems(
     weights.write_text('{"weights": {"gpt2": 1}}')
     assert main(["choose", str(lists), "--weights", str(weights), "-o", str(out)]) == 2
     assert "'gpt2' names no score column" in capsys.readouterr().err
+    refs, unwritten = tmp_path / "refs", tmp_path / "unwritten.parquet"
+    refs.write_text("u a b\n")
+    assert main(["choose", str(lists), "--refs", str(refs), "-o", str(unwritten)]) == 2
+    assert "no reference for 1 of the N-best list's utterances" in capsys.readouterr().err
+    assert not unwritten.exists()
     assert main(["choose", str(lists), "--dev", str(lists), "-o", str(out)]) == 2
     assert "--dev and --dev-refs need each other" in capsys.readouterr().err
 

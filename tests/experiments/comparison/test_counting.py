@@ -148,10 +148,13 @@ def test_intervals_over_speakers_draw_speakers() -> None:
         evaluate(ScoredSplit("t", {"l": table}, references), ONE, {"s": Decision()})
 
 
-def test_speakers_from_ids() -> None:
+def test_speakers_from_ids(caplog: pytest.LogCaptureFixture) -> None:
     tags = pd.DataFrame({"tag.speaker": [None, "ann"]}, index=["61-70968-0000", "x"])
     assert with_speakers(tags, r"\d+")["tag.speaker"].tolist() == ["61", "ann"]
     assert with_speakers(tags[[]], r"(\d+)-70968")["tag.speaker"].tolist() == ["61", None]
+    assert not caplog.messages
+    assert with_speakers(tags, "z+")["tag.speaker"].isna().tolist() == [True, False]
+    assert "`speaker: z+` matches the beginning of no utterance id (the first is 61-" in caplog.text
     with pytest.raises(InputError, match="not a regular expression"):
         Split(nbest="x", speaker="(")
 

@@ -110,6 +110,15 @@ def test_reads_models_as_other_tools_write_them(tmp_path: Path, how: str) -> Non
             assert (found.logprob[~probable] == (-99 if how == "infinite" else 0)).all()
 
 
+@pytest.mark.parametrize("at", ["-0.75\tÉTÉ", "-0.2\tÉTÉ", "-0.3\tÉTÉ </s>"])
+def test_python_s_own_numbers_are_none(tmp_path: Path, at: str) -> None:
+    """A damaged byte in -1.2 can give -1_2, which Python reads as -12."""
+    path = tmp_path / "lm.arpa"
+    path.write_text(SMALL.replace(at, "-0_" + at[3:]), encoding="utf-8")
+    with pytest.raises(InputError, match=r"lm\.arpa:\d+: .*'-0_\d+'"):
+        compile_arpa(path)
+
+
 def test_a_line_with_an_error_keeps_its_number_after_other_text(tmp_path: Path) -> None:
     path = tmp_path / "lm.arpa"
     bigrams = SMALL.replace("\n-0.3\tÉTÉ </s>", "\n-0.1\t<s> ÉTÉ")
