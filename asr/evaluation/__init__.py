@@ -1,5 +1,6 @@
 """How good the texts are.
 
+edits         what can happen to a word, as numbers
 alignment     which hypothesis word is aligned with which reference word
 sclite        the alignment of NIST's sclite
 marks         alternatives and optional words in references

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 
+from asr.evaluation.edits import DELETION, HIT, INSERTION, SKIPPED, SUBSTITUTION
 from asr.evaluation.lattice import Lattice
 from asr.evaluation.marks import MarkError, parse
 from lm.errors import InputError
@@ -18,9 +19,6 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 Encoded = list[int] | Lattice
 
-# The kinds of places of an alignment, in the order of `asr.evaluation.wer.COUNTS`, and last an
-# optional reference word that the hypothesis lacks: it counts as a hit, as in sclite.
-HIT, SUBSTITUTION, DELETION, INSERTION, SKIPPED = range(5)
 OF_OPCODE = {"equal": HIT, "replace": SUBSTITUTION, "delete": DELETION, "insert": INSERTION}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from asr.evaluation.alignment import DELETION, HIT, INSERTION, SKIPPED, SUBSTITUTION
+from asr.evaluation.edits import DELETION, HIT, INSERTION, SKIPPED, SUBSTITUTION
 from asr.evaluation.lattice import NULL_ARC, OPTIONAL_ARC, Lattice
 from lm.jit import kernel
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from asr.evaluation.alignment import DELETION, HIT, INSERTION, SUBSTITUTION
+from asr.evaluation.edits import DELETION, HIT, INSERTION, SUBSTITUTION
 from lm.jit import kernel
 
 # sclite's costs of a substitution, a deletion and an insertion.

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from asr.evaluation.alignment import DELETION, HIT, INSERTION, SUBSTITUTION
+from asr.evaluation.edits import DELETION, HIT, INSERTION, SUBSTITUTION
 from asr.evaluation.sclite import sclite_path
 from lm.rerank.confusion import networks
 from lm.rerank.mbr import Distances
