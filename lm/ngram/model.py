@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from lm.ngram.query import NgramArrays
 from lm.ngram.store import VERSION, Stored, compile_arpa, is_store, open_store, save, words_of
 from lm.ngram.words import Words, hashed, number_of, number_texts
 
+LOG = logging.getLogger("secondpass")
 LN10 = math.log(10)
 
 
@@ -131,8 +133,16 @@ class NgramModel:
 
     @cached_property
     def bos(self) -> int:
-        """The state in which sentences begin: the node of `<s>`; -1 if it is not a context."""
+        """The state in which sentences begin: the node of `<s>`; -1 if it is not a context.
+
+        A model of more than words alone without `<s>` gets a warning.
+        """
         node, inner = number_of(self.words, BOS), self.arrays.inner
+        if node < 0 and self.order > 1:
+            LOG.warning(
+                f"{self.path}: the model has no {BOS}, so sentences begin without a context; if "
+                f"the file writes it otherwise, such as {BOS.upper()}, correct it"
+            )
         return node if node >= 0 and inner["link"][node] >= -1 else -1
 
     def __contains__(self, word: str) -> bool:

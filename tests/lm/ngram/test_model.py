@@ -14,6 +14,9 @@ from lm.errors import InputError
 from lm.ngram.arpa import Arpa
 from lm.ngram.arpa_reader import read_arpa
 from lm.ngram.model import NgramModel
+from tests.support.arpas import two_words
+
+KNOWN = math.log(10) * -0.3  # of `the` after <s>, in the model of two words
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +139,18 @@ def test_bad_models_are_named(tmp_path: Path, reference: Path) -> None:
             NgramModel.load(path)
         assert str(path) in str(raised.value)
         assert "\n" not in str(raised.value)
+
+
+def test_a_model_without_the_start_of_sentences_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once a model; other tools may write the mark in capitals, where nothing looks for it."""
+    path = two_words(tmp_path / "lm.arpa")
+    assert NgramModel.load(path).word_logprobs(["the cat"])[0][0] == pytest.approx(KNOWN)
+    assert not caplog.messages
+    path.write_text(path.read_text().replace("<s>", "<S>"))
+    model = NgramModel.load(path)
+    for _ in range(2):
+        assert model.word_logprobs(["the cat"])[0][0] != pytest.approx(KNOWN)
+    (message,) = caplog.messages
+    assert message.startswith(f"{path}: the model has no <s>, so sentences begin without a context")
