@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Reads, chooses, writes."""
     path = Path(arguments.source)
-    output_file(arguments.output, [path, arguments.references, arguments.manifest])
+    output_file(arguments.output, [path, arguments.manifest, arguments.weights])
     if arguments.format == LISTS:
         written = write_lists(path, arguments)
     else:
