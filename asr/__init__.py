@@ -7,12 +7,9 @@ print(model.transcribe("call.wav"))
 In the order in which data pass:
 
 corpus            utterances: manifests, tables, LibriSpeech folders, folders of audio
-containers        whether a file of audio is complete
 audio             files as arrays, resampled; noise
 acoustic          CTC models: audio to log-probs
-checkpoint        CTC checkpoints: found, read and checked
 vocabulary        what the columns of log-probs stand for
-tokenizer_labels  the labels of a transformers tokenizer
 emit              log-probs of many utterances, in batches
 emissions         a folder of log-probs on disk
 log_probs         log-probs before they are decoded: checked, normalised
@@ -27,6 +24,7 @@ forward           exact CTC log-probs of texts, over all paths
 seq2seq           log-probs of texts given audio, by encoder-decoder models
 acoustic_rescore  the scores of the two modules above as columns of an N-best table
 
+loading/          what audio files and checkpoints say of themselves
 search/           the beam search's compiled parts
 formats/          N-best lists and transcripts of other systems
 evaluation/       word errors and their significance

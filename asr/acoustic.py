@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from asr.audio import load_audio, resample, split_quietly
-from asr.checkpoint import blank_of, read_checkpoint
 from asr.greedy import greedy
+from asr.loading.checkpoint import blank_of, read_checkpoint
 from asr.vocabulary import Vocabulary
 from lm.errors import InputError
 

@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from asr.containers import cut_of, finished
+from asr.loading.containers import cut_of, finished
 from lm.errors import InputError
 
 LOG = logging.getLogger("secondpass")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from asr.tokenizer_labels import WORD_START, differs, read_labels
+from asr.loading.tokenizer_labels import WORD_START, differs, read_labels
 from lm.errors import InputError
 from lm.text.prose import APOSTROPHES
 

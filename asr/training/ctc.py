@@ -25,9 +25,9 @@ from transformers import (
 )
 
 from asr.acoustic import mask_of
-from asr.checkpoint import blank_of
 from asr.evaluation.wer import ErrorRate, word_errors
 from asr.greedy import greedy
+from asr.loading.checkpoint import blank_of
 from asr.training.settings import AcousticTraining
 from asr.training.speech_batches import (
     IGNORED,

@@ -17,12 +17,12 @@ DEMO = PROJECT / "experiments" / "demo"
 @pytest.mark.slow
 def test_same_best_text_on_the_demo() -> None:
     model = CTCModel.load(str(DEMO / "acoustic"), device="cpu")
-    # `python -m experiments.bench.agreement` takes the test utterances, too; that takes minutes.
-    utterances = read_corpus(DEMO / "dev.jsonl")
+    # `python -m experiments.bench.agreement` takes all 305 utterances, and more minutes.
+    utterances = read_corpus(DEMO / "dev.jsonl")[:60]
     found = [log_probs for _, log_probs in emit(model, utterances, 60.0)]
     log_probs = [each for each in found if isinstance(each, np.ndarray)]
-    assert len(log_probs) == 124
+    assert len(log_probs) == 60
     better = gains(model.vocabulary, str(DEMO / "lm.arpa.gz"), log_probs)
     # In each of the others pyctcdecode has missed the text of the better score.
-    assert len(better) <= 2
+    assert len(better) <= 1
     assert all(gain > 0 for gain in better)

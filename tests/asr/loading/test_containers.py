@@ -12,8 +12,8 @@ import pytest
 import soundfile
 
 from asr.audio import averaged, load_audio
-from asr.containers import cut_of, finished
 from asr.corpus import Utterance, load_utterance
+from asr.loading.containers import cut_of, finished
 from lm.errors import InputError
 from tests.support.damage import refusals
 

@@ -15,10 +15,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Wav2Vec2CTCTokenizer
 
 from asr.beam import BeamDecoder
-from asr.checkpoint import blank_of
 from asr.decode import DecoderOptions
 from asr.forward import full_sums
 from asr.greedy import greedy
+from asr.loading.checkpoint import blank_of
 from asr.pyctcdecode_beam import PyctcdecodeBeam
 from asr.vocabulary import Vocabulary
 from lm.errors import InputError
