@@ -76,12 +76,7 @@ class CTCModel:
             # Some of torch's float16 convolutions take minutes for a second of audio on a CPU.
             raise InputError("dtype 'float16' needs a GPU; choose float32 or bfloat16 on a CPU")
         model, features, tokenizer = read_checkpoint(name)
-        config = model.config
-        try:
-            blank = blank_of(config, tokenizer)
-            vocabulary = Vocabulary.from_tokenizer(tokenizer, config.vocab_size, blank)
-        except InputError as error:
-            raise InputError(f"{name}: {error}") from error
+        vocabulary = vocabulary_of(model.config, tokenizer, name)
         try:
             model = model.to(device).eval()
         except (RuntimeError, AssertionError) as error:
@@ -93,7 +88,7 @@ class CTCModel:
             loaded = replace(
                 loaded,
                 frame_seconds=loaded._frame_samples() / rate,
-                mixes_lengths=not _leaks_by_design(config) and loaded._padding_is_harmless(),
+                mixes_lengths=not _leaks_by_design(model.config) and loaded._padding_is_harmless(),
             )
         except InputError as error:
             raise InputError(f"{name}: {error}") from error
@@ -228,6 +223,24 @@ class CTCModel:
         except InputError as error:
             raise InputError(f"{where}: {error}") from error
         return " ".join(text for text in texts if text)
+
+
+def vocabulary_of(config: Any, tokenizer: Any, name: str) -> Vocabulary:
+    """The labels and the blank of a CTC checkpoint.
+
+    Args:
+        config: The checkpoint's configuration.
+        tokenizer: Its tokenizer.
+        name: Its name, for messages.
+
+    Raises:
+        InputError: Model and tokenizer do not belong together, or have different blanks.
+    """
+    try:
+        blank = blank_of(config, tokenizer)
+        return Vocabulary.from_tokenizer(tokenizer, config.vocab_size, blank)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
 
 
 def mask_of(inputs: Mapping[str, Any]) -> str:

@@ -24,10 +24,9 @@ from transformers import (
     Wav2Vec2CTCTokenizer,
 )
 
-from asr.acoustic import mask_of
+from asr.acoustic import mask_of, vocabulary_of
 from asr.evaluation.wer import ErrorRate, word_errors
 from asr.greedy import greedy
-from asr.loading.checkpoint import blank_of
 from asr.training.settings import AcousticTraining
 from asr.training.speech_batches import (
     IGNORED,
@@ -178,13 +177,9 @@ def _labels_of(model: Any, tokenizer: Any, name: str) -> Vocabulary:
         InputError: Model and tokenizer do not belong together, or have different blanks.
     """
     config = model.config
-    try:
-        blank = blank_of(config, tokenizer)
-        vocabulary = Vocabulary.from_tokenizer(tokenizer, config.vocab_size, blank)
-    except InputError as error:
-        raise InputError(f"{name}: {error}") from error
+    vocabulary = vocabulary_of(config, tokenizer, name)
     if not hasattr(type(config), "blank_token_id"):
-        config.pad_token_id = blank  # most losses take the padding for the blank
+        config.pad_token_id = vocabulary.blank  # most losses take the padding for the blank
     return vocabulary
 
 

@@ -14,9 +14,12 @@ import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
 from lm.errors import InputError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 BLOCK = 1 << 16
 BYTE_ORDER_MARK = codecs.BOM_UTF8
@@ -113,12 +116,13 @@ class Unpacked(io.RawIOBase):
         """It is for reading."""
         return True
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: WriteableBuffer) -> int:
         """Fills a part of the buffer; 0 is the end.
 
         Raises:
             Damaged: The compressed data are damaged or incomplete.
         """
+        room = memoryview(buffer)
         try:
             while True:
                 if self._stream.eof and not self._next_stream():
@@ -129,9 +133,9 @@ class Unpacked(io.RawIOBase):
                     if not data:
                         raise EOFError("they end too early")
                 self._waiting = b""
-                content = self._stream.decompress(data, len(buffer))
+                content = self._stream.decompress(data, len(room))
                 if content:
-                    buffer[: len(content)] = content
+                    room[: len(content)] = content
                     return len(content)
         except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, MemoryError) as error:
             raise Damaged(
@@ -205,14 +209,15 @@ class Utf8(io.RawIOBase):
         """It is for reading."""
         return True
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: WriteableBuffer) -> int:
         """Fills a part of the buffer; 0 is the end.
 
         Raises:
             InputError: The file is damaged, or is not UTF-8 text.
         """
+        room = memoryview(buffer)
         try:
-            content = self._file.read(len(buffer))
+            content = self._file.read(len(room))
         except OSError as error:
             raise InputError(
                 f"{self._path}: damaged after line {self._lines} ({error.strerror or error}); copy "
@@ -227,9 +232,9 @@ class Utf8(io.RawIOBase):
                 )
             if content.startswith(BYTE_ORDER_MARK):
                 # The mark that Windows programs write first is not text.
-                content = content[len(BYTE_ORDER_MARK) :] or self._file.read(len(buffer))
+                content = content[len(BYTE_ORDER_MARK) :] or self._file.read(len(room))
         self._check(content)
-        buffer[: len(content)] = content
+        room[: len(content)] = content
         return len(content)
 
     def _check(self, content: bytes) -> None:

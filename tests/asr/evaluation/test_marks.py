@@ -74,7 +74,8 @@ def test_long_marked_texts_are_aligned_in_blocks_as_in_sclite(tmp_path: Path) ->
 @needs_sctk
 def test_matched_pairs_with_optional_words_are_sc_stats(tmp_path: Path) -> None:
     rng = random.Random(1)
-    references, systems = [], ([], [])  # type: ignore[var-annotated]
+    references: list[str] = []
+    systems: tuple[list[str], list[str]] = ([], [])
     for _ in range(150):
         words = rng.choices("abcdef", k=rng.randint(3, 20))
         references.append(" ".join(f"({w})" if rng.random() < 0.15 else w for w in words))

@@ -6,13 +6,14 @@ import itertools
 import math
 import random
 from fractions import Fraction
+from typing import cast
 
 import numpy as np
 import pytest
 
 from asr.evaluation.alignment import align
 from asr.evaluation.permutation import sign_flip
-from asr.evaluation.significance import mapsswe, matched_pairs
+from asr.evaluation.significance import Test, mapsswe, matched_pairs
 from asr.hypothesis import Hypothesis
 from asr.nbest import build_nbest
 from experiments.comparison.counting import Counting
@@ -80,19 +81,19 @@ def test_permutation_by_choice() -> None:
     assert (found.p_value, found.test) == (2 / 16, "permutation")
     assert found.z == mapsswe(first, second).z
     with pytest.raises(InputError, match="'wilcoxon'; use mapsswe or permutation"):
-        matched_pairs(first, second, "wilcoxon")  # type: ignore[arg-type]
+        matched_pairs(first, second, cast(Test, "wilcoxon"))
 
 
 @pytest.mark.parametrize(("significance", "shown"), [("mapsswe", "(exact)"), ("permutation", "ex")])
 def test_table_shows_the_exact_p_value_of_40_better_utterances(
-    significance: str, shown: str
+    significance: Test, shown: str
 ) -> None:
     utts = [f"u{n}" for n in range(40)]
     lists = {
         name: build_nbest({utt: [Hypothesis(text, -1.0)] for utt in utts})
         for name, text in (("worse", "a x c d e"), ("better", "a b c d e"))
     }
-    counting = Counting(significance=significance)  # type: ignore[arg-type]
+    counting = Counting(significance=significance)
     references = References({utt: "a b c d e" for utt in utts}, counting)
     split = ScoredSplit("test", lists, references)
     systems = {name: System(name) for name in lists}

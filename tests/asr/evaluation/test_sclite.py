@@ -13,7 +13,7 @@ from asr.evaluation.significance import MatchedPairs, mapsswe, segments
 from asr.evaluation.wer import ErrorRate, row_errors
 from lm.errors import InputError
 from tests.asr.evaluation.test_wer import librispeech
-from tests.support.sctk import matched_pairs, needs_sctk, paths, sgml
+from tests.support.sctk import Segments, matched_pairs, needs_sctk, paths, sgml
 
 KINDS = "CSDI"
 
@@ -102,7 +102,7 @@ def test_random_matched_pairs_are_sc_stats(tmp_path: Path, seed: int) -> None:
     check(found, mapsswe(first, second), pairs(first, second))
 
 
-def check(found, ours: MatchedPairs, differences: np.ndarray) -> None:  # type: ignore[no-untyped-def]
+def check(found: Segments, ours: MatchedPairs, differences: np.ndarray) -> None:
     assert ours.segments == found.segments
     assert ours.mean == pytest.approx(found.mean, abs=6e-4)
     assert differences.std(ddof=1) == pytest.approx(found.deviation, abs=6e-4)

@@ -6,8 +6,10 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from asr.evaluation.alignment import Method
 from asr.evaluation.significance import delta_interval
 from asr.hypothesis import Hypothesis
 from asr.nbest import build_nbest, write_nbest
@@ -29,12 +31,12 @@ FIRST = {"u-1": "i've as far", "u-2": "mister smith went", "u-3": "so it is done
 SECOND = {"u-1": "i've uh as far as", "u-2": "mister smith sent", "u-3": "so its done"}
 
 
-def lists(texts: dict[str, str]):  # type: ignore[no-untyped-def]
+def lists(texts: dict[str, str]) -> pd.DataFrame:
     return build_nbest({utt: [Hypothesis(text, -1.0)] for utt, text in texts.items()})
 
 
-def counting(alignment: str = "sclite") -> Counting:
-    return Counting(normaliser("librispeech"), alignment)  # type: ignore[arg-type]
+def counting(alignment: Method = "sclite") -> Counting:
+    return Counting(normaliser("librispeech"), alignment)
 
 
 def test_systems_are_compared_with_the_readings_that_they_chose() -> None:
